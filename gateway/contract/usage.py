@@ -1,0 +1,56 @@
+"""The usage event: one per admitted request, whatever became of it.
+
+It is what the data plane tells the rest of the system. Times are Unix nanoseconds, money is integer nano-dollars
+(10^-9 US dollars), counts are tokens. ``None`` means not known; zero means none.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+Outcome = Literal["ok", "error", "cancelled", "cut", "cached", "refused"]
+
+
+class Tokens(Struct, array_like=False):
+    """Token counts of one request. ``cached`` is part of ``prompt``, ``reasoning`` part of ``completion``."""
+
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+    reasoning: int = 0
+
+
+class Attempt(Struct):
+    """One call to one target: when it started, how long it took, and how it ended."""
+
+    provider: str
+    model: str
+    started_ns: int
+    duration_ns: int
+    status: int | None
+    reason: str
+
+
+class UsageEvent(Struct):
+    """The record of one admitted request."""
+
+    id: str
+    endpoint: str
+    started_ns: int
+    first_token_ns: int | None
+    ended_ns: int
+    credential: str
+    organization: str
+    model: str
+    provider: str | None
+    target: str | None
+    attempts: list[Attempt]
+    tokens: Tokens
+    estimated: bool
+    stream: bool
+    outcome: Outcome
+    status: int
+    cost_nanos: int | None
+    tags: dict[str, str]

@@ -1,0 +1,214 @@
+"""What a plugin sees and what it may override.
+
+A plugin is a class with a ``name``, a typed ``Config`` (a :class:`msgspec.Struct`) and the hooks it overrides. A hook
+that is not overridden costs nothing: the chain binds only overridden ones, once, at start. A hook may be a plain
+function or a coroutine function; a plain one is cheaper.
+
+Order: ``on_request`` and ``on_route`` run in the order of ``gateway.yaml``; ``on_response``, ``on_chunk``,
+``on_usage`` and ``on_error`` run in reverse, and only for plugins whose ``on_request`` turn came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+import orjson
+from msgspec import Struct
+
+from gateway.kernel.errors import GatewayError, Kind
+
+if TYPE_CHECKING:
+    from gateway.contract.usage import UsageEvent
+
+
+class NoConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """The configuration of a plugin that has none."""
+
+
+class Request:
+    """One inference request as plugins see it.
+
+    ``body`` is the JSON document as a dict, parsed on first use; after changing it in place call :meth:`changed`, or
+    assign ``body`` anew. ``raw`` is always the bytes that would go upstream. For a multipart or binary body ``is_json``
+    is false and ``body`` raises ``GatewayError(INVALID)``.
+    """
+
+    __slots__ = (
+        "_body",
+        "_raw",
+        "credential",
+        "endpoint",
+        "headers",
+        "id",
+        "is_json",
+        "model",
+        "organization",
+        "response_headers",
+        "state",
+        "stream",
+        "tags",
+    )
+
+    id: str
+    """The request id the client also gets as ``x-request-id``."""
+    endpoint: str
+    """``chat.completions``, ``completions``, ``embeddings``, ``moderations``, ``rerank``, ``audio.speech`` …"""
+    model: str
+    """The model asked for. A plugin may set another configured name in ``on_request``."""
+    stream: bool
+    credential: str
+    """The credential's name, never its secret."""
+    organization: str
+    headers: dict[str, str]
+    """The client's headers by lower-case name, without credentials."""
+    response_headers: dict[str, str]
+    """Headers to add to the answer, by lower-case name."""
+    tags: dict[str, str]
+    """Labels that go into the usage event."""
+    state: dict[str, Any]
+    """A plugin's own per-request scratch space, by plugin name."""
+    is_json: bool
+
+    @property
+    def raw(self) -> bytes:
+        """The request body as it would go upstream."""
+        if self._raw is None:
+            self._raw = orjson.dumps(self._body)
+        return self._raw
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The JSON body as a dict, parsed on first use."""
+        if self._body is None:
+            if not self.is_json or self._raw is None:
+                raise GatewayError(Kind.INVALID, "invalid_request", "This request has no JSON body.")
+            self._body = orjson.loads(self._raw)
+        return self._body
+
+    @body.setter
+    def body(self, value: dict[str, Any]) -> None:
+        self._body = value
+        self._raw = None
+
+    def changed(self) -> None:
+        """Tell that ``body`` was changed in place."""
+        if self._body is not None:
+            self._raw = None
+
+    _raw: bytes | None
+    _body: dict[str, Any] | None
+
+
+class Answer:
+    """A whole answer given by a plugin instead of an upstream.
+
+    ``events`` (complete server-sent events, terminators included) is used for a streaming request, ``body`` otherwise.
+    ``cached`` marks the usage event as served from cache.
+    """
+
+    __slots__ = ("body", "cached", "content_type", "events", "status")
+
+    def __init__(
+        self,
+        body: bytes = b"",
+        *,
+        status: int = 200,
+        content_type: str = "application/json",
+        events: Iterable[bytes] | None = None,
+        cached: bool = False,
+    ) -> None:
+        self.body = body
+        self.status = status
+        self.content_type = content_type
+        self.events = events
+        self.cached = cached
+
+
+class Response:
+    """A non-streaming upstream answer. Assign ``body`` (bytes) or ``json`` to change it."""
+
+    __slots__ = ("_json", "body", "content_type", "status")
+
+    def __init__(self, status: int, content_type: str, body: bytes) -> None:
+        self.status = status
+        self.content_type = content_type
+        self.body = body
+        self._json: Any = None
+
+    @property
+    def json(self) -> Any:
+        """The body parsed as JSON. Raises :class:`orjson.JSONDecodeError` where it is none."""
+        if self._json is None:
+            self._json = orjson.loads(self.body)
+        return self._json
+
+    @json.setter
+    def json(self, value: Any) -> None:
+        self._json = value
+        self.body = orjson.dumps(value)
+
+
+class Route(Struct):
+    """The target chosen for a request. ``on_route`` may read it, or refuse by raising :class:`GatewayError`."""
+
+    model: str
+    provider: str
+    target: str
+
+
+class PluginContext(Struct, frozen=True):
+    """What a plugin gets at start beside its own configuration."""
+
+    data_dir: str
+    redis_url: str | None
+
+
+RequestHook: TypeAlias = "Answer | None | Awaitable[Answer | None]"
+ChunkHook: TypeAlias = "bytes | None | Awaitable[bytes | None]"
+Done: TypeAlias = "Awaitable[None] | None"
+
+
+class Plugin:
+    """Base class of every plugin, shipped or not. Raise :class:`GatewayError` in a hook to refuse a request."""
+
+    name: ClassVar[str]
+    Config: ClassVar[type[Struct]] = NoConfig
+
+    def __init__(self, config: Any, context: PluginContext) -> None:
+        self.config = config
+        self.context = context
+
+    async def start(self) -> None:
+        """Called once in each worker before the first request."""
+
+    async def stop(self) -> None:
+        """Called when the configuration is replaced or the worker ends, after the last request of this instance."""
+
+    def on_request(self, request: Request) -> RequestHook:
+        """Before routing. May change the request, answer it at once by returning an :class:`Answer`, or refuse it."""
+        return None
+
+    def on_route(self, request: Request, route: Route) -> Done:
+        """After a target was chosen, before it is called; again for each further attempt."""
+        return None
+
+    def on_response(self, request: Request, response: Response) -> Done:
+        """A whole non-streaming answer, before the client gets it."""
+        return None
+
+    def on_chunk(self, request: Request, event: bytes) -> ChunkHook:
+        """One whole server-sent event with its terminator.
+
+        Return what the client shall get: the event, one or more other events, or ``b""`` for none.
+        The last event of a complete stream is ``data: [DONE]``; text held back must come out before it.
+        """
+        return event
+
+    def on_usage(self, request: Request, event: UsageEvent) -> Done:
+        """The usage event of the request, before it is stored. Only ``tags`` may be changed."""
+        return None
+
+    def on_error(self, request: Request, error: GatewayError) -> Done:
+        """The request ended in an error that the client is about to get."""
+        return None
