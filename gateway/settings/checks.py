@@ -1,0 +1,285 @@
+"""What the schema cannot say: references, cycles, and settings that do not fit together.
+
+The checks read the plain values rather than the structs, so that one pass reports a misspelt key and an unknown
+provider together. They therefore take nothing for granted: a value of the wrong type is another check's fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+from gateway.settings.document import Document
+from gateway.settings.faults import Fault, Path, dotted, nearest, shown
+
+Item: TypeAlias = "dict[str, Any]"
+Finding: TypeAlias = "tuple[Path, str, str | None]"
+
+# Keys that later versions act on. They are refused rather than ignored: nobody must believe a limit is shared or a
+# ledger kept when it is not.
+UNSUPPORTED = {
+    "redis_url": "limits and usage events are kept in the memory of one machine",
+    "database_url": "there is no ledger in a database",
+    "admin": "there are no administrator accounts; use the master key",
+}
+UNSUPPORTED_STRATEGIES = ("least_latency", "least_cost", "ml")
+
+
+class Checks:
+    """Checks one configuration: the main document's values and the list of plans, wherever that was written."""
+
+    def __init__(self, main: Document, data: object, plans: Document, plan_data: object, plan_path: Path) -> None:
+        self.main = main
+        self.plan_document = plans
+        self.data: Item = data if isinstance(data, dict) else {}
+        self.providers = _entries(self.data.get("providers"), ("providers",))
+        self.models = _entries(self.data.get("models"), ("models",))
+        self.keys = _entries(self.data.get("keys"), ("keys",))
+        self.pricing = _entries(self.data.get("pricing"), ("pricing",))
+        self.plans = _entries(plan_data, plan_path)
+        self.warnings: list[Fault] = []
+
+    def run(self) -> None:
+        """Add every fault to its document and collect the warnings."""
+        from_main = (
+            *_duplicates(self.providers, "provider"),
+            *_duplicates(self.models, "model"),
+            *_duplicates(self.keys, "key"),
+            *self._providers(),
+            *self._models(),
+            *self._cycles(),
+            *self._pricing(),
+            *self._keys(),
+            *self._unsupported(),
+            *self._workers(),
+        )
+        self._report(self.main, from_main)
+        self._report(self.plan_document, (*_duplicates(self.plans, "plan"), *_limits(self.plans)))
+        for path, message, hint in self._doubts():
+            mark = self.main.locate(path)
+            self.warnings.append(
+                Fault(
+                    file=self.main.file,
+                    line=mark.line,
+                    column=mark.column,
+                    path=dotted(path),
+                    message=message,
+                    hint=hint,
+                    severity="warning",
+                )
+            )
+
+    def _report(self, document: Document, findings: tuple[Finding, ...]) -> None:
+        for path, message, hint in findings:
+            if path not in document.faulty:
+                document.fault(document.locate(path), path, message, hint)
+
+    def _providers(self) -> Iterator[Finding]:
+        for path, item in self.providers:
+            kind = item.get("kind", "openai")
+            if kind == "openai":
+                if item.get("base_url") is None:
+                    yield path, "a provider of kind openai needs a base_url", "such as https://api.openai.com/v1"
+                if "llama_cpp" in item:
+                    yield (*path, "llama_cpp"), "only a provider of kind llama_cpp takes these options", None
+            elif kind == "llama_cpp":
+                if not _local_models(item):
+                    yield path, "a provider of kind llama_cpp needs a model, or a list of models", None
+                for name in ("base_url", "api_key", "headers", "proxy", "ca_file"):
+                    if item.get(name):
+                        yield (
+                            (*path, name),
+                            "a provider of kind llama_cpp runs on this machine and takes no such key",
+                            None,
+                        )
+
+    def _models(self) -> Iterator[Finding]:
+        known = _names(self.providers)
+        served = {
+            _text(item, "name"): _local_models(item) for _, item in self.providers if item.get("kind") == "llama_cpp"
+        }
+        models = _names(self.models)
+        for path, item in self.models:
+            targets = _entries(item.get("targets"), (*path, "targets"))
+            for at, target in targets:
+                provider, model = _text(target, "provider"), _text(target, "model")
+                if provider and provider not in known:
+                    yield _unknown((*at, "provider"), "provider", provider, known)
+                elif model and provider in served and model not in served[provider]:
+                    yield _unknown((*at, "model"), f"model of provider {shown(provider)}", model, served[provider])
+            weights = [target.get("weight", 1.0) for _, target in targets]
+            if item.get("strategy") == "weighted" and weights and all(weight == 0 for weight in weights):
+                yield (*path, "targets"), "at least one target needs a weight above 0", None
+            fallbacks = item.get("fallbacks")
+            for index, name in enumerate(fallbacks if isinstance(fallbacks, list) else ()):
+                if isinstance(name, str) and name not in models:
+                    yield _unknown((*path, "fallbacks", index), "model", name, models)
+
+    def _cycles(self) -> Iterator[Finding]:
+        places = {_text(item, "name"): path for path, item in self.models}
+        edges = {
+            _text(item, "name"): [name for name in _list(item.get("fallbacks")) if isinstance(name, str)]
+            for _, item in self.models
+        }
+        done: set[str] = set()
+        for start in edges:
+            cycle = _cycle(start, edges, done)
+            if cycle:
+                names = " → ".join(shown(name) for name in [*cycle, cycle[0]])
+                yield (*places[cycle[0]], "fallbacks"), f"fallbacks lead back to where they began: {names}", None
+
+    def _pricing(self) -> Iterator[Finding]:
+        known = _names(self.providers)
+        seen: set[tuple[str, str]] = set()
+        for path, item in self.pricing:
+            pair = (_text(item, "provider"), _text(item, "model"))
+            if pair[0] and pair[0] not in known:
+                yield _unknown((*path, "provider"), "provider", pair[0], known)
+            if all(pair) and pair in seen:
+                yield path, "this provider's model is priced twice", None
+            seen.add(pair)
+
+    def _keys(self) -> Iterator[Finding]:
+        plans, models = _names(self.plans), _names(self.models)
+        seen: set[str] = set()
+        yield from _limits(self.keys)
+        for path, item in self.keys:
+            secret, plan = _text(item, "key"), _text(item, "plan")
+            if secret and (secret in seen or secret == self.data.get("master_key")):
+                yield (*path, "key"), "this key is used for another credential already", None
+            seen.add(secret)
+            if plan and plan not in plans:
+                yield _unknown((*path, "plan"), "plan", plan, plans)
+            for index, name in enumerate(_list(item.get("models"))):
+                if isinstance(name, str) and name not in models:
+                    yield _unknown((*path, "models", index), "model", name, models)
+
+    def _unsupported(self) -> Iterator[Finding]:
+        for name, why in UNSUPPORTED.items():
+            if self.data.get(name) is not None:
+                yield (name,), f"this version does not support {name} yet: {why}", "remove it"
+        for path, item in self.models:
+            if item.get("strategy") in UNSUPPORTED_STRATEGIES:
+                message = f"this version does not support the strategy {item['strategy']} yet"
+                yield (*path, "strategy"), message, "use priority or weighted"
+
+    def _workers(self) -> Iterator[Finding]:
+        workers = _dict(self.data.get("server")).get("workers", 1)
+        if not isinstance(workers, int) or workers <= 1:
+            return
+        limited = {_text(item, "name") for _, item in self.plans if item.get("limits")}
+        for _, item in self.keys:
+            if item.get("limits") or item.get("budget") or _text(item, "plan") in limited:
+                message = (
+                    "limits are kept in each worker's memory, so with several workers a key gets a multiple of them"
+                )
+                yield (
+                    ("server", "workers"),
+                    message,
+                    "use 1 worker, or remove the limits, budgets and plans of the keys",
+                )
+                return
+
+    def _doubts(self) -> Iterator[Finding]:
+        if not self.models and "models" not in self.main_faults():
+            yield (), "no models are configured, so every request for one is answered with 404", None
+        priced = {(_text(item, "provider"), _text(item, "model")) for _, item in self.pricing}
+        for path, item in self.keys:
+            if item.get("budget"):
+                allowed = _list(item.get("models"))
+                for name in self._unpriced(allowed, priced):
+                    message = f"this key has a budget, but the model {shown(name)} has a target without a price"
+                    yield (*path, "budget"), message, "what it costs is not known and not counted; add it to pricing"
+        targets = {
+            (_text(target, "provider"), _text(target, "model"))
+            for _, item in self.models
+            for _, target in _entries(item.get("targets"), ())
+        }
+        for path, item in self.pricing:
+            pair = (_text(item, "provider"), _text(item, "model"))
+            if all(pair) and pair not in targets:
+                yield path, "no model has this target, so this price is never used", None
+
+    def main_faults(self) -> set[str]:
+        """The dotted paths already reported in the main document."""
+        return {fault.path for fault in self.main.faults}
+
+    def _unpriced(self, allowed: list[Any], priced: set[tuple[str, str]]) -> Iterator[str]:
+        local = {_text(item, "name") for _, item in self.providers if item.get("kind") == "llama_cpp"}
+        for _, item in self.models:
+            name = _text(item, "name")
+            if allowed and name not in allowed:
+                continue
+            pairs = [
+                (_text(target, "provider"), _text(target, "model")) for _, target in _entries(item.get("targets"), ())
+            ]
+            if any(pair not in priced and pair[0] not in local for pair in pairs):
+                yield name
+
+
+def _entries(value: object, path: Path) -> list[tuple[Path, Item]]:
+    return [((*path, index), item) for index, item in enumerate(_list(value)) if isinstance(item, dict)]
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _dict(value: object) -> Item:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(item: Item, name: str) -> str:
+    value = item.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _names(entries: list[tuple[Path, Item]]) -> list[str]:
+    return [_text(item, "name") for _, item in entries]
+
+
+def _local_models(item: Item) -> list[str]:
+    return [name for name in (item.get("model"), *_list(item.get("models"))) if isinstance(name, str)]
+
+
+def _unknown(path: Path, noun: str, name: str, known: list[str]) -> Finding:
+    hint = nearest(name, known)
+    if hint is None and known:
+        hint = f"known: {', '.join(shown(item) for item in known[:10])}"
+    return path, f'there is no {noun} "{shown(name)}"', hint
+
+
+def _duplicates(entries: list[tuple[Path, Item]], noun: str) -> Iterator[Finding]:
+    seen: dict[str, Path] = {}
+    for path, item in entries:
+        name = _text(item, "name")
+        if name and name in seen:
+            yield (*path, "name"), f'there is already a {noun} named "{shown(name)}"', f"at {dotted(seen[name])}"
+        seen.setdefault(name, path)
+
+
+def _limits(entries: list[tuple[Path, Item]]) -> Iterator[Finding]:
+    for path, item in entries:
+        for at, limit in _entries(item.get("limits"), (*path, "limits")):
+            window, metric = limit.get("window"), limit.get("metric")
+            if metric == "concurrency" and window is not None:
+                yield (*at, "window"), "concurrency is counted at each moment and takes no window", "remove the window"
+            elif metric in ("requests", "tokens", "cost", "ai_requests") and window is None:
+                yield at, f"a limit on {metric} needs a window", "such as 10s, minute, hour, day or month"
+
+
+def _cycle(start: str, edges: dict[str, list[str]], done: set[str]) -> list[str] | None:
+    """A cycle that can be reached from ``start`` over names not in ``done``, to which all reached names are added."""
+    trail: list[str] = []
+    pending: list[tuple[str, int]] = [(start, 0)]
+    while pending:
+        name, depth = pending.pop()
+        del trail[depth:]
+        if name in trail:
+            return trail[trail.index(name) :]
+        if name in done or name not in edges:
+            continue
+        done.add(name)
+        trail.append(name)
+        pending += [(other, depth + 1) for other in edges[name]]
+    return None

@@ -1,0 +1,155 @@
+"""``gateway.yaml`` to frozen settings: read, expand, convert, check.
+
+This and the command line that passes it ``os.environ`` are the only readers of the environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.settings.checks import Checks
+from gateway.settings.default import embedded
+from gateway.settings.document import MAX_BYTES, Document, Mark, parse
+from gateway.settings.expand import Expander
+from gateway.settings.faults import ConfigError, Fault
+from gateway.settings.model import Plan, Settings
+from gateway.settings.schema import plans_schema, settings_schema
+from gateway.settings.values import Values
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings and how they came about.
+
+    ``files`` are all files they depend on. ``master_key_variable`` is the environment variable that gave the master
+    key, where one did.
+    """
+
+    settings: Settings
+    warnings: tuple[Fault, ...] = ()
+    files: tuple[Path, ...] = ()
+    master_key_variable: str | None = None
+
+
+def load(path: str | Path | None, env: Mapping[str, str]) -> Settings:
+    """The settings of a file, or the embedded defaults for None.
+
+    Plans given as a file are in ``plans``; ``data_dir``, ``ca_file`` and plugin paths are absolute. Raises
+    :class:`ConfigError` with every fault of the file and of the plans' file.
+    """
+    return read(path, env).settings
+
+
+def read(path: str | Path | None, env: Mapping[str, str]) -> Loaded:
+    """Like :func:`load`, with the warnings and the files beside the settings."""
+    if path is None:
+        return Loaded(settings=_placed(embedded(), Path.cwd()))
+    main = Path(path)
+    expander = Expander(env, main.absolute().parent)
+    values = _values(main, expander)
+    settings = _convert(values, Settings)
+    files = [main]
+    plans, plan_values = _plans(values, expander, files)
+    checks = Checks(
+        values.document,
+        values.data,
+        plan_values.document,
+        plan_values.data if plan_values is not values else _inline_plans(values.data),
+        () if plan_values is not values else ("plans",),
+    )
+    checks.run()
+    faults = [*values.document.faults, *(plan_values.document.faults if plan_values is not values else ())]
+    if faults or settings is None:
+        raise ConfigError([*faults, *checks.warnings])
+    if plans is not None:
+        settings = msgspec.structs.replace(settings, plans=plans)
+    return Loaded(
+        settings=_placed(settings, expander.base),
+        warnings=tuple(checks.warnings),
+        files=(*files, *expander.files),
+        master_key_variable=values.variables.get(("master_key",)),
+    )
+
+
+def _values(path: Path, expander: Expander) -> Values:
+    return Values(_parse(path), expander)
+
+
+def _parse(path: Path) -> Document:
+    try:
+        # Not opened before it is known to be a file: opening a pipe would wait for a writer.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise OSError(0, "it is not a regular file")
+        with path.open("rb") as handle:
+            return parse(handle.read(MAX_BYTES + 1), str(path))
+    except (OSError, ValueError) as error:
+        document = Document(str(path))
+        document.fault(
+            Mark(1, 1), (), f"cannot read the file: {getattr(error, 'strerror', None) or 'not a usable path'}"
+        )
+        return document
+
+
+def _convert(values: Values, kind: Any) -> Any:
+    """The typed settings; None with the faults in the document where the values do not fit."""
+    document = values.document
+    if document.root is None and document.faults:
+        return None
+    # An empty file is an empty mapping, and an empty list of plans.
+    if values.data is None:
+        values.data = {} if kind is Settings else []
+    if "" not in values.sole.values():
+        with contextlib.suppress(msgspec.ValidationError):
+            return msgspec.convert(values.data, kind)
+    schema = settings_schema() if kind is Settings else plans_schema()
+    values.fit(schema)
+    try:
+        return msgspec.convert(values.data, kind)
+    except msgspec.ValidationError as error:
+        failure = error
+    # The schema's validator takes longer to import than everything else together, so only a faulty file waits for it.
+    from gateway.settings.explain import explain  # noqa: PLC0415
+
+    explain(document, values.data, schema)
+    if not document.faults:
+        # Only numbers beyond 64 bits get here: the message names types and a place, never a value.
+        document.fault(Mark(1, 1), (), f"not valid: {failure}")
+    return None
+
+
+def _plans(values: Values, expander: Expander, files: list[Path]) -> tuple[tuple[Plan, ...] | None, Values]:
+    """The plans of the file that ``plans`` names and its values; None and the main values where they are inline."""
+    name = values.data.get("plans") if isinstance(values.data, dict) else None
+    if not isinstance(name, str) or not name or ("plans",) in values.document.faulty:
+        return None, values
+    path = expander.base / name
+    files.append(path)
+    if not path.is_file():
+        mark = values.document.locate(("plans",))
+        values.document.fault(mark, ("plans",), f"there is no file {path}", "a path is relative to this file")
+        return None, values
+    plan_values = _values(path, expander)
+    return _convert(plan_values, tuple[Plan, ...]), plan_values
+
+
+def _inline_plans(data: object) -> object:
+    return data.get("plans") if isinstance(data, dict) else None
+
+
+def _placed(settings: Settings, base: Path) -> Settings:
+    """The settings with every path made absolute against the directory of the file."""
+    replace = msgspec.structs.replace
+    return replace(
+        settings,
+        data_dir=str(Path(os.path.normpath(base / settings.data_dir))),
+        providers=tuple(
+            replace(item, ca_file=str(base / item.ca_file)) if item.ca_file else item for item in settings.providers
+        ),
+        plugins=tuple(replace(item, path=str(base / item.path)) if item.path else item for item in settings.plugins),
+    )
