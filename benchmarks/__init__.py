@@ -1,0 +1,1 @@
+"""The side-by-side benchmark: the governed gateway beside nginx ``proxy_pass`` on loopback."""

@@ -1,0 +1,1 @@
+"""What is measured: each peer stands between the load and the mock upstream."""
