@@ -48,6 +48,7 @@ class Request:
         "state",
         "stream",
         "tags",
+        "turns",
     )
 
     id: str
@@ -69,6 +70,8 @@ class Request:
     state: dict[str, Any]
     """A plugin's own per-request scratch space, by plugin name."""
     is_json: bool
+    turns: int
+    """One bit per plugin whose turn came: the chain's own mark, ``Chain.turns`` before ``on_request`` runs."""
 
     @property
     def raw(self) -> bytes:
@@ -76,6 +79,11 @@ class Request:
         if self._raw is None:
             self._raw = orjson.dumps(self._body)
         return self._raw
+
+    @raw.setter
+    def raw(self, value: bytes) -> None:
+        self._raw = value
+        self._body = None
 
     @property
     def body(self) -> dict[str, Any]:
@@ -128,25 +136,35 @@ class Answer:
 class Response:
     """A non-streaming upstream answer. Assign ``body`` (bytes) or ``json`` to change it."""
 
-    __slots__ = ("_json", "body", "content_type", "status")
+    __slots__ = ("_body", "_json", "content_type", "status")
 
     def __init__(self, status: int, content_type: str, body: bytes) -> None:
         self.status = status
         self.content_type = content_type
-        self.body = body
+        self._body = body
         self._json: Any = None
+
+    @property
+    def body(self) -> bytes:
+        """The body as the client would get it."""
+        return self._body
+
+    @body.setter
+    def body(self, value: bytes) -> None:
+        self._body = value
+        self._json = None
 
     @property
     def json(self) -> Any:
         """The body parsed as JSON. Raises :class:`orjson.JSONDecodeError` where it is none."""
         if self._json is None:
-            self._json = orjson.loads(self.body)
+            self._json = orjson.loads(self._body)
         return self._json
 
     @json.setter
     def json(self, value: Any) -> None:
         self._json = value
-        self.body = orjson.dumps(value)
+        self._body = orjson.dumps(value)
 
 
 class Route(Struct):
@@ -164,8 +182,8 @@ class PluginContext(Struct, frozen=True):
     redis_url: str | None
 
 
-RequestHook: TypeAlias = "Answer | None | Awaitable[Answer | None]"
-ChunkHook: TypeAlias = "bytes | None | Awaitable[bytes | None]"
+RequestHook: TypeAlias = "Answer | Awaitable[Answer | None] | None"
+ChunkHook: TypeAlias = "bytes | Awaitable[bytes | None] | None"
 Done: TypeAlias = "Awaitable[None] | None"
 
 
@@ -200,7 +218,8 @@ class Plugin:
     def on_chunk(self, request: Request, event: bytes) -> ChunkHook:
         """One whole server-sent event with its terminator.
 
-        Return what the client shall get: the event, one or more other events, or ``b""`` for none.
+        Return what the client shall get: the event, one or more other events, or ``b""`` for none; ``None`` leaves the
+        event as it is.
         The last event of a complete stream is ``data: [DONE]``; text held back must come out before it.
         """
         return event

@@ -230,7 +230,6 @@ async def test_cancellation_passes_through_every_hook() -> None:
     request = make_request({}, chain=chain)
     with pytest.raises(asyncio.CancelledError):
         await chain.request(request)
-    await chain.error(make_request({}, chain=chain_of(Noop(NoConfig(), CONTEXT))), REFUSAL)
     assert request.turns == 0b01
     for step in (
         chain.route(request, Route("m", "p", "t")),
