@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks import tools
-from benchmarks.child import Child, StartError, running
+from benchmarks.child import running
 from benchmarks.peers.base import Peer
+from benchmarks.peers.ports import free_ports, wait_listening
 
 CONFIG = """\
 {user}worker_processes 1;
@@ -67,26 +66,3 @@ def start(folder: Path, upstream: str) -> Iterator[Peer]:
     with running(command, folder / "output", tools.library_path()) as child:
         wait_listening(child, port)
         yield Peer("nginx", f"http://127.0.0.1:{port}", child, stream_url=f"http://127.0.0.1:{stream_port}")
-
-
-def free_ports(count: int) -> list[int]:
-    """Loopback ports nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return ports
-
-
-def wait_listening(child: Child, port: int, timeout: float = 30.0) -> None:
-    """Wait until something accepts on ``port``. Raises :class:`~benchmarks.child.StartError`."""
-    deadline = time.monotonic() + timeout
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            child.check()
-        if time.monotonic() > deadline:
-            raise StartError(f"nothing listens on port {port} after {timeout:g} s:\n{child.tail()}")
-        time.sleep(0.01)

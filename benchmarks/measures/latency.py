@@ -1,0 +1,50 @@
+"""Delay each peer adds at a fixed rate: direct, nginx and the gateway in turn."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from benchmarks import openloop
+from benchmarks.bench import Bench, say
+from benchmarks.measures.closed import contestants
+from benchmarks.peers.base import Peer
+from benchmarks.results import Delay, Latency
+from benchmarks.stats import percentile, spread
+
+
+def measure(bench: Bench) -> Latency:
+    """Added latency of short answers, and added time to the first event of streams."""
+    plan = bench.plan
+    with bench.folder() as folder, contestants(bench, folder) as (upstream, found):
+        asked = [upstream, *found]
+        whole = _rounds(bench, asked, stream=False, rate=plan.rate)
+        first = _rounds(bench, asked, stream=True, rate=plan.stream_rate)
+    direct = list(chain(*whole["direct"]))
+    return Latency(
+        rate=plan.rate,
+        stream_rate=plan.stream_rate,
+        direct_p50_ms=percentile(direct, 0.5),
+        direct_p99_ms=percentile(direct, 0.99),
+        added={peer.name: added(whole[peer.name], whole["direct"]) for peer in found},
+        added_first={peer.name: added(first[peer.name], first["direct"]) for peer in found},
+    )
+
+
+def added(blocks: list[list[float]], direct: list[list[float]]) -> Delay:
+    """What ``blocks`` took beyond ``direct``: medians round by round, the p99 over all rounds."""
+    halves = [percentile(one, 0.5) - percentile(other, 0.5) for one, other in zip(blocks, direct, strict=True)]
+    late = percentile(list(chain(*blocks)), 0.99) - percentile(list(chain(*direct)), 0.99)
+    return Delay(p50=spread(halves), p99=late)
+
+
+def _rounds(bench: Bench, asked: list[Peer], *, stream: bool, rate: float) -> dict[str, list[list[float]]]:
+    blocks: dict[str, list[list[float]]] = {peer.name: [] for peer in asked}
+    what = "first event" if stream else "latency"
+    for number in range(bench.plan.latency_rounds):
+        for peer in asked:
+            samples = openloop.run(peer, stream=stream, rate=rate, seconds=bench.plan.latency_seconds)
+            values = samples.first if stream else samples.whole
+            blocks[peer.name].append(values)
+            halfway, late = percentile(values, 0.5), percentile(values, 0.99)
+            say(f"{what} round {number + 1} {peer.name:8} p50 {halfway:.3f} ms, p99 {late:.3f} ms")
+    return blocks

@@ -1,0 +1,83 @@
+"""Requests at a fixed rate whatever the answers do, timed from the moment each was meant to be sent.
+
+A closed loop waits for a slow answer before it asks again and so hides the very delays that users meet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import uvloop
+
+from benchmarks import client, payloads, ticker
+from benchmarks.peers.base import Peer
+
+WARM_UP = 40
+
+
+class LatencyError(Exception):
+    """A request of an open loop failed: the figures would mean nothing."""
+
+
+class Timing:
+    """One request's times, kept as milliseconds in the lists of its run."""
+
+    __slots__ = ("_first", "_intended", "_samples")
+
+    def __init__(self, samples: Samples, intended: int) -> None:
+        self._samples = samples
+        self._intended = intended
+        self._first = 0
+
+    def body(self, data: bytes, now: int) -> None:
+        """Note the first event or the first byte of the body."""
+        if not self._first:
+            self._first = now
+
+    def end(self, status: int, now: int) -> None:
+        """Note the end."""
+        samples = self._samples
+        if status == 200:
+            samples.first.append((self._first - self._intended) / 1e6)
+            samples.whole.append((now - self._intended) / 1e6)
+        else:
+            samples.failed += 1
+        samples.left -= 1
+        if not samples.left:
+            samples.done.set_result(None)
+
+
+class Samples:
+    """What one run measured: milliseconds from the intended sending to the first and to the last byte of the body."""
+
+    def __init__(self, expected: int) -> None:
+        self.first: list[float] = []
+        self.whole: list[float] = []
+        self.failed = 0
+        self.left = expected
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+async def _run(peer: Peer, *, stream: bool, rate: float, seconds: float) -> Samples:
+    url = peer.chat(stream=stream)
+    request = client.post(url, peer.headers, payloads.chat(stream=stream))
+    samples = Samples(WARM_UP)
+    async with client.Client(url) as http:
+        for count in (WARM_UP, round(rate * seconds)):
+            samples = Samples(count)
+            await ticker.tick(rate, count, lambda due: http.send(request, Timing(samples, due)))  # noqa: B023
+            await asyncio.wait_for(samples.done, 30)
+    if samples.failed:
+        raise LatencyError(f"{samples.failed} of {round(rate * seconds)} requests to {peer.name} failed")
+    return samples
+
+
+def run(peer: Peer, *, stream: bool, rate: float, seconds: float) -> Samples:
+    """Ask ``peer`` ``rate`` times a second for ``seconds``. Raises :class:`LatencyError`."""
+    gc.collect()
+    gc.disable()
+    try:
+        return uvloop.run(_run(peer, stream=stream, rate=rate, seconds=seconds))
+    finally:
+        gc.enable()
