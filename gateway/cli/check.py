@@ -12,9 +12,8 @@ from msgspec.structs import asdict
 from rich.console import Console
 from rich.text import Text
 
-from gateway.cli.config import FAULTY, config_option, config_path, json_option
+from gateway.cli.config import FAULTY, config_option, config_path, json_option, read_config
 from gateway.settings.faults import ConfigError, Fault
-from gateway.settings.load import read
 
 
 @click.command()
@@ -27,7 +26,7 @@ def check(config: Path | None, as_json: bool) -> None:
     """
     path = config_path(config)
     try:
-        faults = read(path, os.environ).warnings
+        faults = read_config(path, os.environ).warnings
     except ConfigError as error:
         faults = error.faults
     errors = sum(fault.severity == "error" for fault in faults)

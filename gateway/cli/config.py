@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
 
+from gateway.settings.checks import Finding
 from gateway.settings.faults import ConfigError, Fault
 from gateway.settings.load import Loaded, read
+from gateway.settings.model import PluginUse
 
 DEFAULT = Path("gateway.yaml")
 FAULTY = 1
@@ -41,10 +43,28 @@ def config_path(given: Path | None) -> Path | None:
     return DEFAULT if DEFAULT.exists() else None
 
 
+def read_config(path: Path | None, env: Mapping[str, str]) -> Loaded:
+    """The configuration with its plugins checked. Raises :class:`ConfigError`."""
+    return read(path, env, _plugin_faults)
+
+
+def _plugin_faults(uses: tuple[PluginUse, ...], base: Path) -> list[Finding]:
+    # Only a configuration that names plugins pays for importing them.
+    from gateway.plugin.api import PluginContext  # noqa: PLC0415
+    from gateway.plugin.load import PluginError, load_plugins  # noqa: PLC0415
+
+    try:
+        # The plugins are made to be checked and thrown away unstarted, so they touch neither directory nor Redis.
+        load_plugins(uses, PluginContext(data_dir=str(base), redis_url=None), base)
+    except PluginError as error:
+        return [(fault.path, fault.message, fault.hint) for fault in error.faults]
+    return []
+
+
 def read_or_exit(path: Path | None) -> Loaded:
     """The configuration, or every fault on standard error and exit code 1."""
     try:
-        return read(path, os.environ)
+        return read_config(path, os.environ)
     except ConfigError as error:
         fail(error.faults)
 

@@ -27,10 +27,11 @@ from time import monotonic
 
 from msgspec import Struct
 
+from gateway.cli.config import read_config
 from gateway.cli.process import Child, ended, execute
 from gateway.cli.watch import INTERVAL, Watch
 from gateway.settings.faults import ConfigError
-from gateway.settings.load import Loaded, read
+from gateway.settings.load import Loaded
 from gateway.settings.model import Settings
 
 STOPPED = 0
@@ -242,7 +243,7 @@ class Supervisor:
             _log.warning("there is no configuration file to read again")
             return
         try:
-            loaded = read(path, self.launch.env)
+            loaded = read_config(path, self.launch.env)
         except ConfigError as error:
             self.watch.reset(self.watch.files)
             faults = [str(item) for item in error.faults]

@@ -95,7 +95,7 @@ def _expected(error: ValidationError, schema: dict[str, Any]) -> str:
         case "enum":
             return f"expected one of {', '.join(map(str, limit))}"
         case "pattern":
-            return f"expected {schema.get('description', f'a text that matches {limit}')}"
+            return f"expected {schema.get('x-expected', f'a text that matches {limit}')}"
         case "minimum" | "exclusiveMinimum":
             return (
                 f"expected {'at least' if error.validator == 'minimum' else 'more than'} {limit}, got {error.instance}"

@@ -8,18 +8,18 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
-from gateway.settings.checks import Checks
+from gateway.settings.checks import Checks, Finding
 from gateway.settings.default import embedded
 from gateway.settings.document import MAX_BYTES, Document, Mark, parse
 from gateway.settings.expand import Expander
 from gateway.settings.faults import ConfigError, Fault
-from gateway.settings.model import Plan, Settings
+from gateway.settings.model import Plan, PluginUse, Settings
 from gateway.settings.schema import plans_schema, settings_schema
 from gateway.settings.values import Values
 
@@ -37,6 +37,9 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     master_key_variable: str | None = None
 
 
+PluginCheck: TypeAlias = "Callable[[tuple[PluginUse, ...], Path], Iterable[Finding]]"
+
+
 def load(path: str | Path | None, env: Mapping[str, str]) -> Settings:
     """The settings of a file, or the embedded defaults for None.
 
@@ -46,8 +49,12 @@ def load(path: str | Path | None, env: Mapping[str, str]) -> Settings:
     return read(path, env).settings
 
 
-def read(path: str | Path | None, env: Mapping[str, str]) -> Loaded:
-    """Like :func:`load`, with the warnings and the files beside the settings."""
+def read(path: str | Path | None, env: Mapping[str, str], check_plugins: PluginCheck | None = None) -> Loaded:
+    """Like :func:`load`, with the warnings and the files beside the settings.
+
+    ``check_plugins`` gets the plugins and the directory their paths start at, and gives the faults of their own
+    configuration as ``(path, message, hint)``.
+    """
     if path is None:
         return Loaded(settings=_placed(embedded(), Path.cwd()))
     main = Path(path)
@@ -64,6 +71,8 @@ def read(path: str | Path | None, env: Mapping[str, str]) -> Loaded:
         () if plan_values is not values else ("plans",),
     )
     checks.run()
+    if check_plugins is not None:
+        _check_plugins(values, expander.base, check_plugins)
     faults = [*values.document.faults, *(plan_values.document.faults if plan_values is not values else ())]
     if faults or settings is None:
         raise ConfigError([*faults, *checks.warnings])
@@ -136,6 +145,17 @@ def _plans(values: Values, expander: Expander, files: list[Path]) -> tuple[tuple
         return None, values
     plan_values = _values(path, expander)
     return _convert(plan_values, tuple[Plan, ...]), plan_values
+
+
+def _check_plugins(values: Values, base: Path, check: PluginCheck) -> None:
+    """Have the plugins checked, where their section is sound, even if other sections are not."""
+    section = values.data.get("plugins", []) if isinstance(values.data, dict) else []
+    try:
+        uses = msgspec.convert(section, tuple[PluginUse, ...])
+    except msgspec.ValidationError:
+        return
+    for path, message, hint in check(uses, base) if uses else ():
+        values.document.fault(values.document.locate(path, key=message == "unknown key"), path, message, hint)
 
 
 def _inline_plans(data: object) -> object:

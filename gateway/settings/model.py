@@ -11,14 +11,60 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
-Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f]+$")]
-Seconds = Annotated[float, Meta(gt=0)]
-Count = Annotated[int, Meta(ge=1)]
+
+def _expect(words: str) -> dict[str, Any]:
+    """What a text must be, in words, for the fault report: a pattern alone tells a person little."""
+    return {"x-expected": words}
+
+
+def _about(text: str) -> Meta:
+    """What a key is for, as editors show it."""
+    return Meta(description=text)
+
+
+Name = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\s\x00-\x1f]+$",
+        extra_json_schema=_expect("a name without spaces"),
+    ),
+]
+# A day is the longest a deadline can be: timers of the event loop take no more than a few weeks.
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Count = Annotated[int, Meta(ge=1, le=2**53)]
 Dollars = Annotated[float, Meta(ge=0)]
+
+Secret = Annotated[
+    str,
+    Meta(
+        min_length=8,
+        max_length=512,
+        pattern=r"^[\x21-\x7e]+$",
+        extra_json_schema=_expect("printable characters without spaces"),
+    ),
+]
+
+BaseUrl = Annotated[
+    str,
+    Meta(pattern=r"^(https?://[^\s/]|unix:/)", extra_json_schema=_expect("an http:// or https:// URL, or unix:/path")),
+]
+ProxyUrl = Annotated[str, Meta(pattern=r"^http://[^\s/]", extra_json_schema=_expect("an http:// URL"))]
+RedisUrl = Annotated[str, Meta(pattern=r"^(rediss?|unix)://", extra_json_schema=_expect("a redis:// or rediss:// URL"))]
+DatabaseUrl = Annotated[
+    str, Meta(pattern=r"^(postgresql|sqlite)(\+[a-z]+)?://", extra_json_schema=_expect("a postgresql:// URL"))
+]
 
 Strategy = Literal["priority", "weighted", "least_latency", "least_cost", "ml"]
 Metric = Literal["requests", "tokens", "cost", "concurrency", "ai_requests"]
-Window = Annotated[str, Meta(pattern=r"^([1-9][0-9]*)?(s|m|h|d|second|minute|hour|day|month)$")]
+Window = Annotated[
+    str,
+    Meta(
+        pattern=r"^([1-9][0-9]{0,5})?(s|m|h|d|second|minute|hour|day|month)$",
+        extra_json_schema=_expect("a window such as 10s, minute, hour, day or month"),
+    ),
+]
 
 
 class _Model(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -28,182 +74,226 @@ class _Model(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Server(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the gateway listens and what it accepts."""
 
-    host: str = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65535)] = 8080
-    workers: Count = 1
-    max_body_bytes: Count = 33_554_432
-    drain: Seconds = 30.0
+    host: Annotated[str, _about("Address to listen on; 0.0.0.0 or :: for every address.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535), _about("Port to listen on; 0 takes a free one.")] = 8080
+    workers: Annotated[int, Meta(ge=1, le=256), _about("Processes that answer requests.")] = 1
+    max_body_bytes: Annotated[Count, _about("Largest request body in bytes; a larger one is answered with 413.")] = (
+        33_554_432
+    )
+    drain: Annotated[Seconds, _about("Seconds that requests under way get to finish when the gateway stops.")] = 30.0
 
 
 class Admin(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The first administrator."""
 
-    email: Annotated[str, Meta(pattern=r"^[^@\s]+@[^@\s]+$")]
-    password: str
+    email: Annotated[
+        str,
+        Meta(pattern=r"^[^@\s]+@[^@\s]+$", extra_json_schema=_expect("an email address")),
+        _about("Email address to sign in with."),
+    ]
+    password: Annotated[str, _about("Password to sign in with; use ${NAME} or ${file:PATH}.")]
 
 
 class Timeouts(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Deadlines of one upstream call, in seconds."""
 
-    connect: Seconds = 5.0
-    first_token: Seconds = 60.0
-    stall: Seconds = 60.0
-    total: Seconds = 600.0
+    connect: Annotated[Seconds, _about("To open a connection.")] = 5.0
+    first_token: Annotated[Seconds, _about("Until the first byte of the answer.")] = 60.0
+    stall: Annotated[Seconds, _about("Between two pieces of an answer.")] = 60.0
+    total: Annotated[Seconds, _about("For the whole call.")] = 600.0
 
 
 class Retry(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How often one target is tried, and the first pause between tries in seconds."""
 
-    attempts: Annotated[int, Meta(ge=1, le=10)] = 2
-    backoff: Annotated[float, Meta(ge=0)] = 0.5
+    attempts: Annotated[int, Meta(ge=1, le=10), _about("Tries of one target, the first included.")] = 2
+    backoff: Annotated[float, Meta(ge=0), _about("Seconds before the second try; doubled for each further one.")] = 0.5
 
 
 class Breaker(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """After ``failures`` in a row a target rests for ``cooldown`` seconds."""
 
-    failures: Count = 5
-    cooldown: Seconds = 10.0
+    failures: Annotated[Count, _about("Failures in a row after which a target rests.")] = 5
+    cooldown: Annotated[Seconds, _about("Seconds a target rests.")] = 10.0
 
 
 class Connections(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The pool of one provider, per worker."""
 
-    max: Count = 1000
-    queue: Annotated[int, Meta(ge=0)] = 1000
-    idle: Seconds = 55.0
-    keep: Annotated[int, Meta(ge=0)] = 100
+    max: Annotated[Count, _about("Connections open at once.")] = 1000
+    queue: Annotated[int, Meta(ge=0), _about("Requests that may wait for a connection; a further one is refused.")] = (
+        1000
+    )
+    idle: Annotated[Seconds, _about("Seconds after which an unused connection is closed.")] = 55.0
+    keep: Annotated[int, Meta(ge=0), _about("Unused connections that are kept.")] = 100
 
 
 class LlamaCpp(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Options of a ``llama_cpp`` provider."""
 
-    context_length: Annotated[int, Meta(ge=128)] = 4096
-    threads: Annotated[int, Meta(ge=0)] = 0
-    gpu_layers: Annotated[int, Meta(ge=-1)] = 0
-    batch: Count = 512
-    memory_budget: Count = 2_147_483_648
-    idle_unload: Seconds = 900.0
-    queue: Count = 64
-    embeddings: bool = True
+    context_length: Annotated[int, Meta(ge=128), _about("Tokens of prompt and answer together.")] = 4096
+    threads: Annotated[int, Meta(ge=0), _about("Threads to compute with; 0 for one per core.")] = 0
+    gpu_layers: Annotated[int, Meta(ge=-1), _about("Layers to compute on a GPU; -1 for all.")] = 0
+    batch: Annotated[Count, _about("Prompt tokens computed at a time.")] = 512
+    memory_budget: Annotated[
+        Count, _about("Bytes that loaded models may take; the least recently used one is unloaded beyond it.")
+    ] = 2_147_483_648
+    idle_unload: Annotated[Seconds, _about("Seconds after which an unused model is unloaded.")] = 900.0
+    queue: Annotated[Count, _about("Requests that may wait for the engine; a further one is refused.")] = 64
+    embeddings: Annotated[bool, _about("Whether the models also give embeddings.")] = True
 
 
 class Provider(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """An upstream that serves models."""
 
-    name: Name
-    kind: Literal["openai", "llama_cpp"] = "openai"
-    base_url: Annotated[str, Meta(pattern=r"^(https?://|unix:/)")] | None = None
-    api_key: str | None = None
-    headers: dict[str, str] = {}
-    proxy: Annotated[str, Meta(pattern=r"^http://")] | None = None
-    verify_tls: bool = True
-    ca_file: str | None = None
+    name: Annotated[Name, _about("The name targets and prices refer to.")]
+    kind: Annotated[
+        Literal["openai", "llama_cpp"],
+        _about("openai: any API like OpenAI's. llama_cpp: models that run on this machine."),
+    ] = "openai"
+    base_url: Annotated[BaseUrl | None, _about("Base URL of the API, usually ending in /v1, or unix:/path.")] = None
+    api_key: Annotated[str | None, _about("Key of the API, sent as a bearer token; use ${NAME} or ${file:PATH}.")] = (
+        None
+    )
+    headers: Annotated[dict[str, str], _about("Headers to add to every call.")] = {}
+    proxy: Annotated[ProxyUrl | None, _about("HTTP proxy to call through.")] = None
+    verify_tls: Annotated[bool, _about("Whether the API's certificate is verified.")] = True
+    ca_file: Annotated[
+        str | None, _about("Certificates to trust instead of the system's, in PEM; relative to this file.")
+    ] = None
     timeouts: Timeouts = Timeouts()
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
     connections: Connections = Connections()
-    model: Name | None = None
-    models: tuple[Name, ...] = ()
+    model: Annotated[
+        Name | None, _about("The model of a llama_cpp provider: a known name, or a path ending in .gguf.")
+    ] = None
+    models: Annotated[tuple[Name, ...], _about("Several models of a llama_cpp provider.")] = ()
     llama_cpp: LlamaCpp = LlamaCpp()
 
 
 class Target(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One provider's model that can serve a gateway model."""
 
-    provider: Name
-    model: Name
-    weight: Annotated[float, Meta(ge=0)] = 1.0
+    provider: Annotated[Name, _about("Name of the provider.")]
+    model: Annotated[Name, _about("The provider's name of the model.")]
+    weight: Annotated[float, Meta(ge=0), _about("Share of the requests under the strategy weighted.")] = 1.0
 
 
 class Model(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A name apps ask for and the targets that answer it."""
 
-    name: Name
-    strategy: Strategy = "priority"
-    targets: Annotated[tuple[Target, ...], Meta(min_length=1)]
-    fallbacks: tuple[Name, ...] = ()
-    context_length: Count | None = None
+    name: Annotated[Name, _about("The name apps ask for.")]
+    strategy: Annotated[
+        Strategy, _about("How a target is chosen: priority takes them in order, weighted by weight.")
+    ] = "priority"
+    targets: Annotated[tuple[Target, ...], Meta(min_length=1), _about("What answers the model.")]
+    fallbacks: Annotated[tuple[Name, ...], _about("Other models to try, in order, when no target answers.")] = ()
+    context_length: Annotated[
+        Count | None, _about("Tokens of prompt and answer together, told to apps that list the models.")
+    ] = None
 
 
 class Price(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """US dollars per 1,000 tokens of one provider's model."""
 
-    provider: Name
-    model: Name
-    input_per_1k: Dollars
-    output_per_1k: Dollars
-    cached_input_per_1k: Dollars | None = None
+    provider: Annotated[Name, _about("Name of the provider.")]
+    model: Annotated[Name, _about("The provider's name of the model.")]
+    input_per_1k: Annotated[Dollars, _about("Prompt tokens.")]
+    output_per_1k: Annotated[Dollars, _about("Completion tokens.")]
+    cached_input_per_1k: Annotated[
+        Dollars | None, _about("Prompt tokens the provider had cached; absent: as other prompt tokens.")
+    ] = None
 
 
 class Limit(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """At most ``limit`` of ``metric`` in each ``window``; ``concurrency`` takes no window."""
 
-    metric: Metric
-    limit: Annotated[float, Meta(ge=0)]
-    window: Window | None = None
+    metric: Annotated[Metric, _about("What is counted.")]
+    limit: Annotated[float, Meta(ge=0), _about("The most that is allowed; dollars for cost.")]
+    window: Annotated[
+        Window | None, _about("The time it is counted over: 10s, 5m, minute, hour, day, month. Not for concurrency.")
+    ] = None
 
 
 class Plan(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a subscriber may use."""
 
-    name: Name
-    price: Dollars = 0.0
-    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")] = "USD"
-    interval: Literal["day", "week", "month", "year", "once"] = "month"
-    limits: tuple[Limit, ...] = ()
-    features: tuple[str, ...] = ()
+    name: Annotated[Name, _about("The name keys refer to.")]
+    price: Annotated[Dollars, _about("Price in each interval.")] = 0.0
+    currency: Annotated[
+        str,
+        Meta(pattern=r"^[A-Z]{3}$", extra_json_schema=_expect("three capital letters, such as USD")),
+        _about("Currency of the price, by ISO 4217."),
+    ] = "USD"
+    interval: Annotated[Literal["day", "week", "month", "year", "once"], _about("How often the price is due.")] = (
+        "month"
+    )
+    limits: Annotated[tuple[Limit, ...], _about("Limits of every key of the plan.")] = ()
+    features: Annotated[tuple[str, ...], _about("What the plan offers beside its limits.")] = ()
 
 
 class Budget(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Money a key may spend in each period, in US dollars."""
 
-    amount: Dollars
-    period: Literal["day", "week", "month", "year", "total"] = "month"
+    amount: Annotated[Dollars, _about("US dollars.")]
+    period: Annotated[
+        Literal["day", "week", "month", "year", "total"], _about("When the budget starts anew; total for never.")
+    ] = "month"
 
 
 class Key(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A static credential for deployments without a database of them."""
 
-    key: Annotated[str, Meta(min_length=8, max_length=512, pattern=r"^[\x21-\x7e]+$")]
-    name: Name
-    organization: Name = "default"
-    plan: Name | None = None
-    limits: tuple[Limit, ...] = ()
+    key: Annotated[Secret, _about("The credential itself; use ${NAME} or ${file:PATH}.")]
+    name: Annotated[Name, _about("The name shown in logs and usage.")]
+    organization: Annotated[Name, _about("The organisation it belongs to.")] = "default"
+    plan: Annotated[Name | None, _about("Name of a plan whose limits apply.")] = None
+    limits: Annotated[tuple[Limit, ...], _about("Limits of this key, beside those of its plan.")] = ()
     budget: Budget | None = None
-    models: tuple[Name, ...] = ()
+    models: Annotated[tuple[Name, ...], _about("Models the key may use; empty for all.")] = ()
 
 
 class PluginUse(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A plugin in the chain. ``with`` is the plugin's own typed configuration."""
 
-    name: Name
-    fail: Literal["open", "closed"] = "closed"
-    path: str | None = None
-    with_: dict[str, Any] = field(default_factory=dict, name="with")
+    name: Annotated[Name, _about("Name of the plugin.")]
+    fail: Annotated[
+        Literal["open", "closed"],
+        _about("When the plugin itself fails: open goes on without it, closed refuses the request."),
+    ] = "closed"
+    path: Annotated[str | None, _about("A Python file that holds the plugin; relative to this file.")] = None
+    with_: Annotated[dict[str, Any], _about("The plugin's own configuration.")] = field(
+        default_factory=dict, name="with"
+    )
 
 
 class Telemetry(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Traces and logs. Traces need the ``otel`` extra and cost nothing when off."""
 
-    traces: bool = False
-    endpoint: str | None = None
-    sample: Annotated[float, Meta(ge=0, le=1)] = 1.0
-    access_log: bool = True
+    traces: Annotated[bool, _about("Whether traces are exported.")] = False
+    endpoint: Annotated[str | None, _about("OTLP endpoint of the traces.")] = None
+    sample: Annotated[float, Meta(ge=0, le=1), _about("Share of the requests that are traced.")] = 1.0
+    access_log: Annotated[bool, _about("Whether every request is logged.")] = True
 
 
 class Settings(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole of ``gateway.yaml``."""
 
     server: Server = Server()
-    master_key: Annotated[str, Meta(min_length=8)] | None = None
+    master_key: Annotated[
+        Secret | None, _about("Credential that may do everything. Absent: made at first start and kept in data_dir.")
+    ] = None
     admin: Admin | None = None
-    data_dir: str = "./data"
-    redis_url: Annotated[str, Meta(pattern=r"^(rediss?|unix)://")] | None = None
-    database_url: Annotated[str, Meta(pattern=r"^(postgresql|sqlite)(\+[a-z]+)?://")] | None = None
-    providers: tuple[Provider, ...] = ()
-    models: tuple[Model, ...] = ()
-    pricing: tuple[Price, ...] = ()
-    plans: str | tuple[Plan, ...] = ()
-    keys: tuple[Key, ...] = ()
-    plugins: tuple[PluginUse, ...] = ()
+    data_dir: Annotated[str, _about("Directory for what the gateway keeps; relative to this file.")] = "./data"
+    redis_url: Annotated[RedisUrl | None, _about("Redis that several gateways share. Absent: embedded.")] = None
+    database_url: Annotated[DatabaseUrl | None, _about("PostgreSQL for the ledger. Absent: SQLite in data_dir.")] = None
+    providers: Annotated[tuple[Provider, ...], _about("The upstreams.")] = ()
+    models: Annotated[tuple[Model, ...], _about("The models apps can ask for.")] = ()
+    pricing: Annotated[tuple[Price, ...], _about("Prices that override the known ones.")] = ()
+    plans: Annotated[
+        str | tuple[Plan, ...], _about("The plans, or the path of a file that lists them, relative to this file.")
+    ] = ()
+    keys: Annotated[tuple[Key, ...], _about("Static credentials.")] = ()
+    plugins: Annotated[tuple[PluginUse, ...], _about("The plugins, in the order of the chain.")] = ()
     telemetry: Telemetry = Telemetry()

@@ -23,6 +23,8 @@ def settings_schema() -> dict[str, Any]:
     root["title"] = "gateway.yaml"
     for definition in (root, *schema["$defs"].values()):
         definition["description"] = definition["description"].replace("``", "`")
+        for name, place in definition["properties"].items():
+            definition["properties"][name] = _described(place, schema["$defs"])
     return {"$schema": DIALECT, **root, "$defs": schema["$defs"]}
 
 
@@ -34,3 +36,11 @@ def plans_schema() -> dict[str, Any]:
 def schema_text() -> str:
     """The schema as it is published."""
     return json.dumps(settings_schema(), indent=2) + "\n"
+
+
+def _described(place: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """A property with a description: a reference without one shows nothing in an editor, so it takes its target's."""
+    for option in (place, *place.get("anyOf", ())):
+        if "description" not in place and "$ref" in option:
+            return {"description": definitions[option["$ref"].rsplit("/", 1)[1]]["description"], **place}
+    return place
