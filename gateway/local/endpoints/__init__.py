@@ -1,0 +1,1 @@
+"""The engine's HTTP endpoints, one module each."""
