@@ -20,7 +20,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
     where = f"{host}:{port}"
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError):
+    except (OSError, ValueError):
         raise ListenError(
             f"cannot listen on {where}: the host name cannot be resolved. Set server.host to an address of this "
             "machine, such as 127.0.0.1 or 0.0.0.0."

@@ -6,13 +6,16 @@ provider together. They therefore take nothing for granted: a value of the wrong
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from pathlib import Path as FilePath
+from pathlib import PurePath
+from typing import Any, NamedTuple, TypeAlias
 
 from gateway.settings.document import Document
 from gateway.settings.faults import Fault, Path, dotted, nearest, shown
+from gateway.settings.view import Item, as_dict, as_list, entries, find_cycle, names_of, text_of
 
-Item: TypeAlias = "dict[str, Any]"
 Finding: TypeAlias = "tuple[Path, str, str | None]"
 
 # Keys that later versions act on. They are refused rather than ignored: nobody must believe a limit is shared or a
@@ -22,21 +25,36 @@ UNSUPPORTED = {
     "database_url": "there is no ledger in a database",
     "admin": "there are no administrator accounts; use the master key",
 }
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*\Z")
+
 UNSUPPORTED_STRATEGIES = ("least_latency", "least_cost", "ml")
 
 
-class Checks:
-    """Checks one configuration: the main document's values and the list of plans, wherever that was written."""
+class PlanList(NamedTuple):
+    """The values of the list of plans, the document they were written in, and where in it."""
 
-    def __init__(self, main: Document, data: object, plans: Document, plan_data: object, plan_path: Path) -> None:
+    document: Document
+    data: object
+    path: Path
+
+
+class Checks:
+    """Checks one configuration: the main document's values and the list of plans, wherever that was written.
+
+    ``base`` is the directory that paths start at. ``plans`` is None where the plans could not be read.
+    """
+
+    def __init__(self, main: Document, data: object, base: FilePath, plans: PlanList | None) -> None:
         self.main = main
-        self.plan_document = plans
+        self.base = base
+        self.plan_list = plans
         self.data: Item = data if isinstance(data, dict) else {}
-        self.providers = _entries(self.data.get("providers"), ("providers",))
-        self.models = _entries(self.data.get("models"), ("models",))
-        self.keys = _entries(self.data.get("keys"), ("keys",))
-        self.pricing = _entries(self.data.get("pricing"), ("pricing",))
-        self.plans = _entries(plan_data, plan_path)
+        self.providers = entries(self.data.get("providers"), ("providers",))
+        self.models = entries(self.data.get("models"), ("models",))
+        self.keys = entries(self.data.get("keys"), ("keys",))
+        self.pricing = entries(self.data.get("pricing"), ("pricing",))
+        self.plans = entries(plans.data, plans.path) if plans is not None else []
         self.warnings: list[Fault] = []
 
     def run(self) -> None:
@@ -54,7 +72,8 @@ class Checks:
             *self._workers(),
         )
         self._report(self.main, from_main)
-        self._report(self.plan_document, (*_duplicates(self.plans, "plan"), *_limits(self.plans)))
+        if self.plan_list is not None:
+            self._report(self.plan_list.document, (*_duplicates(self.plans, "plan"), *_limits(self.plans)))
         for path, message, hint in self._doubts():
             mark = self.main.locate(path)
             self.warnings.append(
@@ -76,6 +95,14 @@ class Checks:
 
     def _providers(self) -> Iterator[Finding]:
         for path, item in self.providers:
+            ca_file = text_of(item, "ca_file")
+            if ca_file and not (self.base / ca_file).is_file():
+                yield (*path, "ca_file"), f"there is no file {self.base / ca_file}", "a path is relative to this file"
+            for name, value in as_dict(item.get("headers")).items():
+                if not _HEADER_NAME.match(name):
+                    yield (*path, "headers", name), "expected the name of an HTTP header", None
+                elif isinstance(value, str) and not _HEADER_VALUE.match(value):
+                    yield (*path, "headers", name), "expected printable characters: it is sent in an HTTP header", None
             kind = item.get("kind", "openai")
             if kind == "openai":
                 if item.get("base_url") is None:
@@ -94,15 +121,15 @@ class Checks:
                         )
 
     def _models(self) -> Iterator[Finding]:
-        known = _names(self.providers)
+        known = names_of(self.providers)
         served = {
-            _text(item, "name"): _local_models(item) for _, item in self.providers if item.get("kind") == "llama_cpp"
+            text_of(item, "name"): _local_models(item) for _, item in self.providers if item.get("kind") == "llama_cpp"
         }
-        models = _names(self.models)
+        models = names_of(self.models)
         for path, item in self.models:
-            targets = _entries(item.get("targets"), (*path, "targets"))
+            targets = entries(item.get("targets"), (*path, "targets"))
             for at, target in targets:
-                provider, model = _text(target, "provider"), _text(target, "model")
+                provider, model = text_of(target, "provider"), text_of(target, "model")
                 if provider and provider not in known:
                     yield _unknown((*at, "provider"), "provider", provider, known)
                 elif model and provider in served and model not in served[provider]:
@@ -116,23 +143,23 @@ class Checks:
                     yield _unknown((*path, "fallbacks", index), "model", name, models)
 
     def _cycles(self) -> Iterator[Finding]:
-        places = {_text(item, "name"): path for path, item in self.models}
+        places = {text_of(item, "name"): path for path, item in self.models}
         edges = {
-            _text(item, "name"): [name for name in _list(item.get("fallbacks")) if isinstance(name, str)]
+            text_of(item, "name"): [name for name in as_list(item.get("fallbacks")) if isinstance(name, str)]
             for _, item in self.models
         }
         done: set[str] = set()
         for start in edges:
-            cycle = _cycle(start, edges, done)
+            cycle = find_cycle(start, edges, done)
             if cycle:
                 names = " → ".join(shown(name) for name in [*cycle, cycle[0]])
                 yield (*places[cycle[0]], "fallbacks"), f"fallbacks lead back to where they began: {names}", None
 
     def _pricing(self) -> Iterator[Finding]:
-        known = _names(self.providers)
+        known = names_of(self.providers)
         seen: set[tuple[str, str]] = set()
         for path, item in self.pricing:
-            pair = (_text(item, "provider"), _text(item, "model"))
+            pair = (text_of(item, "provider"), text_of(item, "model"))
             if pair[0] and pair[0] not in known:
                 yield _unknown((*path, "provider"), "provider", pair[0], known)
             if all(pair) and pair in seen:
@@ -140,17 +167,17 @@ class Checks:
             seen.add(pair)
 
     def _keys(self) -> Iterator[Finding]:
-        plans, models = _names(self.plans), _names(self.models)
+        plans, models = names_of(self.plans), names_of(self.models)
         seen: set[str] = set()
         yield from _limits(self.keys)
         for path, item in self.keys:
-            secret, plan = _text(item, "key"), _text(item, "plan")
+            secret, plan = text_of(item, "key"), text_of(item, "plan")
             if secret and (secret in seen or secret == self.data.get("master_key")):
                 yield (*path, "key"), "this key is used for another credential already", None
             seen.add(secret)
-            if plan and plan not in plans:
+            if plan and plan not in plans and self.plan_list is not None:
                 yield _unknown((*path, "plan"), "plan", plan, plans)
-            for index, name in enumerate(_list(item.get("models"))):
+            for index, name in enumerate(as_list(item.get("models"))):
                 if isinstance(name, str) and name not in models:
                     yield _unknown((*path, "models", index), "model", name, models)
 
@@ -164,12 +191,12 @@ class Checks:
                 yield (*path, "strategy"), message, "use priority or weighted"
 
     def _workers(self) -> Iterator[Finding]:
-        workers = _dict(self.data.get("server")).get("workers", 1)
+        workers = as_dict(self.data.get("server")).get("workers", 1)
         if not isinstance(workers, int) or workers <= 1:
             return
-        limited = {_text(item, "name") for _, item in self.plans if item.get("limits")}
+        limited = {text_of(item, "name") for _, item in self.plans if item.get("limits")}
         for _, item in self.keys:
-            if item.get("limits") or item.get("budget") or _text(item, "plan") in limited:
+            if item.get("limits") or item.get("budget") or text_of(item, "plan") in limited:
                 message = (
                     "limits are kept in each worker's memory, so with several workers a key gets a multiple of them"
                 )
@@ -183,20 +210,16 @@ class Checks:
     def _doubts(self) -> Iterator[Finding]:
         if not self.models and "models" not in self.main_faults():
             yield (), "no models are configured, so every request for one is answered with 404", None
-        priced = {(_text(item, "provider"), _text(item, "model")) for _, item in self.pricing}
+        priced = {(text_of(item, "provider"), text_of(item, "model")) for _, item in self.pricing}
         for path, item in self.keys:
             if item.get("budget"):
-                allowed = _list(item.get("models"))
+                allowed = as_list(item.get("models"))
                 for name in self._unpriced(allowed, priced):
                     message = f"this key has a budget, but the model {shown(name)} has a target without a price"
                     yield (*path, "budget"), message, "what it costs is not known and not counted; add it to pricing"
-        targets = {
-            (_text(target, "provider"), _text(target, "model"))
-            for _, item in self.models
-            for _, target in _entries(item.get("targets"), ())
-        }
+        targets = {pair for _, item in self.models for pair in _pairs(item)}
         for path, item in self.pricing:
-            pair = (_text(item, "provider"), _text(item, "model"))
+            pair = (text_of(item, "provider"), text_of(item, "model"))
             if all(pair) and pair not in targets:
                 yield path, "no model has this target, so this price is never used", None
 
@@ -205,41 +228,23 @@ class Checks:
         return {fault.path for fault in self.main.faults}
 
     def _unpriced(self, allowed: list[Any], priced: set[tuple[str, str]]) -> Iterator[str]:
-        local = {_text(item, "name") for _, item in self.providers if item.get("kind") == "llama_cpp"}
+        local = {text_of(item, "name") for _, item in self.providers if item.get("kind") == "llama_cpp"}
         for _, item in self.models:
-            name = _text(item, "name")
+            name = text_of(item, "name")
             if allowed and name not in allowed:
                 continue
             pairs = [
-                (_text(target, "provider"), _text(target, "model")) for _, target in _entries(item.get("targets"), ())
+                (text_of(target, "provider"), text_of(target, "model"))
+                for _, target in entries(item.get("targets"), ())
             ]
             if any(pair not in priced and pair[0] not in local for pair in pairs):
                 yield name
 
 
-def _entries(value: object, path: Path) -> list[tuple[Path, Item]]:
-    return [((*path, index), item) for index, item in enumerate(_list(value)) if isinstance(item, dict)]
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _dict(value: object) -> Item:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(item: Item, name: str) -> str:
-    value = item.get(name)
-    return value if isinstance(value, str) else ""
-
-
-def _names(entries: list[tuple[Path, Item]]) -> list[str]:
-    return [_text(item, "name") for _, item in entries]
-
-
 def _local_models(item: Item) -> list[str]:
-    return [name for name in (item.get("model"), *_list(item.get("models"))) if isinstance(name, str)]
+    """The names a llama_cpp provider serves: a file goes by its name without the ending."""
+    names = [name for name in (item.get("model"), *as_list(item.get("models"))) if isinstance(name, str)]
+    return [PurePath(name).stem if name.endswith(".gguf") else name for name in names]
 
 
 def _unknown(path: Path, noun: str, name: str, known: list[str]) -> Finding:
@@ -249,18 +254,18 @@ def _unknown(path: Path, noun: str, name: str, known: list[str]) -> Finding:
     return path, f'there is no {noun} "{shown(name)}"', hint
 
 
-def _duplicates(entries: list[tuple[Path, Item]], noun: str) -> Iterator[Finding]:
+def _duplicates(items: list[tuple[Path, Item]], noun: str) -> Iterator[Finding]:
     seen: dict[str, Path] = {}
-    for path, item in entries:
-        name = _text(item, "name")
+    for path, item in items:
+        name = text_of(item, "name")
         if name and name in seen:
             yield (*path, "name"), f'there is already a {noun} named "{shown(name)}"', f"at {dotted(seen[name])}"
         seen.setdefault(name, path)
 
 
-def _limits(entries: list[tuple[Path, Item]]) -> Iterator[Finding]:
-    for path, item in entries:
-        for at, limit in _entries(item.get("limits"), (*path, "limits")):
+def _limits(items: list[tuple[Path, Item]]) -> Iterator[Finding]:
+    for path, item in items:
+        for at, limit in entries(item.get("limits"), (*path, "limits")):
             window, metric = limit.get("window"), limit.get("metric")
             if metric == "concurrency" and window is not None:
                 yield (*at, "window"), "concurrency is counted at each moment and takes no window", "remove the window"
@@ -268,18 +273,7 @@ def _limits(entries: list[tuple[Path, Item]]) -> Iterator[Finding]:
                 yield at, f"a limit on {metric} needs a window", "such as 10s, minute, hour, day or month"
 
 
-def _cycle(start: str, edges: dict[str, list[str]], done: set[str]) -> list[str] | None:
-    """A cycle that can be reached from ``start`` over names not in ``done``, to which all reached names are added."""
-    trail: list[str] = []
-    pending: list[tuple[str, int]] = [(start, 0)]
-    while pending:
-        name, depth = pending.pop()
-        del trail[depth:]
-        if name in trail:
-            return trail[trail.index(name) :]
-        if name in done or name not in edges:
-            continue
-        done.add(name)
-        trail.append(name)
-        pending += [(other, depth + 1) for other in edges[name]]
-    return None
+def _pairs(model: Item) -> list[tuple[str, str]]:
+    """Provider and model of each target."""
+    targets = entries(model.get("targets"), ())
+    return [(text_of(target, "provider"), text_of(target, "model")) for _, target in targets]

@@ -14,12 +14,12 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from gateway.settings.checks import Checks, Finding
+from gateway.settings.checks import Checks, Finding, PlanList
 from gateway.settings.default import embedded
 from gateway.settings.document import MAX_BYTES, Document, Mark, parse
 from gateway.settings.expand import Expander
 from gateway.settings.faults import ConfigError, Fault
-from gateway.settings.model import Plan, PluginUse, Settings
+from gateway.settings.model import Plan, PluginUse, Provider, Settings
 from gateway.settings.schema import plans_schema, settings_schema
 from gateway.settings.values import Values
 
@@ -43,8 +43,8 @@ PluginCheck: TypeAlias = "Callable[[tuple[PluginUse, ...], Path], Iterable[Findi
 def load(path: str | Path | None, env: Mapping[str, str]) -> Settings:
     """The settings of a file, or the embedded defaults for None.
 
-    Plans given as a file are in ``plans``; ``data_dir``, ``ca_file`` and plugin paths are absolute. Raises
-    :class:`ConfigError` with every fault of the file and of the plans' file.
+    Plans given as a file are in ``plans``; ``data_dir``, ``ca_file`` and the paths of plugins and models are absolute.
+    Raises :class:`ConfigError` with every fault of the file and of the plans' file.
     """
     return read(path, env).settings
 
@@ -62,18 +62,13 @@ def read(path: str | Path | None, env: Mapping[str, str], check_plugins: PluginC
     values = _values(main, expander)
     settings = _convert(values, Settings)
     files = [main]
-    plans, plan_values = _plans(values, expander, files)
-    checks = Checks(
-        values.document,
-        values.data,
-        plan_values.document,
-        plan_values.data if plan_values is not values else _inline_plans(values.data),
-        () if plan_values is not values else ("plans",),
-    )
+    plan_values = _plan_file(values, expander, files)
+    plans = _convert(plan_values, tuple[Plan, ...]) if plan_values is not None else None
+    checks = Checks(values.document, values.data, expander.base, _plan_list(values, plan_values))
     checks.run()
     if check_plugins is not None:
         _check_plugins(values, expander.base, check_plugins)
-    faults = [*values.document.faults, *(plan_values.document.faults if plan_values is not values else ())]
+    faults = [*values.document.faults, *(plan_values.document.faults if plan_values is not None else ())]
     if faults or settings is None:
         raise ConfigError([*faults, *checks.warnings])
     if plans is not None:
@@ -132,19 +127,27 @@ def _convert(values: Values, kind: Any) -> Any:
     return None
 
 
-def _plans(values: Values, expander: Expander, files: list[Path]) -> tuple[tuple[Plan, ...] | None, Values]:
-    """The plans of the file that ``plans`` names and its values; None and the main values where they are inline."""
+def _plan_file(values: Values, expander: Expander, files: list[Path]) -> Values | None:
+    """The values of the file that ``plans`` names; None where it names none, or none that exists."""
     name = values.data.get("plans") if isinstance(values.data, dict) else None
     if not isinstance(name, str) or not name or ("plans",) in values.document.faulty:
-        return None, values
+        return None
     path = expander.base / name
     files.append(path)
     if not path.is_file():
         mark = values.document.locate(("plans",))
         values.document.fault(mark, ("plans",), f"there is no file {path}", "a path is relative to this file")
-        return None, values
-    plan_values = _values(path, expander)
-    return _convert(plan_values, tuple[Plan, ...]), plan_values
+        return None
+    return _values(path, expander)
+
+
+def _plan_list(values: Values, plan_values: Values | None) -> PlanList | None:
+    """Where the plans are; None where they cannot be known, so that no reference to one is called unknown."""
+    if plan_values is not None:
+        unreadable = plan_values.document.root is None and plan_values.document.faults
+        return None if unreadable else PlanList(plan_values.document, plan_values.data, ())
+    plans = values.data.get("plans", []) if isinstance(values.data, dict) else []
+    return PlanList(values.document, plans, ("plans",)) if isinstance(plans, list) else None
 
 
 def _check_plugins(values: Values, base: Path, check: PluginCheck) -> None:
@@ -158,18 +161,26 @@ def _check_plugins(values: Values, base: Path, check: PluginCheck) -> None:
         values.document.fault(values.document.locate(path, key=message == "unknown key"), path, message, hint)
 
 
-def _inline_plans(data: object) -> object:
-    return data.get("plans") if isinstance(data, dict) else None
-
-
 def _placed(settings: Settings, base: Path) -> Settings:
     """The settings with every path made absolute against the directory of the file."""
     replace = msgspec.structs.replace
     return replace(
         settings,
         data_dir=str(Path(os.path.normpath(base / settings.data_dir))),
-        providers=tuple(
-            replace(item, ca_file=str(base / item.ca_file)) if item.ca_file else item for item in settings.providers
-        ),
+        providers=tuple(_placed_provider(item, base) for item in settings.providers),
         plugins=tuple(replace(item, path=str(base / item.path)) if item.path else item for item in settings.plugins),
     )
+
+
+def _placed_provider(provider: Provider, base: Path) -> Provider:
+    return msgspec.structs.replace(
+        provider,
+        ca_file=str(base / provider.ca_file) if provider.ca_file else None,
+        model=_placed_model(provider.model, base) if provider.model else None,
+        models=tuple(_placed_model(name, base) for name in provider.models),
+    )
+
+
+def _placed_model(name: str, base: Path) -> str:
+    """A path to a model's file made absolute; a known model's name as it is."""
+    return str(base / os.path.expanduser(name)) if name.endswith(".gguf") else name

@@ -46,6 +46,14 @@ Secret = Annotated[
     ),
 ]
 
+# No NUL: no system call takes one in a path.
+FilePath = Annotated[str, Meta(min_length=1, pattern=r"^[^\x00]+$", extra_json_schema=_expect("a path"))]
+Host = Annotated[
+    str, Meta(min_length=1, pattern=r"^[^\s\x00/]+$", extra_json_schema=_expect("a host name or an IP address"))
+]
+ApiKey = Annotated[
+    str, Meta(min_length=1, pattern=r"^[\x20-\x7e]+$", extra_json_schema=_expect("printable characters"))
+]
 BaseUrl = Annotated[
     str,
     Meta(pattern=r"^(https?://[^\s/]|unix:/)", extra_json_schema=_expect("an http:// or https:// URL, or unix:/path")),
@@ -74,7 +82,7 @@ class _Model(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Server(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the gateway listens and what it accepts."""
 
-    host: Annotated[str, _about("Address to listen on; 0.0.0.0 or :: for every address.")] = "127.0.0.1"
+    host: Annotated[Host, _about("Address to listen on; 0.0.0.0 or :: for every address.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535), _about("Port to listen on; 0 takes a free one.")] = 8080
     workers: Annotated[int, Meta(ge=1, le=256), _about("Processes that answer requests.")] = 1
     max_body_bytes: Annotated[Count, _about("Largest request body in bytes; a larger one is answered with 413.")] = (
@@ -152,21 +160,20 @@ class Provider(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
         _about("openai: any API like OpenAI's. llama_cpp: models that run on this machine."),
     ] = "openai"
     base_url: Annotated[BaseUrl | None, _about("Base URL of the API, usually ending in /v1, or unix:/path.")] = None
-    api_key: Annotated[str | None, _about("Key of the API, sent as a bearer token; use ${NAME} or ${file:PATH}.")] = (
-        None
-    )
+    api_key: Annotated[ApiKey | None, _about("Key of the API, a bearer token; use ${NAME} or ${file:PATH}.")] = None
     headers: Annotated[dict[str, str], _about("Headers to add to every call.")] = {}
     proxy: Annotated[ProxyUrl | None, _about("HTTP proxy to call through.")] = None
     verify_tls: Annotated[bool, _about("Whether the API's certificate is verified.")] = True
     ca_file: Annotated[
-        str | None, _about("Certificates to trust instead of the system's, in PEM; relative to this file.")
+        FilePath | None, _about("Certificates to trust instead of the system's, in PEM; relative to this file.")
     ] = None
     timeouts: Timeouts = Timeouts()
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
     connections: Connections = Connections()
     model: Annotated[
-        Name | None, _about("The model of a llama_cpp provider: a known name, or a path ending in .gguf.")
+        Name | None,
+        _about("The model of a llama_cpp provider: a known name, or a .gguf file, which goes by its bare name."),
     ] = None
     models: Annotated[tuple[Name, ...], _about("Several models of a llama_cpp provider.")] = ()
     llama_cpp: LlamaCpp = LlamaCpp()
@@ -262,7 +269,7 @@ class PluginUse(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Literal["open", "closed"],
         _about("When the plugin itself fails: open goes on without it, closed refuses the request."),
     ] = "closed"
-    path: Annotated[str | None, _about("A Python file that holds the plugin; relative to this file.")] = None
+    path: Annotated[FilePath | None, _about("A Python file that holds the plugin; relative to this file.")] = None
     with_: Annotated[dict[str, Any], _about("The plugin's own configuration.")] = field(
         default_factory=dict, name="with"
     )
@@ -285,14 +292,14 @@ class Settings(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Secret | None, _about("Credential that may do everything. Absent: made at first start and kept in data_dir.")
     ] = None
     admin: Admin | None = None
-    data_dir: Annotated[str, _about("Directory for what the gateway keeps; relative to this file.")] = "./data"
+    data_dir: Annotated[FilePath, _about("Directory for what the gateway keeps; relative to this file.")] = "./data"
     redis_url: Annotated[RedisUrl | None, _about("Redis that several gateways share. Absent: embedded.")] = None
     database_url: Annotated[DatabaseUrl | None, _about("PostgreSQL for the ledger. Absent: SQLite in data_dir.")] = None
     providers: Annotated[tuple[Provider, ...], _about("The upstreams.")] = ()
     models: Annotated[tuple[Model, ...], _about("The models apps can ask for.")] = ()
     pricing: Annotated[tuple[Price, ...], _about("Prices that override the known ones.")] = ()
     plans: Annotated[
-        str | tuple[Plan, ...], _about("The plans, or the path of a file that lists them, relative to this file.")
+        FilePath | tuple[Plan, ...], _about("The plans, or the path of a file that lists them, relative to this file.")
     ] = ()
     keys: Annotated[tuple[Key, ...], _about("Static credentials.")] = ()
     plugins: Annotated[tuple[PluginUse, ...], _about("The plugins, in the order of the chain.")] = ()
