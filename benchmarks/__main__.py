@@ -10,7 +10,7 @@ from types import FrameType
 import click
 from msgspec.structs import replace
 
-from benchmarks import results, table, tools
+from benchmarks import peers, results, table, tools
 from benchmarks.bench import Bench
 from benchmarks.child import StartError
 from benchmarks.measures import closed, crowd, latency, memory, start
@@ -26,7 +26,7 @@ FAILURES = (StartError, LoadError, LatencyError, WrongAnswerError, crowd.CrowdEr
 
 def run(bench: Bench, names: tuple[str, ...]) -> results.Results:
     """Take the named measures one after the other."""
-    found = results.begin()
+    found = results.begin({name: peers.OPTIONAL[name].version() for name in bench.peers})
     kinds = [name for name in names if name in closed.BODIES]
     if kinds:
         found.closed = closed.measure(bench, kinds)

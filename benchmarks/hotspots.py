@@ -21,7 +21,7 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks import payloads, tools, wrk
+from benchmarks import payloads, procfs, tools, wrk
 from benchmarks.peers import gateway, mock
 from benchmarks.peers.base import Peer
 
@@ -44,9 +44,10 @@ def count_calls(kind: str, seconds: float, top: int) -> None:
         command = [sys.executable, "-m", "benchmarks.profiled", str(out)]
         peer = stack.enter_context(gateway.start(folder / "gateway", upstream.url, command))
         drive(peer, folder, kind, 1)
-        os.kill(peer.pid, signal.SIGUSR1)
+        worker, _ = procfs.worker(peer.pid)
+        os.kill(worker, signal.SIGUSR1)
         run = drive(peer, folder, kind, seconds)
-        os.kill(peer.pid, signal.SIGUSR2)
+        os.kill(worker, signal.SIGUSR2)
         deadline = time.monotonic() + 30
         while not out.exists() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -63,7 +64,7 @@ def sample(kind: str, seconds: float, top: int) -> None:
         drive(peer, folder, kind, 1)
         out = folder / "stacks"
         spy = [str(Path(sys.executable).parent / "py-spy"), "record", "--native", "-f", "raw", "-r", "500"]
-        spy += ["-d", str(round(seconds)), "-p", str(peer.pid), "-o", str(out)]
+        spy += ["-d", str(round(seconds)), "-p", str(procfs.worker(peer.pid)[0]), "-o", str(out)]
         with subprocess.Popen(spy, stdout=subprocess.DEVNULL) as process:
             run = drive(peer, folder, kind, seconds)
             process.wait(30)

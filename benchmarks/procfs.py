@@ -68,12 +68,18 @@ def cpu(root: int) -> float:
     return sum(stat.cpu for stat in tree(root))
 
 
-def rss(root: int) -> int:
-    """Bytes resident in the largest process of a tree: of a gateway that is the worker."""
-    sizes = [0]
+def worker(root: int) -> tuple[int, int]:
+    """The process of a tree that holds most memory, and how many bytes: of a gateway that is its worker."""
+    sizes = {root: 0}
     for stat in tree(root):
         try:
-            sizes.append(parse_rss((PROC / str(stat.pid) / "status").read_text()))
+            sizes[stat.pid] = parse_rss((PROC / str(stat.pid) / "status").read_text())
         except (FileNotFoundError, ProcessLookupError):
             continue
-    return max(sizes)
+    largest = max(sizes, key=lambda pid: sizes[pid])
+    return largest, sizes[largest]
+
+
+def rss(root: int) -> int:
+    """Bytes resident in the largest process of a tree."""
+    return worker(root)[1]

@@ -26,6 +26,8 @@ BODIES = {
     "prompt": payloads.large(),
 }
 SETTLE = 0.2
+WARM_UP = 5
+"""Seconds of load an optional peer gets before it is measured: some load parts of themselves late."""
 
 
 @contextmanager
@@ -40,7 +42,7 @@ def contestants(bench: Bench, folder: Path) -> Iterator[tuple[Peer, list[Peer]]]
         verify.governed(ours)
         found = [limit, ours]
         for name in bench.peers:
-            other = stack.enter_context(peers.OPTIONAL[name](folder / name, upstream.url))
+            other = stack.enter_context(peers.OPTIONAL[name].start(folder / name, upstream.url))
             verify.peer(other, exact=False)
             found.append(other)
         yield upstream, found
@@ -57,7 +59,9 @@ def _rounds(bench: Bench, folder: Path, kind: str, upstream: Peer, found: list[P
     body.write_bytes(BODIES[kind])
     found = [peer for peer in found if kind != "paced" or peer.name in ("nginx", "gateway")]
     for peer in found:
-        wrk.load(peer.chat(stream=_streams(kind)), body, peer.headers, seconds=1, connections=bench.plan.connections)
+        seconds = WARM_UP if peer.name in bench.peers else 1
+        url = peer.chat(stream=_streams(kind))
+        wrk.load(url, body, peer.headers, seconds=seconds, connections=bench.plan.connections)
     rounds: dict[str, list[Load]] = {peer.name: [] for peer in found}
     for number in range(bench.plan.rounds):
         for peer in found:

@@ -31,7 +31,7 @@ def settings(upstream: str, data_dir: Path, models: Sequence[str] = ()) -> dict[
     served = [{"name": name, "targets": [{"provider": "mock", "model": target}]} for name, target in names.items()]
     key = {"key": KEY, "name": "bench", "organization": "bench", "plan": "bench", "limits": limits}
     return {
-        "server": {"host": "127.0.0.1", "port": 0, "workers": 1},
+        "server": {"host": "127.0.0.1", "port": 0, "workers": 1, "drain": 2},
         "master_key": "gw_test_benchmark_master_key",
         "data_dir": str(data_dir),
         "providers": [provider],
