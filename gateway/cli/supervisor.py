@@ -183,7 +183,7 @@ class Supervisor:
         self.code = code
         drain = self.settings.server.drain
         self.deadline = monotonic() + drain + MARGIN
-        _log.info("stopping", extra={"fields": {"drain_seconds": drain}})
+        _log.info("stopping", extra={"drain_seconds": drain})
         for child in self._children():
             child.restart_at = None
         for worker in self.workers:
@@ -225,7 +225,7 @@ class Supervisor:
                 self._kill()
             return
         if not self.started and now >= self._start_by:
-            _log.error("the workers were not ready in time", extra={"fields": {"seconds": START_TIMEOUT}})
+            _log.error("the workers were not ready in time", extra={"seconds": START_TIMEOUT})
             self._stop(START_FAILED)
             return
         for child in self._children():
@@ -247,7 +247,7 @@ class Supervisor:
         except ConfigError as error:
             self.watch.reset(self.watch.files)
             faults = [str(item) for item in error.faults]
-            _log.error("the new configuration is faulty; the old one stays", extra={"fields": {"faults": faults}})
+            _log.error("the new configuration is faulty; the old one stays", extra={"faults": faults})
             return
         self.watch.reset(loaded.files)
         for warning in loaded.warnings:

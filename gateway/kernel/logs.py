@@ -1,7 +1,7 @@
 """Logs as JSON lines on standard error, one object a line, the same from every process.
 
-Every line has ``ts`` (seconds since 1970), ``level``, ``logger``, ``pid`` and ``message``; ``extra={"fields": {...}}``
-adds more. A traceback is in ``exception``. Nothing that is a secret may be passed in.
+Every line has ``ts`` (seconds since 1970), ``level``, ``logger``, ``pid`` and ``message``, and what was given as
+``extra``. A traceback is in ``exception``. Nothing that is a secret may be passed in.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ import sys
 from typing import Any, TextIO
 
 import orjson
+
+_STANDARD = frozenset(
+    (*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName")
+)  # taskName came with Python 3.12
 
 
 class JsonFormatter(logging.Formatter):
@@ -25,9 +29,9 @@ class JsonFormatter(logging.Formatter):
             "pid": os.getpid(),
             "message": record.getMessage(),
         }
-        fields = getattr(record, "fields", None)
-        if isinstance(fields, dict):
-            line.update(fields)
+        for name, value in record.__dict__.items():
+            if name not in _STANDARD:
+                line.setdefault(name, value)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()

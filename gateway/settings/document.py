@@ -34,6 +34,13 @@ _WORDS: dict[str, bool | None] = {
 }
 _STRING_TAG = "tag:yaml.org,2002:str"
 
+# YAML gives braces, brackets and commas a meaning inside {…} and […]. In a placeholder they must have none, so that
+# ``{api_key: ${NAME}}`` works unquoted: they are replaced by characters of private use, one for one, so that every
+# column stays right, and put back in the values.
+_PLACEHOLDER = re.compile(r"\$\{[^}\n]*\}")
+_SHIELD = str.maketrans("{}[],", "\uf8f0\uf8f1\uf8f2\uf8f3\uf8f4")
+_UNSHIELD = str.maketrans("\uf8f0\uf8f1\uf8f2\uf8f3\uf8f4", "{}[],")
+
 Scalar: TypeAlias = "str | int | float | bool | None"
 
 
@@ -117,10 +124,14 @@ def parse(data: bytes, file: str) -> Document:
         document.fault(Mark(data.count(b"\n", 0, error.start) + 1, 1), (), "the file is not UTF-8 text")
         return document
     try:
-        _Builder(document).build(yaml.parse(text, Loader=_LOADER))
+        shielded = _PLACEHOLDER.sub(lambda match: match.group().translate(_SHIELD), text)
+        _Builder(document).build(yaml.parse(shielded, Loader=_LOADER))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = Mark(mark.line + 1, mark.column + 1) if mark else Mark(1, 1)
+        # At the end of the file the parser points to a line that is not there.
+        lines = text.split("\n")
+        end = Mark(len(lines), len(lines[-1]) + 1)
+        place = min(Mark(mark.line + 1, mark.column + 1), end) if mark else Mark(1, 1)
         # Only the parser's fixed words are repeated, never the text it stumbled on.
         problem = re.sub(r"['\"].*", "…", error.problem or "this is not YAML")
         document.root = None
@@ -189,7 +200,7 @@ class _Builder:
     def _scalar(self, event: Any, mark: Mark) -> None:
         self._tag(event, mark)
         plain = event.style in (None, "") and event.tag is None
-        self._add(Node(event.value, mark, plain=plain), event.anchor)
+        self._add(Node(event.value.translate(_UNSHIELD), mark, plain=plain), event.anchor)
 
     def _alias(self, event: Any, mark: Mark) -> None:
         node = self.anchors.get(event.anchor)

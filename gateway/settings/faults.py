@@ -16,7 +16,7 @@ Path: TypeAlias = tuple[str | int, ...]
 Severity: TypeAlias = Literal["error", "warning"]
 
 # A name worth repeating is short and word-like; what looks like a credential is never repeated.
-_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@+ -]{0,63}\Z")
+_WORD = re.compile(r"[A-Za-z0-9_<][A-Za-z0-9_.:/@+< -]{0,63}\Z")
 _CREDENTIAL = re.compile(r"(?i)(^|[^a-z])(sk|pk|gw|app|key|token|bearer)[-_][a-z0-9]|[A-Za-z0-9_-]{24,}|://[^/]*@")
 
 

@@ -11,6 +11,9 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+# Python's $ also matches before a final line break, which would end up in a header or a path.
+_END = r"$(?!\n)"
+
 
 def _expect(words: str) -> dict[str, Any]:
     """What a text must be, in words, for the fault report: a pattern alone tells a person little."""
@@ -27,7 +30,7 @@ Name = Annotated[
     Meta(
         min_length=1,
         max_length=200,
-        pattern=r"^[^\s\x00-\x1f]+$",
+        pattern=r"^[^\s\x00-\x1f]+" + _END,
         extra_json_schema=_expect("a name without spaces"),
     ),
 ]
@@ -41,24 +44,27 @@ Secret = Annotated[
     Meta(
         min_length=8,
         max_length=512,
-        pattern=r"^[\x21-\x7e]+$",
+        pattern=r"^[\x21-\x7e]+" + _END,
         extra_json_schema=_expect("printable characters without spaces"),
     ),
 ]
 
 # No NUL: no system call takes one in a path.
-FilePath = Annotated[str, Meta(min_length=1, pattern=r"^[^\x00]+$", extra_json_schema=_expect("a path"))]
+FilePath = Annotated[str, Meta(min_length=1, pattern=r"^[^\x00]+" + _END, extra_json_schema=_expect("a path"))]
 Host = Annotated[
-    str, Meta(min_length=1, pattern=r"^[^\s\x00/]+$", extra_json_schema=_expect("a host name or an IP address"))
+    str, Meta(min_length=1, pattern=r"^[^\s\x00/]+" + _END, extra_json_schema=_expect("a host name or an IP address"))
 ]
 ApiKey = Annotated[
-    str, Meta(min_length=1, pattern=r"^[\x20-\x7e]+$", extra_json_schema=_expect("printable characters"))
+    str, Meta(min_length=1, pattern=r"^[\x20-\x7e]+" + _END, extra_json_schema=_expect("printable characters"))
 ]
 BaseUrl = Annotated[
     str,
-    Meta(pattern=r"^(https?://[^\s/]|unix:/)", extra_json_schema=_expect("an http:// or https:// URL, or unix:/path")),
+    Meta(
+        pattern=r"^(https?://[^\s/]|unix:/)\S*" + _END,
+        extra_json_schema=_expect("an http:// or https:// URL, or unix:/path"),
+    ),
 ]
-ProxyUrl = Annotated[str, Meta(pattern=r"^http://[^\s/]", extra_json_schema=_expect("an http:// URL"))]
+ProxyUrl = Annotated[str, Meta(pattern=r"^http://[^\s/]\S*" + _END, extra_json_schema=_expect("an http:// URL"))]
 RedisUrl = Annotated[str, Meta(pattern=r"^(rediss?|unix)://", extra_json_schema=_expect("a redis:// or rediss:// URL"))]
 DatabaseUrl = Annotated[
     str, Meta(pattern=r"^(postgresql|sqlite)(\+[a-z]+)?://", extra_json_schema=_expect("a postgresql:// URL"))
@@ -69,7 +75,7 @@ Metric = Literal["requests", "tokens", "cost", "concurrency", "ai_requests"]
 Window = Annotated[
     str,
     Meta(
-        pattern=r"^([1-9][0-9]{0,5})?(s|m|h|d|second|minute|hour|day|month)$",
+        pattern=r"^([1-9][0-9]{0,5})?(s|m|h|d|second|minute|hour|day|month)" + _END,
         extra_json_schema=_expect("a window such as 10s, minute, hour, day or month"),
     ),
 ]
@@ -96,7 +102,7 @@ class Admin(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     email: Annotated[
         str,
-        Meta(pattern=r"^[^@\s]+@[^@\s]+$", extra_json_schema=_expect("an email address")),
+        Meta(pattern=r"^[^@\s]+@[^@\s]+" + _END, extra_json_schema=_expect("an email address")),
         _about("Email address to sign in with."),
     ]
     password: Annotated[str, _about("Password to sign in with; use ${NAME} or ${file:PATH}.")]
@@ -230,7 +236,7 @@ class Plan(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     price: Annotated[Dollars, _about("Price in each interval.")] = 0.0
     currency: Annotated[
         str,
-        Meta(pattern=r"^[A-Z]{3}$", extra_json_schema=_expect("three capital letters, such as USD")),
+        Meta(pattern=r"^[A-Z]{3}" + _END, extra_json_schema=_expect("three capital letters, such as USD")),
         _about("Currency of the price, by ISO 4217."),
     ] = "USD"
     interval: Annotated[Literal["day", "week", "month", "year", "once"], _about("How often the price is due.")] = (
