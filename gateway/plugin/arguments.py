@@ -1,8 +1,8 @@
 """Text inside a JSON document that arrives in pieces, such as the arguments of a tool call.
 
 Strings are decoded, filtered and encoded again, so that an escape is neither missed nor torn. Numbers, which can be
-PII too, are filtered as wholes and become strings where the filter changed them. Whatever else there is passes as it is,
-valid JSON or not.
+PII too, are filtered as wholes and become strings where the filter changed them. Whatever else there is passes as it
+is, valid JSON or not.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _HIGH = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}")
 _NUMBER = re.compile(r"[0-9+\-.]+")
 _MAX_NUMBER = 64
+"""Characters of a number outside strings that is still looked at; a longer one passes as it is."""
 
 
 def _escape(text: str) -> str:
@@ -29,13 +30,14 @@ def _escape(text: str) -> str:
 class ArgumentsFilter:
     """A :class:`TextFilter` over JSON text; ``make`` gives the filter for each string in it."""
 
-    __slots__ = ("_escape", "_inner", "_make", "_number")
+    __slots__ = ("_escape", "_inner", "_long", "_make", "_number")
 
     def __init__(self, make: Callable[[], TextFilter]) -> None:
         self._make = make
         self._inner: TextFilter | None = None
         self._escape = ""
         self._number = ""
+        self._long = False
 
     def feed(self, text: str) -> str:
         out: list[str] = []
@@ -56,14 +58,20 @@ class ArgumentsFilter:
                 self._decode(out, self._inner)
             out.append(_escape(self._inner.flush()))
         self._inner = None
+        self._long = False
         return "".join(out)
 
     def _outside(self, text: str, position: int, out: list[str]) -> int:
         token = _OUTSIDE.match(text, position)
         assert token is not None
-        if token.group()[0] in "0123456789+-." and len(self._number) < _MAX_NUMBER:
+        if token.group()[0] in "0123456789+-.":
             self._number += token.group()
+            if self._long or len(self._number) > _MAX_NUMBER:
+                out.append(self._number)
+                self._number = ""
+                self._long = True
             return token.end()
+        self._long = False
         out += (self._end_number(), token.group())
         if token.group() == '"':
             self._inner = self._make()

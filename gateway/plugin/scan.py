@@ -7,7 +7,7 @@ some match. A match that starts before that position cannot change any more.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 import regex
@@ -22,7 +22,7 @@ MAX_HELD = 1024
 _CONTEXT = 64
 """Characters before the undecided text that are kept for look-behinds."""
 
-_SLICE = 65_536
+_SLICE = 131_072
 """Characters of a whole text that are looked at in one go."""
 
 
@@ -37,21 +37,37 @@ class TextFilter(Protocol):
 
 
 class Scanner:
-    """A compiled pattern. Raises :class:`ValueError` for one that is invalid or matches the empty text.
+    """Compiled patterns. Raises :class:`ValueError` for one that is invalid or matches the empty text.
 
-    ``timeout`` bounds one search in seconds where the pattern is not known to be safe; a search that takes longer
+    The leftmost match counts, at one place that of the pattern named first. They are searched for one by one, because a
+    literal that a pattern requires lets its search skip most of a text, which an alternation cannot.
+
+    ``timeout`` bounds one search in seconds where the patterns are not known to be safe; a search that takes longer
     raises :class:`TimeoutError`.
     """
 
-    def __init__(self, pattern: str, timeout: float | None = None) -> None:
+    def __init__(self, patterns: Sequence[str], timeout: float | None = None) -> None:
         try:
-            self.find = regex.compile(pattern, regex.V0)
-            self.tail = regex.compile(rf"(?:{pattern})\Z", regex.V0)
+            self.finds = tuple(regex.compile(pattern, regex.V0) for pattern in patterns)
+            joined = "|".join(f"(?:{pattern})" for pattern in patterns)
+            self.tail = regex.compile(rf"(?:{joined})\Z", regex.V0)
         except regex.error as error:
             raise ValueError(f"invalid regular expression: {error}") from None
-        if self.find.search("") is not None:
+        if any(find.search("") is not None for find in self.finds):
             raise ValueError("the regular expression matches the empty text")
         self.timeout = timeout
+
+    def next_match(self, text: str, position: int, found: list[regex.Match[str] | None]) -> regex.Match[str] | None:
+        """The leftmost match from a position on. ``found`` keeps each pattern's next match between calls."""
+        if not found:
+            found += [find.search(text, position, timeout=self.timeout) for find in self.finds]
+        first: regex.Match[str] | None = None
+        for index, match in enumerate(found):
+            if match is not None and match.start() < position:
+                match = found[index] = self.finds[index].search(text, position, timeout=self.timeout)
+            if match is not None and (first is None or match.start() < first.start()):
+                first = match
+        return first
 
     def filter(self, decide: Decide) -> ScanFilter:
         """A filter for one text."""
@@ -59,9 +75,9 @@ class Scanner:
 
     def sub(self, text: str, decide: Decide) -> str:
         """The whole of a text with its matches replaced."""
-        if self.find.search(text, timeout=self.timeout) is None:
-            return text
         scan = ScanFilter(self, decide)
+        if len(text) <= _SLICE:
+            return scan.whole(text)
         pieces = [scan.feed(text[start : start + _SLICE]) for start in range(0, len(text), _SLICE)]
         return "".join(pieces) + scan.flush()
 
@@ -87,14 +103,20 @@ class ScanFilter:
         self._start = 0
         return out
 
+    def whole(self, text: str) -> str:
+        """A whole text at once, on a fresh filter."""
+        self._buffer = text
+        return self.flush()
+
     def _decided(self, *, final: bool) -> str:
         scanner, buffer, position = self._scanner, self._buffer, self._start
+        found: list[regex.Match[str] | None] = []
         out: list[str] = []
         hold = -1
         while True:
             if hold < position:
                 hold = len(buffer) if final else self._held_from(position)
-            match = scanner.find.search(buffer, position, timeout=scanner.timeout)
+            match = scanner.next_match(buffer, position, found)
             if match is None or match.start() >= hold:
                 out.append(buffer[position:hold])
                 break

@@ -15,7 +15,7 @@ from gateway.kernel.errors import GatewayError, Kind
 from gateway.plugin.arguments import ArgumentsFilter
 from gateway.plugin.scan import TextFilter
 from gateway.plugin.sse import DONE, data_of, with_data
-from gateway.plugin.texts import ANSWER_KEYS, rewrite_texts
+from gateway.plugin.texts import rewrite_texts
 
 Channel: TypeAlias = tuple[int, str, int]
 """Choice index, member name, and tool call index or -1."""
@@ -82,6 +82,8 @@ class StreamRewriter:
                 changed |= self._member(function, "arguments", (index, "function_call", -1), finished)
         if finished:
             before += self._flush(index)
+        if changed and choice.get("logprobs") is not None:
+            choice["logprobs"] = None  # its tokens would spell the former text
         return changed
 
     def _texts(self, holder: dict[str, Any], names: tuple[str, ...], index: int, finished: bool) -> bool:
@@ -93,8 +95,6 @@ class StreamRewriter:
             elif isinstance(value, list):
                 # Content parts come whole.
                 changed |= rewrite_texts(holder, (name,), self._whole, self._whole_arguments)
-        if changed and holder.get("logprobs") is not None:
-            holder["logprobs"] = None
         return changed
 
     def _tool_call(self, call: Any, index: int, finished: bool) -> bool:

@@ -28,6 +28,7 @@ ANSWER_KEYS = ("choices", "output", "text", "error")
 _NOT_TEXT = frozenset(
     (
         "id",
+        "name",
         "type",
         "role",
         "model",
@@ -53,6 +54,20 @@ _NOT_TEXT = frozenset(
         "logprobs",
     )
 )
+
+
+def rewrite_answer(document: dict[str, Any], text: TextFunction, arguments: TextFunction) -> bool:
+    """Replace the texts of a whole answer in place; tell whether one changed.
+
+    The log probabilities of a changed choice are dropped: their tokens would spell the former text.
+    """
+    changed = rewrite_texts(document, ANSWER_KEYS, text, arguments)
+    choices = document.get("choices")
+    if changed and isinstance(choices, list):
+        for choice in choices:
+            if isinstance(choice, dict) and choice.get("logprobs") is not None:
+                choice["logprobs"] = None
+    return changed
 
 
 def rewrite_texts(document: dict[str, Any], keys: Iterable[str], text: TextFunction, arguments: TextFunction) -> bool:
