@@ -25,18 +25,35 @@ class Endpoint:
 
 
 def gateway_config(fake: FakeOpenAI) -> dict[str, Any]:
-    """Every model of the fake under its own name, ``renamed`` for ``fake-chat``, and ``retried`` with two attempts."""
+    """Every model of the fake under its own name, and some behind providers with other settings."""
     provider = {"kind": "openai", "base_url": fake.base_url, "api_key": KEY, "breaker": {"failures": 1000}}
-    once = {"name": "fake", **provider, "retry": {"attempts": 1}}
-    twice = {"name": "again", **provider, "retry": {"attempts": 2, "backoff": 0.01}}
+    one_try = {"attempts": 1}
+    providers = [
+        {"name": "fake", **provider, "retry": one_try},
+        {"name": "again", **provider, "retry": {"attempts": 2, "backoff": 0.01}},
+        {"name": "impatient", **provider, "retry": one_try, "timeouts": {"first_token": 0.3, "stall": 0.3}},
+        {"name": "nowhere", **provider, "retry": one_try, "base_url": "http://127.0.0.1:9/v1"},
+        {"name": "locked", **provider, "retry": one_try, "api_key": "sk-not-the-providers-key"},
+    ]
     models = [{"name": name, "targets": [{"provider": "fake", "model": name}]} for name in MODELS]
-    models.append({"name": "renamed", "targets": [{"provider": "fake", "model": "fake-chat"}]})
-    models.append({"name": "retried", "targets": [{"provider": "again", "model": "flaky"}]})
-    models.append({"name": "retried-in-vain", "targets": [{"provider": "again", "model": "error-503"}]})
+    models += [
+        {"name": name, "targets": [{"provider": target, "model": model}]}
+        for name, target, model in (
+            ("renamed", "fake", "fake-chat"),
+            ("renamed-hearing", "fake", "fake-transcribe"),
+            ("retried", "again", "flaky"),
+            ("retried-in-vain", "again", "error-503"),
+            ("impatient-never", "impatient", "never"),
+            ("impatient-stuck", "impatient", "stuck"),
+            ("nowhere", "nowhere", "fake-chat"),
+            ("wrong-key", "locked", "fake-chat"),
+        )
+    ]
     return {
-        "server": {"host": "127.0.0.1", "port": 0, "max_body_bytes": MAX_BODY},
+        "server": {"host": "127.0.0.1", "port": 0, "max_body_bytes": MAX_BODY, "drain": 5.0},
         "data_dir": "data",
-        "providers": [once, twice],
+        "pricing": [{"provider": "fake", "model": "fake-chat", "input_per_1k": 1.0, "output_per_1k": 2.0}],
+        "providers": providers,
         "models": models,
         "keys": [{"key": GATEWAY_KEY, "name": "scenario", "organization": "tests"}],
     }

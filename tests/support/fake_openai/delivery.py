@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-import brotli  # type: ignore[import-untyped]
+import brotli
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 

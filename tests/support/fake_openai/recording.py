@@ -118,6 +118,14 @@ class Recording:
 
         return self._wait(find, f"no request containing {containing!r}", timeout)
 
+    def wait_started(self, boundary: str, timeout: float = _PATIENCE) -> Recorded:
+        """The first request whose Content-Type holds ``boundary``, as soon as its head is in."""
+
+        def find() -> Recorded | None:
+            return next((r for r in self.requests if boundary in (r.header("content-type") or "")), None)
+
+        return self._wait(find, f"no request of content type {boundary!r}", timeout)
+
     def wait_closed(self, request: Recorded, timeout: float = _PATIENCE) -> float:
         """When the connection of ``request`` was closed, :func:`time.monotonic` seconds. Raises ``TimeoutError``."""
         connection = request.connection
