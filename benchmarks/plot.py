@@ -31,9 +31,11 @@ def draw(results: Results, path: Path) -> None:
             textcoords="offset points",
             va="center",
             fontsize=8,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )
-    axes.axvline(1, color="#444444", linewidth=1)
-    axes.set_xlim(0, WIDEST * 1.4)
+    axes.axvline(1, color="#444444", linewidth=1, zorder=0.5)
+    axes.set_xlim(0, WIDEST * 2)
+    axes.set_xticks([0, 0.5, 1, 1.5, 2], ["0", "0.5", "1", "1.5", "2 or more"])
     axes.set_xlabel("share of the figure to reach; shorter is better")
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -25,7 +25,9 @@ def goals(results: Results) -> str:
 
 
 def peers(results: Results) -> str:
-    """Every peer's figures under each kind of load."""
+    """Every peer's figures under each kind of load; empty where none was measured."""
+    if not results.closed:
+        return ""
     lines = [
         "| load | peer | CPU µs each | over nginx | each second | p50 ms | p99 ms | resident MB |",
         "|---|---|--:|--:|--:|--:|--:|--:|",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import resource
 
+import orjson
 import uvloop
 
 from benchmarks import client, payloads, procfs, ticker
@@ -20,7 +20,7 @@ from benchmarks.stats import percentile
 OPENED_PER_SECOND = 1_000
 SLACK = 30
 FILES_PER_STREAM = 2
-SPARE_FILES = 500
+SPARE_FILES = 100
 
 
 class CrowdError(Exception):
@@ -44,7 +44,7 @@ class Stream:
         for event in whole:
             if event == b"data: [DONE]":
                 self.finished = True
-            elif (sent := json.loads(event.removeprefix(b"data: ")).get("sent_ns")) is not None:
+            elif (sent := orjson.loads(event.removeprefix(b"data: ")).get("sent_ns")) is not None:
                 self.events += 1
                 self._crowd.lateness.append((now - sent) / 1e6)
 
