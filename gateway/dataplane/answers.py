@@ -1,0 +1,173 @@
+"""What the client gets: a whole answer, the end of a relayed one, a plugin's, an upstream's error, or ours."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+import orjson
+
+from gateway.dataplane.attempt import Attempt, upstream_failure
+from gateway.dataplane.envelope import body_of, event_of, status_of
+from gateway.dataplane.pricing import cost_of
+from gateway.dataplane.upstream.errors import UpstreamError
+from gateway.dataplane.usage import read_answer
+from gateway.kernel.errors import GatewayError, Kind
+from gateway.plugin.api import Answer, Response
+
+if TYPE_CHECKING:
+    from gateway.dataplane.exchange import Exchange
+
+_RETRIED = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 529))
+_JSON = b"content-type: application/json\r\n"
+
+
+async def conclude(exchange: Exchange, attempt: Attempt) -> bool:
+    """Turn a finished attempt into the client's answer.
+
+    False: it failed, nothing has gone out, and another attempt may be made.
+    """
+    target = attempt.target
+    if attempt.relayed or attempt.tail:
+        _end_relayed(exchange, attempt)
+        return True
+    status = attempt.status
+    if attempt.error is not None or status is None or status in _RETRIED:
+        reason = attempt.error.reason if attempt.error is not None else f"status_{status}"
+        exchange.attempts.append(attempt.record(reason))
+        target.failed(exchange.wire.loop.time())
+        return False
+    if status >= 300:
+        target.succeeded()
+        exchange.attempts.append(attempt.record(f"status_{status}"))
+        _give_upstream_error(exchange, attempt, status)
+        return True
+    body = attempt.body()
+    try:
+        exchange.tokens, _ = read_answer(body)
+    except msgspec.DecodeError:
+        attempt.error = UpstreamError("protocol", "The upstream's answer is not JSON.", sent=True)
+        exchange.attempts.append(attempt.record("protocol"))
+        target.failed(exchange.wire.loop.time())
+        return False
+    target.succeeded()
+    await _give_whole(exchange, attempt, status, body)
+    return True
+
+
+def _end_relayed(exchange: Exchange, attempt: Attempt) -> None:
+    """The answer went out in pieces: make its end ready."""
+    events = attempt.events
+    error = attempt.error
+    if not exchange.response_started:
+        exchange.first_at = time.perf_counter()
+        exchange.start(attempt.status or 200, attempt.head_lines(), None, b"")
+    if error is not None:
+        attempt.target.failed(exchange.wire.loop.time())
+        exchange.attempts.append(attempt.record(error.reason))
+        exchange.outcome = "cut"
+        if events is not None:
+            exchange.hold_end(event_of(upstream_failure(error)), intact=exchange.chunked)
+        else:
+            exchange.hold_end(b"", intact=False)
+        return
+    attempt.target.succeeded()
+    exchange.attempts.append(attempt.record("ok"))
+    failed = exchange.refusal is not None or (events is not None and events.failed)
+    exchange.outcome = "error" if failed else "ok"
+    exchange.hold_end(attempt.tail)
+
+
+async def _give_whole(exchange: Exchange, attempt: Attempt, status: int, body: bytes) -> None:
+    chain = exchange.runtime.chain
+    exchange.first_at = attempt.head_at
+    exchange.outcome = "ok"
+    lines = attempt.head_lines()
+    exchange.attempts.append(attempt.record("ok"))
+    if chain.on_response:
+        response = Response(status, attempt.content_type.decode("latin-1"), body)
+        await chain.response(exchange, response)
+        status, body = response.status, response.body
+    rate = attempt.target.rate
+    if rate is not None and exchange.tokens is not None:
+        lines += b"x-gateway-cost: %.9f\r\n" % (cost_of(rate, exchange.tokens) / 1e9)
+    exchange.hold(status, lines, body)
+
+
+def _give_upstream_error(exchange: Exchange, attempt: Attempt, status: int) -> None:
+    """An upstream's refusal: its status, body, ``Retry-After`` and rate headers, in OpenAI's envelope."""
+    body = attempt.body()
+    exchange.outcome = "error"
+    if not _is_envelope(body):
+        text = body[:500].decode("utf-8", "replace").strip() or "no body"
+        message = f"The upstream answered with status {status}: {text}"
+        body = body_of(GatewayError(Kind.UPSTREAM, "upstream_error", message))
+        attempt.content_type = b"application/json"
+    exchange.hold(status if status >= 400 else 502, attempt.head_lines(), body)
+
+
+def _is_envelope(body: bytes) -> bool:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(document, dict) and "error" in document
+
+
+def give_up(exchange: Exchange, attempt: Attempt) -> None:
+    """No target is left: the client gets the last one's answer, or why there was none. Raises :class:`GatewayError`."""
+    if attempt.error is not None:
+        raise upstream_failure(attempt.error)
+    _give_upstream_error(exchange, attempt, attempt.status or 502)
+
+
+def give(exchange: Exchange, answer: Answer) -> None:
+    """A plugin's answer, whole or as a stream."""
+    exchange.outcome = "cached" if answer.cached else "ok"
+    lines = b"server-timing: gateway;dur=%.2f\r\n" % ((time.perf_counter() - exchange.started) * 1000)
+    if exchange.stream and answer.events is not None:
+        events = list(answer.events)
+        exchange.start(answer.status, b"content-type: text/event-stream\r\n" + lines, None, b"".join(events[:-1]))
+        exchange.hold_end(b"".join(events[-1:]))
+        return
+    content_type = answer.content_type.replace("\r", "").replace("\n", "").encode("latin-1", "replace")
+    exchange.hold(answer.status, b"content-type: %b\r\n%b" % (content_type, lines), answer.body)
+
+
+def fail(exchange: Exchange, error: GatewayError) -> None:
+    """An error of ours, in OpenAI's envelope; as a last event where a stream has begun."""
+    if exchange.response_complete:
+        return
+    exchange.refusal = error
+    exchange.outcome = "refused" if exchange.grant is None else "error"
+    if exchange.response_started:
+        exchange.outcome = "cut"
+        exchange.hold_end(event_of(error), intact=exchange.chunked)
+        return
+    exchange.hold(status_of(error), error_lines(error, exchange), body_of(error))
+
+
+def interrupted(exchange: Exchange) -> None:
+    """The task was cancelled: the client left, the request was refused in mid-upload, or the worker has to end."""
+    if exchange.refusal is not None:
+        fail(exchange, exchange.refusal)
+    elif not exchange.disconnected:
+        exchange.keep_alive = False
+        fail(exchange, GatewayError(Kind.UNAVAILABLE, "shutting_down", "The gateway is shutting down.", retry_after=1))
+    exchange.outcome = "cancelled"
+
+
+def error_lines(error: GatewayError, exchange: Exchange | None = None) -> bytes:
+    """The header lines of an error of ours."""
+    lines = _JSON
+    if error.retry_after is not None:
+        lines += b"retry-after: %d\r\n" % max(1, round(error.retry_after + 0.5))
+    if error.kind is Kind.UNAUTHENTICATED:
+        lines += b'www-authenticate: Bearer realm="gateway"\r\n'
+    if exchange is not None and exchange.attempts:
+        last = exchange.attempts[-1]
+        lines += b"x-gateway-attempts: %d\r\n" % len(exchange.attempts)
+        target = f"{last.provider}/{last.model}".encode("ascii", "replace")
+        lines += b"x-gateway-target: %b\r\n" % target
+    return lines

@@ -1,0 +1,403 @@
+"""One call to one target: receives the answer and either keeps it whole or relays it as it comes.
+
+The upstream connection calls the methods of :class:`Attempt` directly, so that an event goes from socket to socket
+within one callback. The pipeline waits only for :attr:`Attempt.done`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from gateway.contract.usage import Attempt as AttemptRecord
+from gateway.dataplane.decoding import Decoder, decoder_for
+from gateway.dataplane.envelope import event_of
+from gateway.dataplane.streaming import EventStream, OversizedEvent
+from gateway.dataplane.upstream.connection import Connection, Headers
+from gateway.dataplane.upstream.errors import UpstreamError
+from gateway.kernel.errors import GatewayError, Kind
+from gateway.plugin.sse import split_events
+
+if TYPE_CHECKING:
+    from gateway.dataplane.exchange import Exchange
+    from gateway.dataplane.routing import Target
+
+MAX_BUFFERED = 67_108_864
+"""Bytes of a whole JSON answer; a larger one is a fault of the upstream."""
+MAX_ERROR_BODY = 1_048_576
+_QUEUED_EVENTS = 64
+_LINGER = 2.0  # seconds an upstream has to end its answer after [DONE], before its connection is closed
+
+_RELAYED = frozenset(
+    (
+        b"retry-after",
+        b"retry-after-ms",
+        b"x-should-retry",
+        b"openai-processing-ms",
+        b"openai-version",
+        b"content-disposition",
+    )
+)
+
+
+class Mode(Enum):
+    """What is done with the body."""
+
+    WHOLE = "whole"
+    EVENTS = "events"
+    BYTES = "bytes"
+
+
+class Attempt:
+    """See the module. After ``done``: ``error`` is a transport failure, ``cancelled`` means that the client left,
+    ``relayed`` that the body went out in pieces, and otherwise ``status``, ``lines`` and :meth:`body` are the answer.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_decoder",
+        "_last",
+        "_mode",
+        "_pump",
+        "_queue",
+        "_sent_at",
+        "_size",
+        "_started_ns",
+        "cancelled",
+        "connection",
+        "content_type",
+        "done",
+        "error",
+        "events",
+        "exchange",
+        "finished",
+        "head_at",
+        "length",
+        "lines",
+        "number",
+        "relayed",
+        "retry_after",
+        "status",
+        "tail",
+        "target",
+    )
+
+    def __init__(self, exchange: Exchange, target: Target, done: asyncio.Future[None]) -> None:
+        self.exchange = exchange
+        self.target = target
+        self.done = done
+        self.number = len(exchange.attempts) + 1
+        self.connection: Connection | None = None
+        self.status: int | None = None
+        self.lines = b""
+        self.content_type = b""
+        self.retry_after: bytes | None = None
+        self.length: int | None = None
+        self.error: UpstreamError | None = None
+        self.cancelled = False
+        self.finished = False
+        self.relayed = False
+        self.events: EventStream | None = None
+        self.tail = b""
+        self.head_at = 0.0
+        self._mode = Mode.WHOLE
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._decoder: Decoder | None = None
+        self._last = b""
+        self._queue: deque[tuple[bytes | None, bool]] | None = None
+        self._pump: asyncio.Task[None] | None = None
+        self._sent_at = time.perf_counter()
+        self._started_ns = time.time_ns()
+
+    def send(self, connection: Connection, head: bytes, body: bytes) -> None:
+        """Write the request; the answer comes by the ``on_`` methods. An upload goes on with :meth:`send_more`."""
+        self.connection = connection
+        connection.reusable = self.exchange.complete
+        timeouts = self.target.provider.timeouts
+        total_at = self.exchange.wire.loop.time() + timeouts.total
+        connection.send(self, head, body, timeouts.first_token, timeouts.stall, total_at)
+
+    def send_more(self, data: bytes, *, last: bool = False) -> None:
+        """The next piece of an upload. The first-token deadline starts anew with each."""
+        connection = self.connection
+        if connection is None or connection.handler is not self:
+            return  # answered before the upload was complete: the rest is not wanted
+        connection.reusable = last
+        if data:
+            connection.send_more(data, self.target.provider.timeouts.first_token)
+
+    # gateway.dataplane.upstream.connection.Handler
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        self.status = status
+        self.head_at = time.perf_counter()
+        kept = []
+        encoding = b""
+        for name, value in headers:
+            if name == b"content-type":
+                self.content_type = value
+            elif name == b"content-encoding":
+                encoding = value
+            elif name == b"content-length":
+                self.length = int(value)
+            elif name in _RELAYED or (name.startswith(b"x-ratelimit-") and status >= 400):
+                kept.append(b"%b: %b\r\n" % (name, value))
+                if name == b"retry-after":
+                    self.retry_after = value
+        self.lines = b"".join(kept)
+        if encoding and encoding != b"identity":
+            self.length = None
+            self._decoder = decoder_for(encoding)
+            if self._decoder is None:
+                self._broken(f"The upstream answered in the encoding {encoding[:40]!r}, which was not asked for.")
+                return
+        self._mode = self._mode_for(status)
+        if self._mode is Mode.EVENTS:
+            self.events = EventStream(self.exchange.hide_usage)
+
+    def _mode_for(self, status: int) -> Mode:
+        if status >= 300:
+            return Mode.WHOLE
+        kind = self.content_type.partition(b";")[0].strip().lower()
+        if kind == b"text/event-stream":
+            return Mode.EVENTS
+        if kind == b"application/json" or self.exchange.spec.json_answer:
+            return Mode.WHOLE
+        return Mode.BYTES
+
+    def on_data(self, data: bytes) -> None:
+        if self.finished:
+            return
+        if self._decoder is not None:
+            try:
+                data = self._decoder(data, MAX_BUFFERED)
+            except ValueError as error:
+                self._broken(str(error))
+                return
+        mode = self._mode
+        if mode is Mode.EVENTS:
+            self._relay_events(data)
+        elif mode is Mode.WHOLE:
+            self._chunks.append(data)
+            self._size += len(data)
+            if self._size > (MAX_BUFFERED if self.status == 200 else MAX_ERROR_BODY):
+                self._broken("The upstream's answer is too large.")
+        elif not self.exchange.response_started:
+            self._begin(data)
+        else:
+            self.exchange.write(data)
+
+    def on_end(self) -> None:
+        if self.finished:
+            return
+        if self._mode is Mode.EVENTS:
+            self._end_of_events()
+        elif self._mode is Mode.BYTES:
+            if not self.exchange.response_started:
+                self._begin(b"")
+            self.finish()
+        else:
+            self.finish()
+
+    def on_fail(self, error: UpstreamError) -> None:
+        if not self.finished:
+            self.error = error
+            self.finish()
+
+    def on_writable(self, writable: bool) -> None:
+        # Only a request body that is relayed as it comes can fill the upstream's buffer for long.
+        self.exchange.wire.read_more(writable)
+
+    # relaying
+
+    def _begin(self, data: bytes) -> None:
+        """The first piece is here: from now on the client sees this attempt."""
+        exchange = self.exchange
+        exchange.first_at = time.perf_counter()
+        self.relayed = True
+        exchange.start(self.status or 200, self.head_lines(), self.length if self._mode is Mode.BYTES else None, data)
+
+    def head_lines(self) -> bytes:
+        """The header lines of the answer: the upstream's content type and what else is relayed, and ours."""
+        exchange = self.exchange
+        now = time.perf_counter()
+        upstream = (self.head_at - self._sent_at) * 1000
+        return (
+            b"content-type: %b\r\n%b%bx-gateway-attempts: %d\r\nserver-timing: gateway;dur=%.2f, upstream;dur=%.2f\r\n"
+            % (
+                self.content_type or b"application/json",
+                self.lines,
+                self.target.header,
+                self.number,
+                (now - exchange.started) * 1000 - upstream,
+                upstream,
+            )
+        )
+
+    def _relay_events(self, data: bytes) -> None:
+        events = self.events
+        assert events is not None
+        try:
+            out = events.feed(data)
+        except OversizedEvent:
+            self._broken("The upstream sent an event that is too large.")
+            return
+        if not out:
+            return
+        chain = self.exchange.runtime.chain
+        if chain.on_chunk:
+            if chain.chunk_sync is None or self._queue is not None:
+                self._enqueue(out)
+                return
+            try:
+                out = b"".join([chain.chunk_sync(self.exchange, event) for event in split_events(out)])
+            except GatewayError as error:
+                self._refused(error)
+                return
+        self._deliver(out, events.done)
+
+    def _deliver(self, out: bytes, last: bool) -> None:
+        self._last = out or self._last
+        if last:
+            # The last event waits until the usage event is safe.
+            self.tail = out
+            if self.connection is not None and self.connection.handler is self:
+                self.connection.deadline = self.connection.total_at = self.exchange.wire.loop.time() + _LINGER
+            self.finish()
+        elif not self.exchange.response_started:
+            if out:
+                self._begin(out)
+        else:
+            self.exchange.write(out)
+
+    def _end_of_events(self) -> None:
+        """The upstream ended its stream without ``[DONE]``."""
+        events = self.events
+        assert events is not None
+        if self._queue is not None:
+            self._enqueue(None)
+            return
+        complete = not self.exchange.spec.generates or events.failed or _says_finished(self._last)
+        if not complete or events.partial:
+            self.error = UpstreamError("reset", "The upstream's stream ended before its answer did.", sent=True)
+        elif self.exchange.spec.generates and not events.failed:
+            self.tail = b"data: [DONE]\n\n"
+        self.finish()
+
+    # plugins that wait in on_chunk: events queue up here, and the upstream is not read while many do
+
+    def _enqueue(self, out: bytes | None) -> None:
+        assert self.events is not None
+        if self._queue is None:
+            self._queue = deque()
+        self._queue.append((out, self.events.done))
+        if len(self._queue) > _QUEUED_EVENTS:
+            self._read_upstream(False)
+        if self._pump is None:
+            self._pump = self.exchange.wire.loop.create_task(self._run_pump(self._queue))
+
+    async def _run_pump(self, queue: deque[tuple[bytes | None, bool]]) -> None:
+        exchange = self.exchange
+        chain = exchange.runtime.chain
+        try:
+            while queue and not self.finished:
+                out, last = queue.popleft()
+                if out is None:
+                    self._queue = None
+                    self._end_of_events()
+                    return
+                kept = [await chain.chunk(exchange, event) for event in split_events(out)]
+                self._deliver(b"".join(kept), last)
+                if len(queue) == _QUEUED_EVENTS // 2:
+                    self._read_upstream(True)
+        except GatewayError as error:
+            self._refused(error)
+        finally:
+            self._pump = None
+
+    def _refused(self, error: GatewayError) -> None:
+        """A plugin refused an event: the client gets the error as the last one."""
+        self._abort_connection()
+        if not self.exchange.response_started:
+            self.exchange.refusal = error
+        else:
+            self.tail = event_of(error)
+            self.exchange.refusal = error
+        self.finish()
+
+    # the end
+
+    def _broken(self, message: str) -> None:
+        self._abort_connection()
+        self.error = UpstreamError("protocol", message, sent=True)
+        self.finish()
+
+    def finish(self) -> None:
+        """Wake the pipeline. Calling it twice is harmless."""
+        self.finished = True
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def cancel(self) -> None:
+        """The client left: the upstream must stop generating."""
+        if self.finished:
+            return
+        self.cancelled = True
+        self._abort_connection()
+        if self._pump is not None:
+            self._pump.cancel()
+        self.finish()
+
+    def _abort_connection(self) -> None:
+        if self.connection is not None and self.connection.handler is self:
+            self.connection.abort()
+
+    def body(self) -> bytes:
+        """The whole answer of an attempt that was not relayed."""
+        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+
+    def record(self, reason: str) -> AttemptRecord:
+        """What the usage event keeps of this attempt. ``reason`` is ``ok`` or why it failed."""
+        took = time.perf_counter() - self._sent_at
+        target = self.target
+        return AttemptRecord(target.provider.name, target.model, self._started_ns, int(took * 1e9), self.status, reason)
+
+    # back-pressure
+
+    def on_client_writable(self, writable: bool) -> None:
+        """Read the upstream no faster than the client reads. The stall deadline rests meanwhile."""
+        connection = self.connection
+        if connection is None or connection.handler is not self:
+            return
+        self._read_upstream(writable)
+        if writable:
+            connection.last_data = self.exchange.wire.loop.time()
+            connection.deadline = 0.0
+        else:
+            connection.deadline = connection.total_at
+
+    def _read_upstream(self, resume: bool) -> None:
+        connection = self.connection
+        if connection is None or connection.handler is not self or connection.transport.is_closing():
+            return
+        if resume:
+            connection.transport.resume_reading()
+        else:
+            connection.transport.pause_reading()
+
+
+def _says_finished(data: bytes) -> bool:
+    return b'"finish_reason":"' in data or b'"finish_reason": "' in data
+
+
+def upstream_failure(error: UpstreamError) -> GatewayError:
+    """What a client is told of a transport failure that no other target could make good."""
+    if error.reason in ("queue_full", "queue_timeout"):
+        return GatewayError(Kind.UNAVAILABLE, "upstream_busy", error.message, retry_after=1.0)
+    if error.is_timeout:
+        return GatewayError(Kind.TIMEOUT, error.reason, error.message)
+    return GatewayError(Kind.UPSTREAM, f"upstream_{error.reason}", error.message)

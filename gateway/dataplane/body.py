@@ -1,0 +1,179 @@
+"""Reading what the gateway needs from a JSON body, and nothing else.
+
+The document is decoded one level deep: each top-level value stays the client's own bytes, so unknown fields, number
+spellings and nested content go upstream exactly as they came. Re-encoding from that one level also removes duplicate
+keys, so that an upstream can't read another ``model`` or ``max_tokens`` than the one that was checked.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from gateway.dataplane.endpoints.inference import Endpoint
+from gateway.kernel.errors import GatewayError, Kind
+
+Fields = dict[str, Raw]
+
+MAX_TOKENS = 10_000_000
+"""More than any model's context: a larger limit is a mistake, not a wish."""
+MAX_CHOICES = 128
+
+_decode_fields = msgspec.json.Decoder(Fields).decode
+_encode = msgspec.json.Encoder().encode
+_decode_str = msgspec.json.Decoder(str).decode
+_decode_bool = msgspec.json.Decoder(bool | None).decode
+_decode_int = msgspec.json.Decoder(int | None).decode
+_decode_options = msgspec.json.Decoder(dict[str, Raw] | None).decode
+_INCLUDE_USAGE = Raw(b'{"include_usage":true}')
+_TRUE = Raw(b"true")
+
+T = TypeVar("T")
+
+
+def invalid(message: str, field: str | None = None, code: str = "invalid_request") -> GatewayError:
+    """A 400 that names the field."""
+    return GatewayError(Kind.INVALID, code, message, field)
+
+
+def decode(raw: bytes) -> Fields:
+    """The top level of a JSON object. Raises :class:`GatewayError` ``invalid_json``."""
+    try:
+        if not raw.isascii():
+            raw.decode()
+        return _decode_fields(raw)
+    except UnicodeDecodeError as error:
+        raise invalid(f"The body is not valid UTF-8: bad byte at {error.start}.", code="invalid_json") from None
+    except RecursionError:
+        raise invalid("The body is nested too deeply.", code="invalid_json") from None
+    except msgspec.ValidationError:
+        raise invalid("The body must be a JSON object.", code="invalid_json") from None
+    except msgspec.DecodeError as error:
+        detail = str(error).removeprefix("JSON is malformed: ")
+        raise invalid(f"The body is not valid JSON: {detail}.", code="invalid_json") from None
+
+
+def encode(fields: Fields) -> bytes:
+    """The body to send. Values are copied, keys keep their order."""
+    return _encode(fields)
+
+
+def raw_string(value: str) -> Raw:
+    """A string as a field's value."""
+    return Raw(_encode(value))
+
+
+def model_of(fields: Fields, endpoint: Endpoint) -> str:
+    """The model asked for. Raises :class:`GatewayError` naming ``model``."""
+    raw = fields.get("model")
+    if raw is None:
+        if endpoint.default_model is not None:
+            return endpoint.default_model
+        raise invalid("You must name a model: expected a string in 'model'.", "model", "missing_required_parameter")
+    try:
+        model = _decode_str(raw)
+    except msgspec.MsgspecError:
+        raise _wrong_type("model", "a string", raw) from None
+    if not model:
+        raise invalid("'model' must not be empty.", "model")
+    return model
+
+
+def check_prompt(fields: Fields, endpoint: Endpoint) -> None:
+    """Refuse a missing or empty prompt field. Raises :class:`GatewayError`."""
+    name = endpoint.prompt
+    if not name:
+        return
+    raw = fields.get(name)
+    if raw is None:
+        raise invalid(f"Missing required parameter: '{name}'.", name, "missing_required_parameter")
+    data = memoryview(raw)
+    first = data[0]
+    if first == 0x5B:  # "["
+        if bytes(data[1:64]).lstrip()[:1] == b"]":
+            raise invalid(f"'{name}' must not be empty: expected at least one element.", name, "empty_array")
+        if name == "messages" and bytes(data[1:64]).lstrip()[:1] not in (b"{", b""):
+            raise invalid("'messages' must hold message objects with a 'role' and 'content'.", name, "invalid_type")
+    elif name == "messages":
+        raise _wrong_type(name, "an array of message objects", raw)
+    elif first != 0x22 and not (first == 0x7B and name == "input"):  # a string, or an object where input may be one
+        raise _wrong_type(name, "a string or an array", raw)
+
+
+def stream_of(fields: Fields) -> bool:
+    """Whether a stream was asked for. Raises :class:`GatewayError` naming ``stream``."""
+    raw = fields.get("stream")
+    if raw is None:
+        return False
+    try:
+        return bool(_decode_bool(raw))
+    except msgspec.MsgspecError:
+        raise _wrong_type("stream", "true or false", raw) from None
+
+
+def max_tokens_of(fields: Fields) -> int | None:
+    """The most completion tokens asked for, over all choices, or None. Raises :class:`GatewayError`."""
+    raw = fields.get("max_completion_tokens")
+    name = "max_completion_tokens"
+    if raw is None:
+        name = "max_tokens"
+        raw = fields.get(name)
+    limit = None if raw is None else _bounded(name, raw, MAX_TOKENS)
+    if name == "max_completion_tokens" and "max_tokens" in fields:
+        _bounded("max_tokens", fields["max_tokens"], MAX_TOKENS)
+    choices = fields.get("n")
+    if choices is None:
+        return limit
+    count = _bounded("n", choices, MAX_CHOICES) or 1
+    return None if limit is None else limit * count
+
+
+def _bounded(name: str, raw: Raw, most: int) -> int | None:
+    try:
+        value: int | None = _decode_int(raw)
+    except msgspec.MsgspecError:
+        raise _wrong_type(name, "an integer", raw) from None
+    if value is not None and not 0 <= value <= most:
+        raise invalid(f"'{name}' must be between 0 and {most}.", name, "integer_out_of_range")
+    return value
+
+
+def ask_for_usage(fields: Fields) -> bool:
+    """Make a stream end with its usage. Returns whether the client did not ask for that itself."""
+    raw = fields.get("stream_options")
+    if raw is None:
+        fields["stream_options"] = _INCLUDE_USAGE
+        return True
+    try:
+        options = _decode_options(raw)
+    except msgspec.MsgspecError:
+        raise _wrong_type("stream_options", "an object", raw) from None
+    if options is None:
+        fields["stream_options"] = _INCLUDE_USAGE
+        return True
+    asked = options.get("include_usage")
+    if asked is not None:
+        try:
+            if _decode_bool(asked):
+                return False
+        except msgspec.MsgspecError:
+            raise _wrong_type("stream_options.include_usage", "true or false", asked) from None
+    options["include_usage"] = _TRUE
+    fields["stream_options"] = Raw(_encode(options))
+    return True
+
+
+_JSON_TYPES = {"{": "an object", "[": "an array", '"': "a string", "t": "a boolean", "f": "a boolean", "n": "null"}
+
+
+def _wrong_type(field: str, expected: str, raw: Raw) -> GatewayError:
+    got = _JSON_TYPES.get(bytes(memoryview(raw)[:1]).decode("latin-1"), "a number")
+    return invalid(f"Invalid type for '{field}': expected {expected}, got {got}.", field, "invalid_type")
+
+
+def as_document(raw: bytes) -> dict[str, Any]:
+    """The whole document as Python objects, for those who need it. Raises as :func:`decode`."""
+    value: dict[str, Any] = msgspec.json.decode(raw)
+    return value

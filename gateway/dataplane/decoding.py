@@ -1,0 +1,53 @@
+"""Compressed upstream answers: gzip, deflate and br, decoded as they come."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+import brotli
+
+Decoder = Callable[[bytes, int], bytes]
+"""Takes the next bytes and the most bytes it may return; raises :class:`ValueError` on bad or oversized input."""
+
+
+def decoder_for(encoding: bytes) -> Decoder | None:
+    """A decoder for a ``Content-Encoding`` value (RFC 9110 §8.4), or None for one that isn't known."""
+    name = encoding.strip().lower()
+    if name in (b"gzip", b"x-gzip"):
+        return _zlib(zlib.MAX_WBITS | 16)
+    if name == b"deflate":
+        return _zlib(zlib.MAX_WBITS)
+    if name == b"br":
+        return _brotli()
+    return None
+
+
+def _zlib(window_bits: int) -> Decoder:
+    inflate = zlib.decompressobj(window_bits)
+
+    def decode(data: bytes, most: int) -> bytes:
+        try:
+            out = inflate.decompress(data, most)
+        except zlib.error as error:
+            raise ValueError(f"The upstream's compressed answer is damaged: {error}.") from None
+        if inflate.unconsumed_tail:
+            raise ValueError("The upstream's compressed answer is too large.")
+        return out
+
+    return decode
+
+
+def _brotli() -> Decoder:
+    inflate = brotli.Decompressor()
+
+    def decode(data: bytes, most: int) -> bytes:
+        try:
+            out: bytes = inflate.process(data, output_buffer_limit=most)
+        except brotli.error as error:
+            raise ValueError(f"The upstream's compressed answer is damaged: {error}.") from None
+        if not inflate.can_accept_more_data():
+            raise ValueError("The upstream's compressed answer is too large.")
+        return out
+
+    return decode

@@ -1,0 +1,115 @@
+"""Usage events on their way out: one line each in an append-only file, written before the answer's last byte goes out.
+
+Events of one turn of the event loop share one write. Files are cut at a size and the oldest go, so that a deployment
+nobody collects from does not fill its disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from gateway.contract.usage import UsageEvent
+
+logger = logging.getLogger("gateway.usage")
+
+SEGMENT_BYTES = 67_108_864
+SEGMENTS = 16
+MAX_UNWRITTEN = 8_388_608  # bytes kept in memory while the disk takes no more
+
+_encoder = msgspec.json.Encoder()
+
+
+class UsageSink(Protocol):
+    """Where usage events go. :meth:`append` must make the event safe, then call ``release`` once, soon."""
+
+    def append(self, event: UsageEvent, release: Callable[[], None]) -> None:
+        """Take the event of a finished request."""
+
+    def close(self) -> None:
+        """Write what is left."""
+
+
+class FileSink:
+    """Appends events as JSON lines to ``usage-<worker>-<n>.jsonl`` in a directory.
+
+    A line is in the kernel's hands before ``release`` is called, so that killing the process loses none.
+    """
+
+    def __init__(self, directory: Path, worker: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._directory = directory
+        self._worker = worker
+        self._loop = loop
+        self._buffer = bytearray()
+        self._releases: list[Callable[[], None]] = []
+        self._fd = -1
+        self._size = 0
+        self._number = 0
+        self.dropped = 0
+        directory.mkdir(parents=True, exist_ok=True)
+        self._open_next()
+
+    def append(self, event: UsageEvent, release: Callable[[], None]) -> None:
+        if not self._releases:
+            self._loop.call_soon(self.flush)
+        self._releases.append(release)
+        _encoder.encode_into(event, self._buffer, -1)
+        self._buffer += b"\n"
+
+    def flush(self) -> None:
+        """Write what has gathered and let the answers go."""
+        releases, self._releases = self._releases, []
+        try:
+            self._write()
+        except OSError as error:
+            self._keep(error)
+        for release in releases:
+            release()
+
+    def _write(self) -> None:
+        if self._fd < 0 or self._size > SEGMENT_BYTES:
+            self._open_next()
+        while self._buffer:
+            written = os.write(self._fd, self._buffer)
+            self._size += written
+            if written == len(self._buffer):
+                self._buffer.clear()
+            else:
+                del self._buffer[:written]
+
+    def _keep(self, error: OSError) -> None:
+        # The disk is full or gone: events wait in memory for the next flush, up to a bound.
+        if len(self._buffer) > MAX_UNWRITTEN:
+            lines = self._buffer.count(b"\n")
+            self._buffer.clear()
+            self.dropped += lines
+            logger.error("usage events dropped", extra={"dropped": lines, "reason": str(error)})
+        else:
+            logger.error("usage events not written yet", extra={"reason": str(error), "bytes": len(self._buffer)})
+
+    def _open_next(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        pattern = f"usage-{self._worker}-*.jsonl"
+        files = sorted(self._directory.glob(pattern))
+        last = int(files[-1].stem.rpartition("-")[2]) if files else 0
+        for old in files[: max(0, len(files) + 1 - SEGMENTS)]:
+            old.unlink(missing_ok=True)
+        reuse = bool(files) and not self._number and files[-1].stat().st_size < SEGMENT_BYTES
+        self._number = last if reuse else last + 1
+        path = self._directory / f"usage-{self._worker}-{self._number:08d}.jsonl"
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._size = os.fstat(self._fd).st_size
+
+    def close(self) -> None:
+        self.flush()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

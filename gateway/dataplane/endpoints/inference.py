@@ -1,0 +1,46 @@
+"""The inference endpoints: what each is called, where it is served, and what its body must hold.
+
+To add one: add an :class:`Endpoint` to ``ENDPOINTS``. Everything else (aliases, authentication, limits, plugins,
+routing, usage) follows.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+PREFIXES = (b"/v1", b"", b"/api/v1/llm")
+"""OpenAI's own, a bare base URL, and Ops-Center's (its reference, "LLM Management")."""
+
+
+class Endpoint(NamedTuple):
+    """One inference endpoint.
+
+    ``path`` is below the provider's base URL. ``form`` endpoints take ``multipart/form-data`` and are relayed as they
+    arrive. ``prompt`` is the field that must not be empty. ``generates``: ``stream_options`` and token limits apply.
+    ``json_answer``: a successful answer is JSON or an event stream, and anything else is a fault of the upstream.
+    """
+
+    name: str
+    path: bytes
+    prompt: str = ""
+    form: bool = False
+    generates: bool = False
+    json_answer: bool = True
+    default_model: str | None = None
+
+
+ENDPOINTS = (
+    Endpoint("chat.completions", b"/chat/completions", prompt="messages", generates=True),
+    Endpoint("completions", b"/completions", prompt="prompt", generates=True),
+    Endpoint("embeddings", b"/embeddings", prompt="input"),
+    Endpoint("moderations", b"/moderations", prompt="input", default_model="omni-moderation-latest"),
+    Endpoint("rerank", b"/rerank", prompt="query"),
+    Endpoint("audio.speech", b"/audio/speech", prompt="input", json_answer=False),
+    Endpoint("audio.transcriptions", b"/audio/transcriptions", form=True, json_answer=False),
+    Endpoint("audio.translations", b"/audio/translations", form=True, json_answer=False),
+    Endpoint("images.generations", b"/images/generations", prompt="prompt"),
+    Endpoint("images.edits", b"/images/edits", form=True),
+    Endpoint("images.variations", b"/images/variations", form=True, default_model="dall-e-2"),
+)
+
+BY_PATH: dict[bytes, Endpoint] = {prefix + endpoint.path: endpoint for prefix in PREFIXES for endpoint in ENDPOINTS}

@@ -1,0 +1,57 @@
+"""``GET /v1/models``: the models a key may use, in the list of OpenAI's reference ("Models")."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+if TYPE_CHECKING:
+    from gateway.dataplane.app import Worker
+    from gateway.dataplane.auth import Credential
+    from gateway.dataplane.routing import Route as ModelRoute
+
+_PREFIXES = ("/v1", "", "/api/v1/llm")
+
+
+def routes(worker: Worker) -> list[Route]:
+    """The list and the single model, under every prefix that inference has."""
+
+    async def list_models(request: Request) -> Response:
+        caller = authenticate(worker, request)
+        known = worker.runtime.router.routes.values()
+        data = [_describe(route, worker) for route in known if not caller.models or route.name in caller.models]
+        return Response(orjson.dumps({"object": "list", "data": data}), media_type="application/json")
+
+    async def read_model(request: Request) -> Response:
+        caller = authenticate(worker, request)
+        route = worker.runtime.router.find(request.path_params["model"], caller.models)
+        return Response(orjson.dumps(_describe(route, worker)), media_type="application/json")
+
+    found = []
+    for prefix in _PREFIXES:
+        found.append(Route(f"{prefix}/models", list_models))
+        found.append(Route(f"{prefix}/models/{{model:path}}", read_model))
+    return found
+
+
+def authenticate(worker: Worker, request: Request) -> Credential:
+    """The caller of a request. Raises :class:`~gateway.kernel.errors.GatewayError`."""
+    headers = request.headers
+    secret = headers.get("authorization") or headers.get("x-api-key") or headers.get("api-key")
+    return worker.runtime.credentials.find(secret.encode("latin-1") if secret else None)
+
+
+def _describe(route: ModelRoute, worker: Worker) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "id": route.name,
+        "object": "model",
+        "created": worker.created,
+        "owned_by": route.targets[0].provider.name,
+    }
+    if route.context_length is not None:
+        described["context_length"] = route.context_length
+    return described

@@ -1,0 +1,315 @@
+"""One inference request and its answer on the wire.
+
+An exchange is what a plugin sees as its :class:`~gateway.plugin.api.Request`, plus what the pipeline needs. It writes
+straight to the client's transport: a status line and headers as ready bytes, then a whole body, chunks (RFC 9112
+§7.1), or bytes of a known length.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from gateway.contract.usage import Attempt as AttemptRecord
+from gateway.contract.usage import Outcome, Tokens
+from gateway.dataplane.auth import Credential
+from gateway.dataplane.endpoints.inference import Endpoint
+from gateway.kernel.errors import GatewayError
+from gateway.plugin.api import Request
+
+if TYPE_CHECKING:
+    from gateway.dataplane.admission import Grant
+    from gateway.dataplane.attempt import Attempt
+    from gateway.dataplane.body import Fields
+    from gateway.dataplane.routing import Target
+    from gateway.dataplane.runtime import Runtime
+    from gateway.dataplane.server import GatewayProtocol
+    from gateway.dataplane.upload import Upload
+
+_SECRET_HEADERS = frozenset((b"authorization", b"x-api-key", b"api-key", b"cookie", b"proxy-authorization"))
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
+class Exchange(Request):
+    """See the module. Times: ``started`` is ``time.perf_counter()`` seconds, ``started_ns`` Unix nanoseconds."""
+
+    __slots__ = (
+        "_chunks",
+        "_headers",
+        "_held",
+        "_length",
+        "_size",
+        "attempt",
+        "attempts",
+        "caller",
+        "chunked",
+        "complete",
+        "content_type",
+        "declared_length",
+        "disconnected",
+        "events_seen",
+        "fields",
+        "first_at",
+        "forwarded",
+        "grant",
+        "hide_usage",
+        "http11",
+        "keep_alive",
+        "max_tokens",
+        "outcome",
+        "raw_headers",
+        "received",
+        "refusal",
+        "response_complete",
+        "response_started",
+        "runtime",
+        "spec",
+        "started",
+        "started_ns",
+        "status",
+        "target",
+        "task",
+        "tokens",
+        "turn",
+        "upload",
+        "wire",
+    )
+
+    def __init__(
+        self,
+        wire: GatewayProtocol,
+        runtime: Runtime,
+        spec: Endpoint,
+        raw_headers: list[tuple[bytes, bytes]],
+        request_id: str,
+        http11: bool,
+        keep_alive: bool,
+    ) -> None:
+        self.wire = wire
+        self.runtime = runtime
+        self.spec = spec
+        self.raw_headers = raw_headers
+        self.id = request_id
+        self.endpoint = spec.name
+        self.is_json = not spec.form
+        self.http11 = http11
+        self.keep_alive = keep_alive
+        self.started = time.perf_counter()
+        self.started_ns = time.time_ns()
+        self.model = ""
+        self.stream = False
+        self.state: dict[str, Any] = {}
+        self.tags: dict[str, str] = {}
+        self.response_headers: dict[str, str] = {}
+        self.turns = 0
+        self._raw: bytes | None = None
+        self._body: dict[str, Any] | None = None
+        self._headers: dict[str, str] | None = None
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self.received = 0
+        self._length = -1
+        self._held: bytes | None = None
+        self.fields: Fields | None = None
+        self.upload: Upload | None = None
+        self.forwarded = b""
+        self.content_type = b""
+        self.declared_length: int | None = None
+        self.max_tokens: int | None = None
+        self.hide_usage = False
+        self.refusal: GatewayError | None = None
+        self.caller: Credential | None = None
+        self.grant: Grant | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.attempt: Attempt | None = None
+        self.attempts: list[AttemptRecord] = []
+        self.tokens: Tokens | None = None
+        self.events_seen = 0
+        self.target: Target | None = None
+        self.first_at = 0.0
+        self.outcome: Outcome = "error"
+        self.status = 0
+        self.complete = False
+        self.turn = False
+        self.chunked = False
+        self.disconnected = False
+        self.response_started = False
+        self.response_complete = False
+
+    # what plugins see
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The client's headers by lower-case name, without credentials."""
+        if self._headers is None:
+            self._headers = {
+                name.decode("latin-1"): value.decode("latin-1")
+                for name, value in self.raw_headers
+                if name not in _SECRET_HEADERS
+            }
+        return self._headers
+
+    @headers.setter
+    def headers(self, value: dict[str, str]) -> None:
+        self._headers = value
+
+    # the request's body
+
+    def feed(self, data: bytes) -> int:
+        """Keep a piece of the body; returns its size so far."""
+        self._chunks.append(data)
+        self._size += len(data)
+        return self._size
+
+    def take_body(self) -> bytes:
+        """What has arrived of the body, joined; it is not kept here any longer."""
+        chunks = self._chunks
+        self._chunks = []
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def drop_body(self) -> None:
+        """Forget what has arrived: the request is refused."""
+        self._chunks.clear()
+
+    # an upload's body, relayed as it arrives
+
+    def upload_request(self, head: bytes, model: str) -> tuple[bytes, bytes]:
+        """The head and the first piece of an upload for a target, with the target's model in the form."""
+        assert self.upload is not None
+        body = self.take_body()
+        replaced = len(body)
+        if self.upload.model is not None and self.upload.model != model:
+            first, last = self.upload.span
+            body = body[:first] + model.encode() + body[last:]
+        if self.declared_length is None:
+            framing = b"transfer-encoding: chunked\r\n"
+            body = b"%x\r\n%b\r\n" % (len(body), body) + (_LAST_CHUNK if self.complete else b"")
+        else:
+            framing = b"content-length: %d\r\n" % (self.declared_length + len(body) - replaced)
+        self.wire.read_more(True)
+        return head + self.forwarded + b"content-type: %b\r\n%b\r\n" % (self.content_type, framing), body
+
+    def upload_more(self, data: bytes) -> bool:
+        """Pass a piece on. False: no upstream takes it yet."""
+        if self.attempt is None:
+            return False
+        if self.declared_length is None:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self.attempt.send_more(data)
+        return True
+
+    def upload_ended(self) -> None:
+        """The body is complete."""
+        if self.attempt is not None:
+            self.attempt.send_more(_LAST_CHUNK if self.declared_length is None else b"", last=True)
+
+    def refuse(self, error: GatewayError) -> None:
+        """Refuse a request that is being served already: what was begun upstream is given up."""
+        self.refusal = error
+        if self.attempt is not None:
+            self.attempt.cancel()
+        elif self.task is not None:
+            self.task.cancel()
+
+    # the answer
+
+    def _common(self) -> bytes:
+        lines = self.wire.clock.date_line + b"x-request-id: " + self.id.encode() + b"\r\n"
+        for name, value in self.response_headers.items():
+            lines += _line(name, value)
+        if not self.keep_alive:
+            lines += b"connection: close\r\n"
+        elif not self.http11:
+            lines += b"connection: keep-alive\r\n"
+        return lines
+
+    def hold(self, status: int, lines: bytes, body: bytes) -> None:
+        """Make a whole answer ready; :meth:`release` sends it."""
+        if self.response_started:
+            return
+        self.response_started = True
+        self.status = status
+        self._held = b"%b%bcontent-length: %d\r\n%b\r\n%b" % (
+            STATUS_LINE[status],
+            lines,
+            len(body),
+            self._common(),
+            body,
+        )
+
+    def start(self, status: int, lines: bytes, length: int | None, data: bytes) -> None:
+        """Send the head and the first piece of a body that comes in pieces. ``length`` is in bytes, where known."""
+        self.response_started = True
+        self.status = status
+        if length is not None:
+            lines += b"content-length: %d\r\n" % length
+            self._length = length
+        elif self.http11:
+            self.chunked = True
+            lines += b"transfer-encoding: chunked\r\n"
+        else:
+            self.keep_alive = False
+        head = STATUS_LINE[status] + lines + self._common() + b"\r\n"
+        if self.chunked and data:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if not self.disconnected:
+            self.wire.transport.write(head + data)
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of the body, at once."""
+        if self.disconnected or not data:
+            return
+        if self.chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self.wire.transport.write(data)
+
+    def hold_end(self, data: bytes, *, intact: bool = True) -> None:
+        """Make the last piece ready. Not ``intact``: the client must be able to tell that the body was cut."""
+        if not intact and (self._length >= 0 or not self.chunked):
+            self.keep_alive = False
+            self._held = data
+            return
+        if self.chunked:
+            self._held = (b"%x\r\n%b\r\n" % (len(data), data) if data else b"") + _LAST_CHUNK
+        else:
+            self._held = data
+
+    def release(self) -> None:
+        """Send what is held and finish. Called once, when the request's usage event is safe."""
+        if self.response_complete:
+            return
+        self.response_complete = True
+        held, self._held = self._held, None
+        if not self.disconnected:
+            if held:
+                self.wire.transport.write(held)
+            self.wire.answered(self)
+
+    def abandon(self) -> None:
+        """The answer can't be finished: close the connection so that the client sees it."""
+        self.keep_alive = False
+        self.release()
+
+    # what the transport tells
+
+    def on_disconnect(self) -> None:
+        """The client is gone: close the upstream connection at once and stop whatever is being waited for."""
+        self.disconnected = True
+        if self.attempt is not None:
+            self.attempt.cancel()
+        elif self.task is not None and not self.response_complete:
+            self.task.cancel()
+
+    def on_writable(self, writable: bool) -> None:
+        """The client's send buffer filled up or drained: the upstream is read no faster than the client reads."""
+        if self.attempt is not None:
+            self.attempt.on_client_writable(writable)
+
+
+def _line(name: str, value: str) -> bytes:
+    # A plugin's header must not be able to split the head.
+    safe = value.replace("\r", " ").replace("\n", " ").replace("\0", " ")
+    return f"{name}: {safe}\r\n".encode("latin-1", "replace")

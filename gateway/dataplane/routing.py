@@ -1,0 +1,173 @@
+"""Models and their targets: where a request for a name may go, in which order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from gateway.dataplane.body import raw_string
+from gateway.dataplane.pricing import FREE, Rate, rate_of
+from gateway.dataplane.upstream.pool import Pool
+from gateway.kernel.errors import GatewayError, Kind
+from gateway.settings.model import Model, Provider, Settings
+
+_LOCAL_ENDPOINTS = frozenset(("chat.completions", "completions", "embeddings"))
+_SAFE = "/:@+,._-~!$'()*"
+
+
+class Target:
+    """One provider's model, with what a request to it needs ready made."""
+
+    __slots__ = (
+        "failures",
+        "header",
+        "heads",
+        "local",
+        "model",
+        "model_raw",
+        "name",
+        "open_until",
+        "pool",
+        "provider",
+        "rate",
+        "weight",
+    )
+
+    def __init__(self, provider: Provider, model: str, weight: float, pool: Pool, rate: Rate | None) -> None:
+        self.provider = provider
+        self.model = model
+        self.model_raw = raw_string(model)
+        self.weight = weight
+        self.pool = pool
+        self.rate = rate
+        self.local = provider.kind == "llama_cpp"
+        self.name = f"{provider.name}/{model}"
+        self.header = b"x-gateway-target: " + quote(self.name, safe=_SAFE).encode() + b"\r\n"
+        self.heads: dict[bytes, bytes] = {}
+        self.failures = 0
+        self.open_until = 0.0
+
+    def head_for(self, path: bytes) -> bytes:
+        """The request line and the headers that never change, for an endpoint's path."""
+        head = self.heads.get(path)
+        if head is None:
+            head = self.heads[path] = self._build_head(path)
+        return head
+
+    def _build_head(self, path: bytes) -> bytes:
+        lines = [
+            b"POST " + self.pool.request_target_prefix.encode() + path + b" HTTP/1.1",
+            b"host: " + self.pool.origin.host_header.encode(),
+            b"accept-encoding: identity",
+        ]
+        if self.provider.api_key is not None:
+            lines.append(b"authorization: Bearer " + self.provider.api_key.encode())
+        lines += [f"{name.lower()}: {value}".encode() for name, value in self.provider.headers.items()]
+        return b"\r\n".join(lines) + b"\r\n" + self.pool.proxy_headers
+
+    def serves(self, endpoint: str) -> bool:
+        """Whether requests of this kind may go here."""
+        return not self.local or endpoint in _LOCAL_ENDPOINTS
+
+    # the breaker: after `failures` in a row the target rests for `cooldown` seconds
+
+    def failed(self, now: float) -> None:
+        """Count a failure at loop time ``now``."""
+        self.failures += 1
+        if self.failures >= self.provider.breaker.failures:
+            self.open_until = now + self.provider.breaker.cooldown
+
+    def succeeded(self) -> None:
+        """An answer came: whatever failed before is over."""
+        self.failures = 0
+        self.open_until = 0.0
+
+
+class Route:
+    """A configured model: its targets in order of preference, then its fallbacks'."""
+
+    __slots__ = ("context_length", "fallbacks", "name", "targets", "weighted")
+
+    def __init__(self, model: Model, targets: tuple[Target, ...]) -> None:
+        self.name = model.name
+        self.targets = targets
+        self.weighted = model.strategy == "weighted" and len(targets) > 1
+        self.context_length = model.context_length
+        self.fallbacks: tuple[Route, ...] = ()
+
+    def ordered(self) -> list[Target]:
+        """This model's own targets for one request: as listed, or drawn by weight without replacement."""
+        if not self.weighted:
+            return list(self.targets)
+        return sorted(self.targets, key=lambda target: _draw(target.weight), reverse=True)
+
+    def candidates(self, endpoint: str, now: float) -> list[Target]:
+        """Every target to try, resting ones last, each once. Empty where none serves this endpoint."""
+        found = [target for route in self._chain() for target in route.ordered() if target.serves(endpoint)]
+        if len(found) > 1:
+            found = list(dict.fromkeys(found))
+            found.sort(key=lambda target: target.open_until > now)
+        return found
+
+    def _chain(self) -> Iterator[Route]:
+        seen: set[str] = set()
+        waiting = [self]
+        while waiting:
+            route = waiting.pop(0)
+            if route.name not in seen:
+                seen.add(route.name)
+                yield route
+                waiting.extend(route.fallbacks)
+
+
+def _draw(weight: float) -> float:
+    # Efraimidis & Spirakis 2006, "Weighted random sampling with a reservoir": the largest u^(1/w) first.
+    return random.random() ** (1.0 / weight) if weight > 0 else -1.0
+
+
+class Router:
+    """The models of one configuration."""
+
+    def __init__(self, routes: dict[str, Route]) -> None:
+        self.routes = routes
+
+    def find(self, model: str, allowed: frozenset[str]) -> Route:
+        """The route of a model. Raises :class:`GatewayError` where it is unknown, or not for this caller."""
+        route = self.routes.get(model)
+        if route is None:
+            raise GatewayError(
+                Kind.NOT_FOUND,
+                "model_not_found",
+                f"The model '{model[:200]}' does not exist or you do not have access to it."
+                " GET /v1/models lists those you can use.",
+                "model",
+            )
+        if allowed and model not in allowed:
+            raise GatewayError(
+                Kind.FORBIDDEN, "model_not_allowed", f"Your key may not use the model '{model}'.", "model"
+            )
+        return route
+
+
+def router_from(settings: Settings, pools: dict[str, Pool]) -> Router:
+    """Routes of the configured models. A provider's own models are reachable by their name too, when it names any."""
+    providers = {provider.name: provider for provider in settings.providers}
+    rates = {(price.provider, price.model): rate_of(price) for price in settings.pricing}
+    targets: dict[tuple[str, str], Target] = {}
+
+    def target_for(provider: str, model: str, weight: float) -> Target:
+        # A breaker belongs to the provider's model, so targets that differ only in weight stay apart on purpose.
+        known = providers[provider]
+        rate = rates.get((provider, model), FREE if known.kind == "llama_cpp" else None)
+        target = Target(known, model, weight, pools[provider], rate)
+        return targets.setdefault((provider, model), target) if weight == 1.0 else target
+
+    routes: dict[str, Route] = {}
+    for model in settings.models:
+        routes[model.name] = Route(
+            model, tuple(target_for(target.provider, target.model, target.weight) for target in model.targets)
+        )
+    for model in settings.models:
+        routes[model.name].fallbacks = tuple(routes[name] for name in model.fallbacks)
+    return Router(routes)

@@ -1,0 +1,91 @@
+"""One configuration, ready to serve.
+
+A reload builds another and swaps it in; requests finish on the one they began with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.dataplane.admission import Limiter, carry_over, limiters_from
+from gateway.dataplane.auth import Credentials, credentials_from
+from gateway.dataplane.routing import Router, router_from
+from gateway.dataplane.upstream.pool import Pool
+from gateway.dataplane.upstream.resolver import Resolver
+from gateway.plugin.api import PluginContext
+from gateway.plugin.chain import Chain
+from gateway.plugin.load import build_chain
+from gateway.settings.model import Settings
+
+
+@dataclass(slots=True)
+class Runtime:
+    """The parts of a configuration that a request meets. Only ``active``, the running requests, ever changes."""
+
+    settings: Settings
+    credentials: Credentials
+    limiters: dict[str, Limiter]
+    router: Router
+    pools: dict[str, Pool]
+    chain: Chain
+    active: int = 0
+    retired: bool = False
+
+    def finished(self) -> None:
+        """A request is done; the last one of a retired configuration lets its connections and plugins go."""
+        self.active -= 1
+        if self.retired and not self.active:
+            self._let_go()
+
+    def retire(self) -> None:
+        """This configuration gets no more requests."""
+        self.retired = True
+        if not self.active:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        for pool in self.pools.values():
+            pool.close()
+        _background(self.chain.stop())
+
+
+_tasks: set[asyncio.Task[Any]] = set()
+
+
+def _background(work: Any) -> None:
+    task = asyncio.get_running_loop().create_task(work)
+    _tasks.add(task)  # the loop itself keeps only a weak reference
+    task.add_done_callback(_tasks.discard)
+
+
+async def build_runtime(
+    settings: Settings,
+    *,
+    base_dir: Path,
+    master_key: str,
+    local_socket: str | None,
+    resolver: Resolver,
+    previous: Runtime | None = None,
+) -> Runtime:
+    """Make a configuration ready and start its plugins. Raises :class:`~gateway.plugin.load.PluginError` and what
+    plugins raise.
+
+    Counters of limits that are still there are taken over from ``previous``.
+    """
+    loop = asyncio.get_running_loop()
+    limiters = limiters_from(settings)
+    if previous is not None:
+        carry_over(previous.limiters, limiters)
+    pools = {}
+    for provider in settings.providers:
+        base_url = provider.base_url or f"unix:{local_socket}"
+        pools[provider.name] = Pool(provider, base_url, loop, resolver)
+    context = PluginContext(settings.data_dir, settings.redis_url)
+    chain = build_chain(settings.plugins, context, base_dir)
+    await chain.start()
+    return Runtime(
+        settings, credentials_from(settings, master_key, limiters), limiters, router_from(settings, pools), pools, chain
+    )

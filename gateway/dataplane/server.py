@@ -1,0 +1,423 @@
+"""The client's side of the wire: a uvicorn protocol that hands inference requests to the pipeline, past ASGI.
+
+Everything else (health, models, metrics, unknown paths) goes through uvicorn's own request cycle to the Starlette app.
+Requests of both kinds may follow each other on one connection, pipelined or not; they are answered in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sys
+from typing import TYPE_CHECKING, Any, cast
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from gateway.dataplane import pipeline
+from gateway.dataplane.answers import error_lines, fail
+from gateway.dataplane.body import invalid
+from gateway.dataplane.endpoints.inference import BY_PATH, Endpoint
+from gateway.dataplane.envelope import body_of, status_of
+from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.settlement import settle
+from gateway.dataplane.upload import Upload
+from gateway.kernel.errors import GatewayError, Kind
+
+if TYPE_CHECKING:
+    from gateway.dataplane.app import Worker
+    from gateway.dataplane.clock import Clock
+    from gateway.dataplane.runtime import Runtime
+
+MAX_HEAD_BYTES = 65_536
+MAX_HEADERS = 200
+MAX_PIPELINED = 16
+_UPLOAD_WINDOW = 262_144  # bytes of an upload kept while no upstream takes them
+_DISCARDED = 1_048_576  # bytes of a refused body read to keep the connection; beyond, it is closed
+
+# Client headers that mean something to an upstream (OpenAI API reference, "Debugging requests"; W3C Trace Context).
+_FORWARDED = frozenset(
+    (b"openai-beta", b"idempotency-key", b"traceparent", b"tracestate", b"user-agent", b"x-client-request-id")
+)
+# A task that runs at once up to its first wait saves a turn of the event loop; Python has it from 3.12 on.
+_Task: Any = functools.partial(cast("Any", asyncio.Task), eager_start=True) if sys.version_info >= (3, 12) else None
+
+
+class GatewayProtocol(HttpToolsProtocol):
+    """One client connection. ``config.app`` must be a :class:`gateway.dataplane.app.Worker`."""
+
+    cycle: Any  # a uvicorn cycle or an Exchange: both have response_complete, keep_alive and disconnected
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.worker: Worker = config.loaded_app
+        self.clock: Clock = self.worker.clock
+        self.access_log = False
+        self.reading = True
+        self.in_head = False
+        self.head_fed = 0
+        self.arrived = 0
+        self.current: Exchange | None = None  # being answered; `cycle` is the last one parsed
+        self.broken = False
+        self.busy_since = self.loop.time()
+        self.linger_until = 0.0
+
+    # bytes in
+
+    def data_received(self, data: bytes) -> None:
+        if self.broken:
+            return  # an answer with "connection: close" is out, and the rest of the request is let pass
+        self.arrived = len(data)
+        self.head_fed += self.arrived
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._malformed(head_too_large=isinstance(error.__context__, _HeadTooLarge))
+            return
+        except httptools.HttpParserUpgrade:
+            return  # an upgrade nobody serves is answered as the request it also is
+        if self.in_head and self.head_fed > MAX_HEAD_BYTES:
+            self._malformed(head_too_large=True)
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self.in_head = True
+        self.head_fed = self.arrived
+        self.busy_since = self.loop.time()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self.in_head = False
+        headers = self.headers
+        if len(headers) > MAX_HEADERS or (
+            self.head_fed > MAX_HEAD_BYTES and sum(len(n) + len(v) + 4 for n, v in headers) > MAX_HEAD_BYTES
+        ):
+            raise _HeadTooLarge
+        spec = BY_PATH.get(self.url) or (BY_PATH.get(self.url.partition(b"?")[0]) if b"?" in self.url else None)
+        if spec is not None and self.parser.get_method() == b"POST" and not self.parser.should_upgrade():
+            self._open(spec, headers)
+            return
+        self.expect_100_continue = any(n == b"expect" and v.lower() == b"100-continue" for n, v in headers)
+        scope: Any = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "headers": headers,
+            "state": self.app_state.copy(),
+        }
+        self.scope = scope  # uvicorn fills in method and path
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        cycle = self.cycle
+        if type(cycle) is not Exchange:
+            super().on_body(body)
+        elif cycle.response_complete or cycle.refusal is not None:
+            self._discard(cycle, body)
+        elif cycle.upload is not None:
+            self._upload(cycle, body)
+        elif cycle.feed(body) > self.worker.max_body_bytes:
+            self._refuse(cycle, self._too_large())
+
+    def on_message_complete(self) -> None:
+        cycle = self.cycle
+        if type(cycle) is not Exchange:
+            super().on_message_complete()
+            return
+        cycle.complete = True
+        if cycle.response_complete:
+            return
+        if cycle.upload is not None and cycle.task is not None:
+            cycle.upload_ended()
+        elif cycle.turn:
+            self._run(cycle)
+
+    # inference requests
+
+    def _open(self, spec: Endpoint, headers: list[tuple[bytes, bytes]]) -> None:
+        """The head of an inference request is here: authenticate before a byte of its body is kept."""
+        worker = self.worker
+        runtime: Runtime = worker.runtime
+        parser = self.parser
+        http11 = parser.get_http_version() == "1.1"
+        exchange = Exchange(
+            self,
+            runtime,
+            spec,
+            headers,
+            self.clock.request_id(),
+            http11,
+            parser.should_keep_alive() and not worker.draining,
+        )
+        runtime.active += 1
+        authorization = None
+        for name, value in headers:
+            if name == b"authorization":
+                authorization = value
+            elif name == b"content-length":
+                exchange.declared_length = int(value)
+            elif name == b"content-type":
+                exchange.content_type = value
+            elif name == b"x-api-key" or name == b"api-key":
+                authorization = authorization or value
+            elif name in _FORWARDED:
+                exchange.forwarded += b"%b: %b\r\n" % (name, value)
+            elif name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+        previous, self.cycle = self.cycle, exchange
+        try:
+            exchange.caller = caller = runtime.credentials.find(authorization)
+            exchange.credential = caller.name
+            exchange.organization = caller.organization
+            self._check_body_head(exchange)
+        except GatewayError as error:
+            exchange.refusal = error
+        if previous is None or previous.response_complete:
+            self._start(exchange)
+        else:
+            self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]  # an Exchange is started by _start_asgi_task
+            if len(self.pipeline) >= MAX_PIPELINED:
+                self.read_more(False)
+
+    def _check_body_head(self, exchange: Exchange) -> None:
+        if (exchange.declared_length or 0) > self.worker.max_body_bytes:
+            raise self._too_large()
+        if exchange.spec.form:
+            exchange.upload = Upload(exchange.content_type.decode("latin-1"))
+        elif exchange.content_type and b"json" not in exchange.content_type.lower():
+            kind = exchange.content_type.decode("latin-1")[:100]
+            raise GatewayError(
+                Kind.UNSUPPORTED_MEDIA,
+                "unsupported_media_type",
+                f"Expected Content-Type application/json, got '{kind}'.",
+            )
+        if self.worker.draining:
+            raise GatewayError(Kind.UNAVAILABLE, "shutting_down", "The gateway is shutting down.", retry_after=1)
+
+    def _start(self, exchange: Exchange) -> None:
+        """It is this request's turn on its connection."""
+        exchange.turn = True
+        self.current = exchange
+        if self.expect_100_continue and exchange.refusal is None and not exchange.complete:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.expect_100_continue = False
+        if exchange.complete:
+            self._run(exchange)
+        elif exchange.refusal is not None:
+            if self.expect_100_continue or (exchange.declared_length or 0) > _DISCARDED:
+                self._answer_early(exchange)
+        elif exchange.upload is not None and exchange.upload.model is not None:
+            self._run(exchange)
+
+    def _run(self, exchange: Exchange) -> None:
+        """Start the pipeline; a request refused at its head needs no task."""
+        if exchange.refusal is not None:
+            fail(exchange, exchange.refusal)
+            settle(exchange)
+            return
+        work = pipeline.handle(exchange)
+        task = _Task(work, loop=self.loop) if _Task is not None else self.loop.create_task(work)
+        if not task.done():
+            exchange.task = task
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        if type(cycle) is Exchange:
+            self._start(cycle)
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def answered(self, exchange: Exchange) -> None:
+        """The answer of the current exchange is out: go on with the connection, or close it."""
+        self.server_state.total_requests += 1
+        transport = self.transport
+        if transport.is_closing():
+            return
+        if not exchange.complete:
+            self._answered_early()
+            return
+        if not exchange.keep_alive:
+            transport.close()
+            return
+        self.read_more(True)
+        self.busy_since = self.loop.time()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._unset_keepalive_if_required()  # idle connections are closed by the worker's sweep
+        self.busy_since = self.loop.time()
+
+    # bodies that are refused or relayed
+
+    def _too_large(self) -> GatewayError:
+        most = self.worker.max_body_bytes
+        return GatewayError(Kind.TOO_LARGE, "request_too_large", f"The body is larger than the {most} bytes allowed.")
+
+    def _refuse(self, exchange: Exchange, error: GatewayError) -> None:
+        exchange.drop_body()
+        if exchange.task is not None:
+            exchange.keep_alive = False
+            exchange.refuse(error)
+            return
+        exchange.refusal = error
+        if exchange.turn:
+            self._answer_early(exchange)
+
+    def _discard(self, exchange: Exchange, body: bytes) -> None:
+        exchange.received += len(body)
+        if exchange.received > _DISCARDED and exchange.turn and not exchange.response_complete:
+            self._answer_early(exchange)
+
+    def _answer_early(self, exchange: Exchange) -> None:
+        """Answer before the body is complete; the connection can't be used again."""
+        exchange.keep_alive = False
+        assert exchange.refusal is not None
+        fail(exchange, exchange.refusal)
+        settle(exchange)
+
+    def _answered_early(self) -> None:
+        # Closing with unread bytes would reset the connection and take the answer with it (RFC 9112 §9.6): let the
+        # client finish or notice, for a while.
+        self.broken = True
+        self.linger_until = self.loop.time() + 2.0
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def _upload(self, exchange: Exchange, body: bytes) -> None:
+        upload = exchange.upload
+        assert upload is not None
+        exchange.received += len(body)
+        if exchange.received > self.worker.max_body_bytes:
+            self._refuse(exchange, self._too_large())
+            return
+        try:
+            upload.feed(body)
+        except GatewayError as error:
+            self._refuse(exchange, error)
+            return
+        if exchange.upload_more(body):
+            return
+        held = exchange.feed(body)
+        if exchange.task is not None:
+            if held > _UPLOAD_WINDOW:
+                self.read_more(False)
+        elif upload.model is not None and exchange.turn:
+            self._run(exchange)
+
+    def read_more(self, wanted: bool) -> None:
+        """Read from the client, or leave its bytes in the kernel."""
+        if self.reading == wanted or self.transport.is_closing():
+            return
+        self.reading = wanted
+        if wanted:
+            self.transport.resume_reading()
+        else:
+            self.transport.pause_reading()
+
+    # bytes that are no request
+
+    def _malformed(self, *, head_too_large: bool) -> None:
+        self.broken = True
+        if head_too_large:
+            message = f"The request's head is too large: at most {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers."
+            error = GatewayError(Kind.INVALID, "headers_too_large", message)
+        else:
+            error = invalid("The request is not valid HTTP/1.1.", code="invalid_http_request")
+        cycle = self.cycle
+        self.worker.metrics.malformed()
+        if cycle is not None and not cycle.response_complete:
+            if type(cycle) is Exchange and not cycle.complete and cycle.turn:
+                cycle.refusal = error
+                if cycle.task is None:
+                    self._answer_early(cycle)
+                else:
+                    cycle.keep_alive = False
+                    cycle.refuse(error)
+                return
+            cycle.keep_alive = False  # answer what came before the garbage, then close
+            return
+        status = 431 if head_too_large else status_of(error)
+        body = body_of(error)
+        self.transport.write(
+            b"%b%b%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (STATUS_LINE[status], error_lines(error), self.clock.date_line, len(body), body)
+        )
+        self._answered_early()
+
+    # the transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        cycle: Any = self.cycle
+        if type(cycle) is Exchange:
+            self.connections.discard(self)
+            self.flow.resume_writing()
+            self.parser = None  # type: ignore[assignment]  # it refers back to this object
+        else:
+            super().connection_lost(exc)
+        if self.current is not None and not self.current.response_complete:
+            self._lost(self.current)
+        while self.pipeline:
+            waiting, _ = self.pipeline.pop()
+            if type(waiting) is Exchange:
+                self._lost(waiting)
+
+    def _lost(self, exchange: Exchange) -> None:
+        exchange.on_disconnect()
+        if exchange.task is None:
+            settle(exchange)  # it never started: free what it holds
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.current is not None:
+            self.current.on_writable(False)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.current is not None:
+            self.current.on_writable(True)
+
+    def sweep(self, now: float, idle: float, incomplete: float) -> None:
+        """Close what has been idle, or has been sending one request, for too long. Called about once a second."""
+        if self.linger_until:
+            if now > self.linger_until:
+                self.transport.abort()
+            return
+        cycle = self.cycle
+        age = now - self.busy_since
+        if cycle is None or cycle.response_complete:
+            if age > (incomplete if self.in_head else idle):
+                self.transport.close()
+        elif type(cycle) is Exchange and not cycle.complete and cycle.task is None and age > incomplete:
+            error = GatewayError(Kind.INVALID, "request_timeout", "The request's body did not arrive in time.")
+            self._refuse(cycle, error)
+
+    def shutdown(self) -> None:
+        """Stop after the current answer; called when the worker drains."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False
+
+
+class _HeadTooLarge(Exception):
+    pass

@@ -1,0 +1,87 @@
+"""The end of every request: limits settled, metrics counted, the usage event made safe, the answer released."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from gateway.contract.usage import Tokens, UsageEvent
+from gateway.dataplane import admission
+from gateway.dataplane.admission import BYTES_PER_TOKEN
+from gateway.dataplane.pricing import cost_of
+
+if TYPE_CHECKING:
+    from gateway.dataplane.exchange import Exchange
+
+_NONE = Tokens()
+
+
+def usage_event(exchange: Exchange) -> UsageEvent:
+    """The usage event of a request that is over."""
+    now = time.perf_counter()
+    started_ns = exchange.started_ns
+    tokens = exchange.tokens
+    estimated = tokens is None and exchange.target is not None and exchange.outcome != "error"
+    if tokens is None:
+        tokens = _estimate(exchange) if estimated else _NONE
+    attempts = exchange.attempts
+    last = attempts[-1] if attempts else None
+    first_at = exchange.first_at
+    caller = exchange.caller
+    assert caller is not None
+    return UsageEvent(
+        exchange.id,
+        exchange.endpoint,
+        started_ns,
+        started_ns + int((first_at - exchange.started) * 1e9) if first_at else None,
+        started_ns + int((now - exchange.started) * 1e9),
+        caller.name,
+        caller.organization,
+        exchange.model,
+        last.provider if last is not None else None,
+        last.model if last is not None else None,
+        attempts,
+        tokens,
+        estimated,
+        exchange.stream,
+        exchange.outcome,
+        exchange.status,
+        _cost(exchange, tokens),
+        exchange.tags,
+    )
+
+
+def _cost(exchange: Exchange, tokens: Tokens) -> int | None:
+    target = exchange.target
+    if target is None:
+        return 0 if exchange.outcome == "cached" else None
+    return None if target.rate is None else cost_of(target.rate, tokens)
+
+
+def _estimate(exchange: Exchange) -> Tokens:
+    """Where an upstream answered and told no usage: the prompt by its size, the completion by its events."""
+    prompt = len(exchange.raw) // BYTES_PER_TOKEN if exchange.is_json else 0
+    return Tokens(prompt=prompt, completion=exchange.events_seen)
+
+
+def settle(exchange: Exchange, event: UsageEvent | None = None) -> None:
+    """Close a request's books. Called exactly once; afterwards its answer goes out."""
+    wire = exchange.wire
+    runtime = exchange.runtime
+    grant = exchange.grant
+    if grant is None:
+        # Never admitted: there is nothing to settle and nothing to bill.
+        wire.worker.metrics.refused(exchange)
+        wire.worker.log.refused(exchange, time.perf_counter() - exchange.started)
+        exchange.release()
+        runtime.finished()
+        return
+    if event is None:
+        event = usage_event(exchange)
+    tokens = event.tokens
+    if grant.taken:
+        admission.settle(grant, tokens.prompt + tokens.completion, event.cost_nanos or 0)
+    wire.worker.metrics.served(event)
+    wire.worker.log.access(event)
+    wire.worker.sink.append(event, exchange.release)
+    runtime.finished()

@@ -1,0 +1,100 @@
+"""Multipart bodies (RFC 7578): finding ``model`` on the fly, so that a file is relayed while it arrives."""
+
+from __future__ import annotations
+
+from email.message import Message
+
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser
+
+from gateway.dataplane.body import invalid
+
+MAX_MODEL_BYTES = 512
+_MAX_PART_HEADER = 8_192
+
+
+class Upload:
+    """Watches a multipart body go by. ``model`` is None until its part is complete.
+
+    ``span`` is where the model's value lies in the body, as offsets of bytes. A second ``model`` part is refused: an
+    upstream might read that one.
+    """
+
+    def __init__(self, content_type: str) -> None:
+        boundary = _boundary_of(content_type)
+        self.model: str | None = None
+        self.span = (0, 0)
+        self._seen = 0
+        self._name = b""
+        self._value = b""
+        self._header_field = b""
+        self._header_value = b""
+        self._in_model = False
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._part_begin,
+                "on_part_data": self._part_data,
+                "on_part_end": self._part_end,
+                "on_header_field": self._on_header_field,
+                "on_header_value": self._on_header_value,
+                "on_header_end": self._header_end,
+            },
+        )
+
+    def feed(self, data: bytes) -> None:
+        """The next bytes. Raises :class:`GatewayError` where they aren't valid multipart."""
+        try:
+            self._parser.write(data)
+        except MultipartParseError as error:
+            raise invalid(f"The multipart body is malformed: {error}.", code="invalid_multipart") from None
+        self._seen += len(data)
+
+    def _part_begin(self) -> None:
+        self._in_model = False
+
+    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header_field += data[start:end]
+        self._bound(self._header_field)
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+        self._bound(self._header_value)
+
+    def _bound(self, value: bytes) -> None:
+        if len(value) > _MAX_PART_HEADER:
+            raise invalid("A header of a multipart part is too long.", code="invalid_multipart")
+
+    def _header_end(self) -> None:
+        if self._header_field.lower() == b"content-disposition":
+            header = Message()
+            header["content-disposition"] = self._header_value.decode("latin-1")
+            name = header.get_param("name", header="content-disposition")
+            self._in_model = name == "model"
+            if self._in_model and self.model is not None:
+                raise invalid("The form holds 'model' more than once.", "model", "duplicate_parameter")
+        self._header_field = self._header_value = b""
+
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        if not self._in_model:
+            return
+        first = self._seen + start if not self._value else self.span[0]
+        self._value += data[start:end]
+        self.span = (first, self._seen + end)
+        if len(self._value) > MAX_MODEL_BYTES:
+            raise invalid("'model' is too long.", "model")
+
+    def _part_end(self) -> None:
+        if self._in_model:
+            self.model = self._value.decode("utf-8", "replace")
+
+
+def _boundary_of(content_type: str) -> bytes:
+    header = Message()
+    header["content-type"] = content_type
+    boundary = header.get_boundary()
+    if header.get_content_type() != "multipart/form-data" or not boundary:
+        raise invalid(
+            "Expected a multipart/form-data body with a boundary in Content-Type.", "Content-Type", "unsupported_media"
+        )
+    return boundary.encode("latin-1", "replace")

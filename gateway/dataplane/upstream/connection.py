@@ -1,0 +1,254 @@
+"""One keep-alive connection to an upstream: writes requests, parses answers, calls a handler.
+
+The protocol is HTTP/1.1 (RFC 9112). Parsing is llhttp's, in its strict default; head and line sizes are bounded here
+because llhttp bounds neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol, cast
+
+import httptools
+
+from gateway.dataplane.upstream.errors import Reason, UpstreamError
+
+if TYPE_CHECKING:
+    from gateway.dataplane.upstream.pool import Pool
+
+MAX_HEAD_BYTES = 65_536
+_BODILESS = frozenset((204, 304))
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Handler(Protocol):
+    """What receives an answer. Calls come in order: head, data any number of times, then end; or fail at any point."""
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        """The final status and the headers, names in lower case."""
+
+    def on_data(self, data: bytes) -> None:
+        """A piece of the body with transfer coding removed, never empty."""
+
+    def on_end(self) -> None:
+        """The body is complete; the connection is no longer ours."""
+
+    def on_fail(self, error: UpstreamError) -> None:
+        """The exchange ended early; the connection is closed."""
+
+    def on_writable(self, writable: bool) -> None:
+        """The upstream's send buffer filled up (false) or drained (true)."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection owned by a :class:`Pool`. Use :meth:`send`, then wait for the handler's calls."""
+
+    __slots__ = (
+        "_dirty",
+        "_done",
+        "_framed",
+        "_head_bytes",
+        "_headers",
+        "_in_head",
+        "_loop",
+        "_parser",
+        "alive",
+        "deadline",
+        "deadline_reason",
+        "handler",
+        "idle_since",
+        "last_data",
+        "pool",
+        "pool_slot",
+        "received",
+        "reusable",
+        "stall",
+        "total_at",
+        "transport",
+        "used",
+        "writable",
+    )
+
+    def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
+        self.pool = pool
+        self._loop = loop
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: Headers = []
+        self._head_bytes = 0
+        self._in_head = True
+        self._framed = False
+        self._done = False
+        self._dirty = False
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
+        self.handler: Handler | None = None
+        self.alive = True
+        self.writable = True
+        self.used = 0
+        self.received = False
+        self.idle_since = 0.0
+        self.last_data = 0.0
+        self.deadline = 0.0
+        self.total_at = 0.0
+        self.stall = 0.0
+        self.deadline_reason: Reason = "first_token_timeout"
+        self.pool_slot = False
+        self.reusable = True  # false while a request body is still on its way
+
+    # requests
+
+    def send(self, handler: Handler, head: bytes, body: bytes, first: float, stall: float, total_at: float) -> None:
+        """Start an exchange: write ``head`` and ``body``, answer to ``handler``.
+
+        ``first`` and ``stall`` are seconds, ``total_at`` is loop time. Whoever calls must hold the connection.
+        """
+        now = self._loop.time()
+        self.handler = handler
+        self.used += 1
+        self.received = False
+        self._done = False
+        self._in_head = True
+        self.stall = stall
+        self.total_at = total_at
+        self.last_data = now
+        self.deadline = now + first
+        self.deadline_reason = "first_token_timeout"
+        self.pool.active.add(self)
+        self.pool.watch()
+        if body:
+            self.transport.writelines((head, body))
+        else:
+            self.transport.write(head)
+
+    def send_more(self, data: bytes, first: float) -> None:
+        """Continue a request body that is being streamed; the first-token deadline starts over."""
+        self.deadline = self._loop.time() + first
+        self.transport.write(data)
+
+    def abort(self) -> None:
+        """Give the exchange up: the socket is closed at once and the handler hears nothing more."""
+        self.handler = None
+        self._close()
+
+    def fail(self, reason: Reason, message: str) -> None:
+        """End the exchange with an error and close the socket."""
+        handler, self.handler = self.handler, None
+        self._close()
+        if handler is not None:
+            handler.on_fail(UpstreamError(reason, message, sent=True))
+
+    def _close(self) -> None:
+        self.alive = False
+        self.transport.abort()
+        self.pool.discard(self)
+
+    def check_deadline(self, now: float) -> None:
+        """Called by the pool's sweep; ``now`` is loop time."""
+        if now >= self.total_at:
+            self.fail("total_timeout", "The upstream did not finish within the total time allowed.")
+        elif now >= self.deadline:
+            if self.deadline_reason == "stall_timeout" and now < self.last_data + self.stall:
+                self.deadline = self.last_data + self.stall
+            elif self.deadline_reason == "stall_timeout":
+                self.fail("stall_timeout", f"The upstream sent nothing for {self.stall:g} seconds in mid-answer.")
+            else:
+                self.fail("first_token_timeout", "The upstream did not start to answer within the time allowed.")
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's are none by class
+
+    def data_received(self, data: bytes) -> None:
+        if self.handler is None:
+            # An idle connection has nothing to say: whatever this is, it isn't the answer to a request of ours.
+            if self.alive:
+                self._close()
+            return
+        if not self.received:
+            self.received = True
+            self.deadline_reason = "stall_timeout"
+            self.deadline = 0.0
+        self.last_data = self._loop.time()
+        if self._in_head:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.fail("protocol", "The upstream switched protocols unasked.")
+            return
+        except httptools.HttpParserError as error:
+            if self.alive:
+                self.fail("protocol", f"The upstream's answer is not valid HTTP/1.1: {error}.")
+            return
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+            self.fail("too_large", f"The upstream's response head is larger than {MAX_HEAD_BYTES} bytes.")
+        elif self._done:
+            self._finish()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.alive = False
+        self.pool.discard(self)
+        handler, self.handler = self.handler, None
+        if handler is None:
+            return
+        if exc is None and not self._in_head and not self._framed:
+            handler.on_end()  # a body without length or chunks ends with the connection (RFC 9112 §6.3)
+        elif self.received:
+            handler.on_fail(UpstreamError("reset", "The upstream closed the connection in mid-answer.", sent=True))
+        else:
+            handler.on_fail(UpstreamError("reset", "The upstream closed the connection without an answer.", sent=True))
+
+    def pause_writing(self) -> None:
+        self.writable = False
+        if self.handler is not None:
+            self.handler.on_writable(False)
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        if self.handler is not None:
+            self.handler.on_writable(True)
+
+    # httptools callbacks
+
+    def on_message_begin(self) -> None:
+        self._dirty = self._done  # bytes after a complete answer: this connection can't be trusted with another
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        headers, self._headers = self._headers, []
+        if status < 200:
+            return  # an interim answer; the final one follows (RFC 9110 §15.2)
+        self._head_bytes = 0
+        self._in_head = False
+        framed = status in _BODILESS
+        for name, _ in headers:
+            if name == b"content-length" or name == b"transfer-encoding":
+                framed = True
+        self._framed = framed
+        if self.handler is not None:
+            self.handler.on_head(status, headers)
+
+    def on_body(self, data: bytes) -> None:
+        if self.handler is not None:
+            self.handler.on_data(data)
+
+    def on_message_complete(self) -> None:
+        if not self._in_head:
+            self._done = True
+
+    def _finish(self) -> None:
+        handler, self.handler = self.handler, None
+        self._in_head = True
+        if self._parser.should_keep_alive() and self.reusable and not self._dirty:
+            self.pool.release(self)
+        else:
+            self._close()
+        if handler is not None:
+            handler.on_end()

@@ -1,0 +1,40 @@
+"""Why a call to an upstream failed, before it becomes anything a client sees."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Reason = Literal[
+    "dns",
+    "connect",
+    "connect_timeout",
+    "tls",
+    "proxy",
+    "queue_full",
+    "queue_timeout",
+    "reset",
+    "protocol",
+    "too_large",
+    "first_token_timeout",
+    "stall_timeout",
+    "total_timeout",
+]
+
+
+class UpstreamError(Exception):
+    """A transport-level failure of one attempt.
+
+    ``sent`` tells whether any byte of the request may have reached the upstream: while it is false a retry can't
+    double anything.
+    """
+
+    def __init__(self, reason: Reason, message: str, *, sent: bool = False) -> None:
+        super().__init__(message)
+        self.reason: Reason = reason
+        self.message = message
+        self.sent = sent
+
+    @property
+    def is_timeout(self) -> bool:
+        """Whether a deadline of ours ended the attempt."""
+        return self.reason.endswith("_timeout")

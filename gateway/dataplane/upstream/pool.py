@@ -1,0 +1,214 @@
+"""The connections of one provider: kept alive, capped, waited for in order, watched by one sweep."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections import deque
+
+from gateway.dataplane.upstream.connection import Connection
+from gateway.dataplane.upstream.dial import HttpProxy, dial
+from gateway.dataplane.upstream.errors import UpstreamError
+from gateway.dataplane.upstream.origin import Origin, parse_origin
+from gateway.dataplane.upstream.resolver import Resolver
+from gateway.dataplane.upstream.tls import client_context
+from gateway.settings.model import Provider
+
+SWEEP = 0.05  # seconds between looks at the deadlines: also how late one may be noticed
+_IDLE_SWEEP = 1.0  # seconds between looks when no deadline is running
+_PEEK_AFTER = 1.0  # seconds idle after which a connection is looked at before it is used again
+
+
+class Pool:
+    """Connections to one origin. Not thread-safe: it belongs to one event loop."""
+
+    def __init__(self, provider: Provider, base_url: str, loop: asyncio.AbstractEventLoop, resolver: Resolver) -> None:
+        self.origin: Origin = parse_origin(base_url)
+        self.active: set[Connection] = set()
+        self.timeouts = provider.timeouts
+        self._limits = provider.connections
+        self._loop = loop
+        self._resolver = resolver
+        self._proxy = HttpProxy(provider.proxy) if provider.proxy is not None else None
+        self._context = client_context(provider.verify_tls, provider.ca_file) if self.origin.scheme == "https" else None
+        self._idle: deque[Connection] = deque()
+        self._open = 0
+        self._waiters: deque[asyncio.Future[Connection | None]] = deque()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._sweeping = False  # whether the running timer is the fine one
+        self.closed = False
+
+    @property
+    def request_target_prefix(self) -> str:
+        """What stands before the path in a request line: the absolute form through a plain-HTTP proxy."""
+        if self._proxy is not None and self._context is None:
+            return self.origin.url + self.origin.prefix
+        return self.origin.prefix
+
+    @property
+    def proxy_headers(self) -> bytes:
+        """Header lines a plain-HTTP proxy needs with each request."""
+        return self._proxy.authorization if self._proxy is not None and self._context is None else b""
+
+    @property
+    def open_connections(self) -> int:
+        """Connections that are open or being opened."""
+        return self._open
+
+    @property
+    def waiting(self) -> int:
+        """Requests waiting for a connection."""
+        return len(self._waiters)
+
+    def take_idle(self) -> Connection | None:
+        """The connection used last, or None. Costs no system call when it was used within the last second."""
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            if connection.alive:
+                if self._loop.time() - connection.idle_since > _PEEK_AFTER and _is_stale(connection):
+                    connection.abort()
+                    continue
+                return connection
+        return None
+
+    async def acquire(self, deadline: float) -> Connection:
+        """A connection, by loop time ``deadline``. Raises :class:`UpstreamError` with ``sent`` false."""
+        connection = self.take_idle()
+        if connection is not None:
+            return connection
+        if self._open >= self._limits.max:
+            given = await self._wait_turn(deadline)
+            if given is not None:
+                return given
+        else:
+            self._open += 1
+        return await self._connect(deadline)
+
+    async def _wait_turn(self, deadline: float) -> Connection | None:
+        """Wait for a released connection, or for the right to open one (None)."""
+        if len(self._waiters) >= self._limits.queue:
+            raise UpstreamError("queue_full", "Too many requests are waiting for this provider.")
+        waiter: asyncio.Future[Connection | None] = self._loop.create_future()
+        self._waiters.append(waiter)
+        timer = self._loop.call_at(deadline, _expire, waiter)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._pass_on(waiter.result())
+            raise
+        finally:
+            timer.cancel()
+
+    def _pass_on(self, connection: Connection | None) -> None:
+        if connection is not None and connection.alive:
+            self.release(connection)
+        else:
+            self._freed()
+
+    async def _connect(self, deadline: float) -> Connection:
+        opened = False
+        try:
+            limit = min(deadline, self._loop.time() + self.timeouts.connect)
+            async with asyncio.timeout_at(limit):
+                connection = await dial(self.origin, self._new, self._loop, self._resolver, self._context, self._proxy)
+            if not connection.alive:
+                raise UpstreamError("connect", f"{self.origin.url} closed the connection at once.")
+            connection.pool_slot = opened = True
+        except TimeoutError as error:
+            raise UpstreamError(
+                "connect_timeout", f"{self.origin.url} took no connection within {self.timeouts.connect:g} seconds."
+            ) from error
+        finally:
+            if not opened:
+                self._freed()
+        return connection
+
+    def _new(self) -> Connection:
+        return Connection(self, self._loop)
+
+    def release(self, connection: Connection) -> None:
+        """Take a connection back that can serve again."""
+        self.active.discard(connection)
+        if self._context is not None and connection.used == 1:
+            self._context.remember(connection.transport.get_extra_info("ssl_object"), self.origin.host)
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return
+        if self.closed or len(self._idle) >= self._limits.keep:
+            connection.abort()
+            return
+        connection.idle_since = self._loop.time()
+        self._idle.append(connection)
+        self._watch(_IDLE_SWEEP)
+
+    def discard(self, connection: Connection) -> None:
+        """Forget a connection that was closed. Calling it twice is harmless."""
+        self.active.discard(connection)
+        if connection.pool_slot:
+            connection.pool_slot = False
+            if connection in self._idle:
+                self._idle.remove(connection)
+            self._freed()
+
+    def _freed(self) -> None:
+        """A slot is free: the next in line may open a connection with it."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self._open -= 1
+
+    def close(self) -> None:
+        """Take no more connections into the pool: idle ones close now, busy ones when they are done."""
+        self.closed = True
+        while self._idle:
+            self._idle.pop().abort()
+
+    # the sweep
+
+    def watch(self) -> None:
+        """Make sure that deadlines are being looked at."""
+        if self._sweeper is None or not self._sweeping:
+            self._watch(SWEEP)
+
+    def _watch(self, interval: float) -> None:
+        if self._sweeper is not None:
+            if self._sweeping or interval == _IDLE_SWEEP:
+                return
+            self._sweeper.cancel()
+        self._sweeping = interval == SWEEP
+        self._sweeper = self._loop.call_later(interval, self._sweep)
+
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        for connection in tuple(self.active):
+            if now >= connection.deadline or now >= connection.total_at:
+                connection.check_deadline(now)
+        oldest = now - self._limits.idle
+        while self._idle and (self._idle[0].idle_since < oldest or not self._idle[0].alive):
+            self._idle.popleft().abort()
+        self._sweeper = None
+        if self.active or self._waiters:
+            self._watch(SWEEP)
+        elif self._idle:
+            self._watch(_IDLE_SWEEP)
+
+
+def _expire(waiter: asyncio.Future[Connection | None]) -> None:
+    if not waiter.done():
+        waiter.set_exception(UpstreamError("queue_timeout", "No connection to this provider became free in time."))
+
+
+def _is_stale(connection: Connection) -> bool:
+    """Whether the peer has closed, or said something unasked, while the connection was idle."""
+    sock = connection.transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return True
+    poller = select.poll()
+    poller.register(sock.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
+    return bool(poller.poll(0))

@@ -1,0 +1,182 @@
+"""One data-plane process: event loop, server, configuration reload, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+
+import uvicorn
+import uvloop
+from msgspec import Struct
+
+from gateway.dataplane.access_log import AccessLog
+from gateway.dataplane.app import Worker
+from gateway.dataplane.emit import FileSink
+from gateway.dataplane.metrics import Metrics
+from gateway.dataplane.runtime import build_runtime
+from gateway.dataplane.server import GatewayProtocol
+from gateway.dataplane.upstream.resolver import Resolver
+from gateway.plugin.load import PluginError
+from gateway.settings.faults import ConfigError
+from gateway.settings.load import load
+from gateway.settings.model import Settings
+
+logger = logging.getLogger("gateway.worker")
+
+KEEP_ALIVE = 75.0  # seconds an idle client connection is kept
+INCOMPLETE = 60.0  # seconds a client may take to send one request
+SWEEP = 1.0
+
+
+class WorkerOptions(Struct, frozen=True):
+    """What a supervisor hands to a worker. ``ready_fd`` gets one byte when the worker accepts."""
+
+    settings: Settings
+    config_path: str | None
+    sockets: list[socket.socket]
+    index: int
+    ready_fd: int
+    local_socket: str | None
+    master_key: str
+
+
+def run(options: WorkerOptions) -> int:
+    """Serve until SIGTERM, then drain. SIGHUP re-reads the configuration. Returns the exit code."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_Process(options).serve())
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server with our own once-a-second work; signals are the process's."""
+
+    def __init__(self, config: uvicorn.Config, worker: Worker) -> None:
+        super().__init__(config)
+        self.worker = worker
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:
+            self.worker.clock.tick()
+            now = self.worker.loop.time()
+            for connection in tuple(self.server_state.connections):
+                if isinstance(connection, GatewayProtocol):
+                    connection.sweep(now, KEEP_ALIVE, INCOMPLETE)
+        return self.should_exit
+
+
+class _Process:
+    def __init__(self, options: WorkerOptions) -> None:
+        self.options = options
+        self.base_dir = Path(options.config_path).absolute().parent if options.config_path else Path.cwd()
+        self._reloading: asyncio.Task[None] | None = None
+
+    async def serve(self) -> int:
+        options = self.options
+        settings = options.settings
+        loop = asyncio.get_running_loop()
+        self.resolver = Resolver(loop)
+        try:
+            runtime = await build_runtime(
+                settings,
+                base_dir=self.base_dir,
+                master_key=options.master_key,
+                local_socket=options.local_socket,
+                resolver=self.resolver,
+            )
+        except PluginError as error:
+            logger.error("plugins can't be loaded", extra={"faults": str(error)})
+            return 78  # EX_CONFIG
+        sink = FileSink(Path(settings.data_dir) / "usage", options.index, loop)
+        log = AccessLog(loop, settings.telemetry.access_log)
+        metrics = Metrics()
+        self.worker = worker = Worker(runtime, sink, log, metrics)
+        _add_gauges(worker)
+        self.server = _Server(_server_config(worker, settings), worker)
+        loop.add_signal_handler(signal.SIGTERM, self._stop)
+        loop.add_signal_handler(signal.SIGINT, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        gc.collect()
+        gc.freeze()
+        try:
+            await self._run_server()
+        finally:
+            sink.close()
+            log.close()
+            await worker.runtime.chain.stop()
+        return 0
+
+    async def _run_server(self) -> None:
+        server = self.server
+        config = server.config
+        config.load()
+        server.lifespan = config.lifespan_class(config)
+        await server.startup(sockets=self.options.sockets)
+        os.write(self.options.ready_fd, b"1")
+        os.close(self.options.ready_fd)
+        await server.main_loop()
+        await server.shutdown(sockets=self.options.sockets)
+
+    def _stop(self) -> None:
+        self.worker.draining = True
+        self.server.should_exit = True
+
+    def _reload(self) -> None:
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.get_running_loop().create_task(self._swap())
+
+    async def _swap(self) -> None:
+        """Build the new configuration; only a whole and valid one replaces the old."""
+        old = self.worker.runtime
+        try:
+            settings = load(self.options.config_path, os.environ)
+            new = await build_runtime(
+                settings,
+                base_dir=self.base_dir,
+                master_key=settings.master_key or self.options.master_key,
+                local_socket=self.options.local_socket,
+                resolver=self.resolver,
+                previous=old,
+            )
+        except (ConfigError, PluginError) as error:
+            logger.error("configuration not replaced", extra={"faults": str(error)})
+            return
+        except Exception:
+            logger.exception("configuration not replaced")
+            return
+        self.worker.runtime = new
+        self.worker.max_body_bytes = settings.server.max_body_bytes
+        self.worker.log.enabled = settings.telemetry.access_log
+        old.retire()
+        logger.info("configuration replaced", extra={"models": len(new.router.routes)})
+
+
+def _server_config(worker: Worker, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        worker,
+        loop="none",
+        http=GatewayProtocol,
+        ws="none",
+        interface="asgi3",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=2048,
+        timeout_graceful_shutdown=int(settings.server.drain) or 1,
+    )
+
+
+def _add_gauges(worker: Worker) -> None:
+    def pools(read: str) -> Iterable[tuple[tuple[str, ...], float]]:
+        return [((name,), float(getattr(pool, read))) for name, pool in worker.runtime.pools.items()]
+
+    metrics = worker.metrics
+    metrics.gauge("gateway_requests_in_flight", "Requests being served.", (), lambda: [((), worker.runtime.active)])
+    metrics.gauge("gateway_upstream_connections", "Open connections.", ("provider",), lambda: pools("open_connections"))
+    metrics.gauge("gateway_upstream_queue", "Requests waiting for one.", ("provider",), lambda: pools("waiting"))
