@@ -22,8 +22,8 @@ MAX_VALUES = 200_000
 # The C parser is several times faster; PyYAML built without libyaml has only the other.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-_INT = re.compile(r"[-+]?[0-9]{1,40}\Z")
-_BASED = re.compile(r"0o[0-7]{1,40}\Z|0x[0-9a-fA-F]{1,40}\Z")
+_INT = re.compile(r"[-+]?[0-9]{1,300}\Z")
+_BASED = re.compile(r"0o[0-7]{1,300}\Z|0x[0-9a-fA-F]{1,300}\Z")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?\Z")
 _WORDS: dict[str, bool | None] = {
     "": None,
@@ -39,6 +39,7 @@ _STRING_TAG = "tag:yaml.org,2002:str"
 # column stays right, and put back in the values.
 _PLACEHOLDER = re.compile(r"\$\{[^}\n]*\}")
 _SHIELD = str.maketrans("{}[],", "\uf8f0\uf8f1\uf8f2\uf8f3\uf8f4")
+_SHIELDED = re.compile(r"\$\uf8f0[^\uf8f1]*\uf8f1")
 _UNSHIELD = str.maketrans("\uf8f0\uf8f1\uf8f2\uf8f3\uf8f4", "{}[],")
 
 Scalar: TypeAlias = "str | int | float | bool | None"
@@ -200,7 +201,8 @@ class _Builder:
     def _scalar(self, event: Any, mark: Mark) -> None:
         self._tag(event, mark)
         plain = event.style in (None, "") and event.tag is None
-        self._add(Node(event.value.translate(_UNSHIELD), mark, plain=plain), event.anchor)
+        value = _SHIELDED.sub(lambda match: match.group().translate(_UNSHIELD), event.value)
+        self._add(Node(value, mark, plain=plain), event.anchor)
 
     def _alias(self, event: Any, mark: Mark) -> None:
         node = self.anchors.get(event.anchor)

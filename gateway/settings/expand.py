@@ -34,12 +34,13 @@ class ExpandError(Exception):
 
 
 class Expander:
-    """Expands texts against one environment. ``files`` collects the files that were read."""
+    """Expands texts against one environment. ``files`` and ``values`` collect what was read."""
 
     def __init__(self, env: Mapping[str, str], base: Path) -> None:
         self.env = env
         self.base = base
         self.files: list[Path] = []
+        self.values: list[str] = []
 
     def expand(self, text: str) -> str:
         """The text with its placeholders replaced. Raises :class:`ExpandError`."""
@@ -48,7 +49,11 @@ class Expander:
     def _one(self, match: re.Match[str]) -> str:
         if match.group() == "$${":
             return "${"
-        inner = match.group(1)
+        value = self._value(match.group(1))
+        self.values.append(value)
+        return value
+
+    def _value(self, inner: str | None) -> str:
         if inner is None:
             raise ExpandError("a placeholder has no closing brace", "write $${ for a literal ${")
         if inner.startswith("file:"):

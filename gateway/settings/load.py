@@ -20,6 +20,7 @@ from gateway.settings.document import MAX_BYTES, Document, Mark, parse
 from gateway.settings.expand import Expander
 from gateway.settings.faults import ConfigError, Fault
 from gateway.settings.model import Plan, PluginUse, Provider, Settings
+from gateway.settings.redact import redact
 from gateway.settings.schema import plans_schema, settings_schema
 from gateway.settings.values import Values
 
@@ -70,12 +71,12 @@ def read(path: str | Path | None, env: Mapping[str, str], check_plugins: PluginC
         _check_plugins(values, expander.base, check_plugins)
     faults = [*values.document.faults, *(plan_values.document.faults if plan_values is not None else ())]
     if faults or settings is None:
-        raise ConfigError([*faults, *checks.warnings])
+        raise ConfigError(redact([*faults, *checks.warnings], values.data, expander.values))
     if plans is not None:
         settings = msgspec.structs.replace(settings, plans=plans)
     return Loaded(
         settings=_placed(settings, expander.base),
-        warnings=tuple(checks.warnings),
+        warnings=tuple(redact(checks.warnings, values.data, expander.values)),
         files=(*files, *expander.files),
         master_key_variable=values.variables.get(("master_key",)),
     )

@@ -47,8 +47,7 @@ def ensure(data_dir: str) -> tuple[str, bool]:
         if found is not None:
             return found, False
         key = PREFIX + secrets.token_urlsafe(32)
-        draft = path.with_name(f"{FILE}.{os.getpid()}")
-        draft.unlink(missing_ok=True)
+        draft = path.with_name(f"{FILE}.{secrets.token_hex(8)}")
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w") as file:
             file.write(key + "\n")

@@ -37,7 +37,7 @@ CASES = [
     ("providers: [{name: p, base_url: ftp://x}]", "providers[0].base_url", 1, 33, "http:// or https://", None),
     ("providers: [{name: 'a b', base_url: 'http://a'}]", "providers[0].name", 1, 20, "without spaces", None),
     ("providers: [{name: p, kind: llama_cpp}]", "providers[0]", 1, 13, "needs a model", None),
-    ("providers: [{name: p, kind: llama_cpp, model: m, ca_file: x}]", "providers[0].ca_file", 1, 59, "no such key", None),
+    ("providers: [{name: p, kind: llama_cpp, model: m, api_key: k}]", "providers[0].api_key", 1, 59, "no such", None),
     (
         "providers: [{name: p, base_url: 'http://a', llama_cpp: {}}]",
         "providers[0].llama_cpp",
