@@ -36,8 +36,8 @@ _STRING_TAG = "tag:yaml.org,2002:str"
 
 # YAML gives braces, brackets and commas a meaning inside {…} and […]. In a placeholder they must have none, so that
 # ``{api_key: ${NAME}}`` works unquoted: they are replaced by characters of private use, one for one, so that every
-# column stays right, and put back in the values.
-_PLACEHOLDER = re.compile(r"\$\{[^}\n]*\}")
+# column stays right, and put back in the values. A quote ends the search: there may be one around an unfinished one.
+_PLACEHOLDER = re.compile(r"\$\{[A-Za-z_][^}\n\"']*\}")
 _SHIELD = str.maketrans("{}[],", "\uf8f0\uf8f1\uf8f2\uf8f3\uf8f4")
 _SHIELDED = re.compile(r"\$\uf8f0[^\uf8f1]*\uf8f1")
 _UNSHIELD = str.maketrans("\uf8f0\uf8f1\uf8f2\uf8f3\uf8f4", "{}[],")
