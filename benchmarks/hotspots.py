@@ -3,8 +3,8 @@
 ``python -m benchmarks.hotspots [chat|stream|prompt] [--seconds N] [--top N] [--sample]``
 
 By default cProfile counts every call: exact counts, but calls of Python functions look dearer than they are.
-``--sample`` lets py-spy sample the running worker instead, native code included, which distorts nothing; it needs
-``pip install py-spy`` and the right to trace a process.
+``--sample`` lets py-spy sample the lines that run while the interpreter is held instead, which hardly slows the worker;
+it needs the right to trace a process. Both charge native code, system calls included, to the Python code above it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,16 @@ def sample(kind: str, seconds: float, top: int) -> None:
         peer = stack.enter_context(gateway.start(folder / "gateway", upstream.url, [tools.gateway_command()]))
         drive(peer, folder, kind, 1)
         out = folder / "stacks"
-        spy = [str(Path(sys.executable).parent / "py-spy"), "record", "--native", "-f", "raw", "-r", "500"]
+        spy = [
+            str(Path(sys.executable).parent / "py-spy"),
+            "record",
+            "--gil",
+            "--nonblocking",
+            "-f",
+            "raw",
+            "-r",
+            "1000",
+        ]
         spy += ["-d", str(round(seconds)), "-p", str(procfs.worker(peer.pid)[0]), "-o", str(out)]
         with subprocess.Popen(spy, stdout=subprocess.DEVNULL) as process:
             run = drive(peer, folder, kind, seconds)
