@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import importlib.util
 import logging
 import sys
 from pathlib import Path
@@ -25,11 +26,15 @@ class Binding:
 
     def __init__(self, status_path: Path | None = None) -> None:
         self.lib: Any = None
-        self.version = ""
+        self._version = ""
         self.status_path = status_path
         self._log_callback: Any = None
         self._last_level = 0
         self._strlen = ctypes.CDLL(None).strlen
+
+    def version(self) -> str:
+        """The version of the binding; empty before it is imported."""
+        return self._version
 
     def load(self) -> Any:
         """The C API. Raises ``GatewayError`` (``UNAVAILABLE/local_model_unavailable``) saying what is missing."""
@@ -41,12 +46,12 @@ class Binding:
         return self.lib
 
     def installed(self) -> bool:
-        """Whether the engine is importable now."""
-        try:
-            self.load()
-        except GatewayError:
-            return False
-        return True
+        """Whether the engine is there to be imported."""
+        if self.lib is not None:
+            return True
+        status = install_status.read(self.status_path)
+        importlib.invalidate_caches()
+        return not (status is not None and status.running) and importlib.util.find_spec("llama_cpp") is not None
 
     def abort_flag(self) -> AbortFlag:
         """A flag that llama.cpp polls while it computes."""
@@ -66,7 +71,7 @@ class Binding:
         self._log_callback = lib.llama_log_callback(self._on_log)
         lib.llama_log_set(self._log_callback, ctypes.c_void_p(0))
         lib.llama_backend_init()
-        self.version = str(package.__version__)
+        self._version = str(package.__version__)
         self.lib = lib
 
     def _on_log(self, level: int, text: bytes, _data: object) -> None:

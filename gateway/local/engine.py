@@ -87,13 +87,13 @@ class Engine:
 
     def health(self) -> dict[str, Any]:
         """What ``GET /health`` answers."""
-        installed = self.binding.lib is not None
+        installed = self.binding.installed()
         status = install_status.read(self.binding.status_path)
         message = None if installed else install_status.explain(status)[0]
         states = self.residency.states()
         return {
             "status": "ok" if installed else "unavailable",
-            "engine": {"installed": installed, "version": self.binding.version or None, "message": message},
+            "engine": {"installed": installed, "version": self.binding.version() or None, "message": message},
             "models": [{"id": name, "state": state} for name, state in states.items()],
             "queue": {
                 "waiting": self.scheduler.waiting,

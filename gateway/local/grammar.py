@@ -59,7 +59,7 @@ class Grammar:
     def add(self, name: str, body: str) -> str:
         """Define a rule under ``name``, or a numbered variant where the name is taken; returns the name."""
         unique, number = name, 1
-        while unique in self._rules:
+        while unique in self._rules or unique in _PRIMITIVES or unique == "root":
             number += 1
             unique = f"{name}-{number}"
         if len(self._rules) >= _MAX_RULES:

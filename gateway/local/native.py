@@ -41,6 +41,7 @@ class LoadedModel:
         self._abort = abort
         self._context: Any = None
         self._embedder: Any = None
+        self._candidates: Any = None
         self._past: list[int] = []
         self._exact = 0
         self._model = self._load(path)
@@ -91,7 +92,8 @@ class LoadedModel:
 
     def _new_context(self, *, embeddings: bool) -> Any:
         params = self.lib.llama_context_default_params()
-        threads = self.options.threads or len(os.sched_getaffinity(0))
+        # Threads wait for one another many times per token, so a core that others use slows all of them down.
+        threads = self.options.threads or max(1, (os.cpu_count() or 2) // 2)
         pooled = embeddings and self.declared_pooling is not None
         params.n_ctx = self.context_length
         params.n_batch = params.n_ubatch = self.context_length if pooled else self._chunk
@@ -200,6 +202,18 @@ class LoadedModel:
         pointer = self.lib.llama_get_logits_ith(self.context, -1)
         return numpy.ctypeslib.as_array(pointer, shape=(self.n_vocab,))
 
+    def candidates(self) -> Any:
+        """Every token with its raw score for the next position, as samplers take them."""
+        numpy = importlib.import_module("numpy")
+        if self._candidates is None:
+            layout = numpy.dtype([("id", numpy.int32), ("logit", numpy.float32), ("p", numpy.float32)])
+            self._candidates = numpy.zeros(self.n_vocab, dtype=layout)
+        table = self._candidates
+        table["id"] = numpy.arange(self.n_vocab, dtype=numpy.int32)
+        table["logit"] = self.logits()
+        data = table.ctypes.data_as(self.lib.llama_token_data_p)
+        return self.lib.llama_token_data_array(data=data, size=self.n_vocab, selected=-1, sorted=False)
+
     def _keep(self, tokens: Sequence[int]) -> int:
         common = 0
         # The last token is always evaluated again: its logits are what the caller wants.
@@ -229,7 +243,7 @@ class LoadedModel:
         raise GatewayError(Kind.INTERNAL, "local_model_failed", f"llama.cpp stopped with code {code}.")
 
     def embed(self, tokens: Sequence[int]) -> Any:
-        """The unit-length embedding of one text as a NumPy vector: the model's own pooling, or the mean of its tokens."""
+        """The unit-length embedding of one text, a NumPy vector: by the model's own pooling, or its tokens' mean."""
         numpy = importlib.import_module("numpy")
         if self._embedder is None:
             self._embedder = self._new_context(embeddings=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import secrets
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,6 +62,7 @@ class Sampler:
     def __init__(self, model: LoadedModel, sampling: Sampling, grammar: str | None, grammar_field: str | None) -> None:
         self._lib = lib = model.lib
         self._model = model
+        self._grammar_field = grammar_field
         self._chain: Any = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
         try:
             self._fill(sampling, grammar, grammar_field)
@@ -69,8 +71,19 @@ class Sampler:
             raise
 
     def sample(self) -> int:
-        """Choose the next token and remember it."""
-        return int(self._lib.llama_sampler_sample(self._chain, self._model.context, -1))
+        """Choose the next token and remember it.
+
+        Raises ``GatewayError`` when no token is allowed: telling the chain of a token its grammar forbids would end the
+        process.
+        """
+        candidates = self._model.candidates()
+        self._lib.llama_sampler_apply(self._chain, ctypes.byref(candidates))
+        chosen = candidates.data[candidates.selected]
+        if candidates.selected < 0 or chosen.logit == float("-inf"):
+            message = "The grammar demands text that this model has no tokens for."
+            raise GatewayError(Kind.INVALID, "unreachable_grammar", message, self._grammar_field)
+        self._lib.llama_sampler_accept(self._chain, chosen.id)
+        return int(chosen.id)
 
     def close(self) -> None:
         """Free the chain."""

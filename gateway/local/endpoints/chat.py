@@ -14,7 +14,6 @@ from gateway.local.endpoints.common import (
     Usage,
     check_common,
     check_length,
-    fingerprint,
     fit,
     room,
     scores_for_chat,
@@ -159,15 +158,17 @@ async def chat(engine: Engine, exchange: Exchange) -> None:
     """Answer a chat request, whole or as a stream."""
     request = parse(await exchange.body(engine.settings.max_body_bytes), ChatRequest)
     work = ChatWork(request)
-    mark = fingerprint(engine.binding.version, request.model)
+    version = engine.binding.version
     if request.stream:
-        await _stream(engine, exchange, request, work, Head("chatcmpl", "chat.completion.chunk", request.model, mark))
+        await _stream(
+            engine, exchange, request, work, Head("chatcmpl", "chat.completion.chunk", request.model, version)
+        )
         return
     choices = [Choice() for _ in range(request.n or 1)]
     async for piece in engine.stream(exchange, request.model, work):
         choices[piece.index].add(piece)
     rendered = [choice.render(index, logprobs=bool(request.logprobs)) for index, choice in enumerate(choices)]
-    head = Head("chatcmpl", "chat.completion", request.model, mark)
+    head = Head("chatcmpl", "chat.completion", request.model, version)
     await exchange.json(head.render(choices=rendered, usage=work.usage.render()))
 
 

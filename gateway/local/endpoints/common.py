@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +44,7 @@ class Head:
     prefix: str
     object: str
     model: str
-    fingerprint: str = ""
+    version: Callable[[], str]
     id: str = field(default="")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -56,11 +58,12 @@ class Head:
             "object": self.object,
             "created": self.created,
             "model": self.model,
-            "system_fingerprint": self.fingerprint,
+            "system_fingerprint": fingerprint(self.version(), self.model),
             **more,
         }
 
 
+@functools.lru_cache
 def fingerprint(version: str, model: str) -> str:
     """OpenAI's ``system_fingerprint``: changes when the engine or the model does."""
     return "fp_" + hashlib.sha256(f"{version}/{model}".encode()).hexdigest()[:10]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.local.catalog import recommended_sampling
-from gateway.local.endpoints.common import Head, Usage, check_common, check_length, fingerprint, fit, room
+from gateway.local.endpoints.common import Head, Usage, check_common, check_length, fit, room
 from gateway.local.engine import Engine
 from gateway.local.generate import Answer, AnswerPlan, Finish, TokenScore
 from gateway.local.http import Exchange
@@ -96,7 +96,7 @@ async def completions(engine: Engine, exchange: Exchange) -> None:
     """Answer a completion request, whole or as a stream."""
     request = parse(await exchange.body(engine.settings.max_body_bytes), CompletionRequest)
     work = CompletionWork(request)
-    head = Head("cmpl", "text_completion", request.model, fingerprint(engine.binding.version, request.model))
+    head = Head("cmpl", "text_completion", request.model, engine.binding.version)
     if request.stream:
         await _stream(engine, exchange, request, work, head)
         return
