@@ -1,0 +1,5 @@
+"""Named prompts and system prompts kept by the operator."""
+
+from plugins.prompt_template.plugin import PromptTemplate
+
+__all__ = ["PromptTemplate"]
