@@ -19,6 +19,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -233,9 +234,7 @@ def build(status: Status, version: str) -> Path:
     cache = wheel_cache()
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as scratch:
-        # Only the library itself is built: neither the image encoders nor llama.cpp's own tools are used here.
-        options = ["-C", "build.targets=llama"]
-        arguments = ["--no-deps", "--require-hashes", "--no-binary", ENGINE, "--no-cache-dir", *options]
+        arguments = ["--no-deps", "--require-hashes", "--no-binary", ENGINE, "--no-cache-dir"]
         pip(status, "wheel", "--verbose", *arguments, "-w", scratch, "-r", requirements([ENGINE]))
         built = next(iter(Path(scratch).glob("*.whl")), None)
         if built is None:
@@ -247,7 +246,8 @@ def build(status: Status, version: str) -> Path:
 
 def build_environment() -> dict[str, str]:
     """The environment of pip: the user's, with the parts of llama.cpp left out that are not used."""
-    arguments = f"-DLLAVA_BUILD=OFF {os.environ.get('CMAKE_ARGS', '')}".strip()
+    only = shlex.quote(f"-DCMAKE_PROJECT_llama.cpp_INCLUDE_BEFORE={ROOT / 'scripts' / 'llama_only.cmake'}")
+    arguments = f"-DLLAVA_BUILD=OFF {only} {os.environ.get('CMAKE_ARGS', '')}".strip()
     jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL") or str(os.cpu_count() or 1)
     return {**os.environ, "CMAKE_ARGS": arguments, "CMAKE_BUILD_PARALLEL_LEVEL": jobs}
 
