@@ -45,12 +45,14 @@ class Connection(asyncio.Protocol):
     """A connection owned by a :class:`Pool`. Use :meth:`send`, then wait for the handler's calls."""
 
     __slots__ = (
+        "_body",
         "_dirty",
         "_done",
         "_framed",
         "_head_bytes",
         "_headers",
         "_in_head",
+        "_keep_alive",
         "_loop",
         "_parser",
         "alive",
@@ -75,11 +77,13 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._parser = httptools.HttpResponseParser(self)
         self._headers: Headers = []
+        self._body: list[bytes] = []
         self._head_bytes = 0
         self._in_head = True
         self._framed = False
         self._done = False
         self._dirty = False
+        self._keep_alive = False
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
         self.handler: Handler | None = None
         self.alive = True
@@ -181,10 +185,15 @@ class Connection(asyncio.Protocol):
             if self.alive:
                 self.fail("protocol", f"The upstream's answer is not valid HTTP/1.1: {error}.")
             return
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
-            self.fail("too_large", f"The upstream's response head is larger than {MAX_HEAD_BYTES} bytes.")
-        elif self._done:
+        body = self._body
+        if body and self.handler is not None:
+            whole = body[0] if len(body) == 1 else b"".join(body)
+            body.clear()
+            self.handler.on_data(whole)
+        if self._done:
             self._finish()
+        elif self._in_head and self._head_bytes > MAX_HEAD_BYTES:
+            self.fail("too_large", f"The upstream's response head is larger than {MAX_HEAD_BYTES} bytes.")
 
     def eof_received(self) -> bool:
         return False
@@ -236,17 +245,19 @@ class Connection(asyncio.Protocol):
             self.handler.on_head(status, headers)
 
     def on_body(self, data: bytes) -> None:
-        if self.handler is not None:
-            self.handler.on_data(data)
+        # All chunks of one read are handed over together: what arrived together leaves in one write.
+        self._body.append(data)
 
     def on_message_complete(self) -> None:
         if not self._in_head:
             self._done = True
+            # llhttp forgets this when the message is over, so it is asked in the callback.
+            self._keep_alive = self._parser.should_keep_alive()
 
     def _finish(self) -> None:
         handler, self.handler = self.handler, None
         self._in_head = True
-        if self._parser.should_keep_alive() and self.reusable and not self._dirty:
+        if self._keep_alive and self.reusable and not self._dirty:
             self.pool.release(self)
         else:
             self._close()
