@@ -42,7 +42,7 @@ def gateway_config(fake: FakeOpenAI) -> dict[str, Any]:
             ("renamed", "fake", "fake-chat"),
             ("renamed-hearing", "fake", "fake-transcribe"),
             ("retried", "again", "flaky"),
-            ("retried-in-vain", "again", "error-503"),
+            ("retried-in-vain", "again", "failing"),
             ("impatient-never", "impatient", "never"),
             ("impatient-stuck", "impatient", "stuck"),
             ("nowhere", "nowhere", "fake-chat"),

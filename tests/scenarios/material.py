@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from typing import Any
 
@@ -39,6 +40,14 @@ class Person(BaseModel):
 
 ASK_PERSON = "name=Ada age=36 tags=math"
 ADA = Person(name="Ada", age=36, tags=["math"])
+
+
+async def until(seen: asyncio.Event, reading: asyncio.Future[None]) -> None:
+    """Wait for ``seen``; where ``reading`` ends before, raise what it ended with."""
+    reading.add_done_callback(lambda _: seen.set())
+    await seen.wait()
+    if reading.done():
+        raise AssertionError("the stream ended early") from reading.exception()
 
 
 def marker() -> str:

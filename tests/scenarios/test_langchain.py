@@ -14,7 +14,17 @@ from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import SecretStr
 
 from tests.scenarios.conftest import Endpoint
-from tests.scenarios.material import ADA, ASK_PERSON, ASK_TOOLS, CLOCK, WEATHER, Person, assert_closed_soon, marker
+from tests.scenarios.material import (
+    ADA,
+    ASK_PERSON,
+    ASK_TOOLS,
+    CLOCK,
+    WEATHER,
+    Person,
+    assert_closed_soon,
+    marker,
+    until,
+)
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.fake_openai.endpoints import vector
 
@@ -114,7 +124,7 @@ async def test_leaving_in_the_middle_of_a_stream(chat_model: Make, fake: FakeOpe
                 seen.set()
 
     reading = asyncio.ensure_future(read())
-    await seen.wait()
+    await until(seen, reading)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading

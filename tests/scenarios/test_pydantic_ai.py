@@ -15,7 +15,7 @@ from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
 from tests.scenarios.conftest import Endpoint
-from tests.scenarios.material import ADA, ASK_PERSON, ASK_TOOLS, Person, assert_closed_soon, marker
+from tests.scenarios.material import ADA, ASK_PERSON, ASK_TOOLS, Person, assert_closed_soon, marker, until
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.fake_openai.endpoints import vector
 
@@ -102,7 +102,7 @@ async def test_leaving_in_the_middle_of_a_stream(provider: OpenAIProvider, fake:
                 seen.set()
 
     reading = asyncio.ensure_future(read())
-    await seen.wait()
+    await until(seen, reading)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading

@@ -204,12 +204,6 @@ def test_the_cost_is_told_where_it_is_known(http: httpx.Client) -> None:
     assert float(answer.headers["x-gateway-cost"]) == pytest.approx(expected, rel=1e-6)
 
 
-def test_rate_headers_of_a_good_answer_survive(http: httpx.Client) -> None:
-    for stream in (False, True):
-        answer = http.post("/chat/completions", json=body_of("fake-chat", stream=stream))
-        assert answer.headers["x-ratelimit-remaining-requests"] == "59"
-
-
 def test_an_answer_has_one_length_and_is_not_told_twice(endpoint: Endpoint) -> None:
     answer = httpx.post(
         endpoint.base_url + "/chat/completions",

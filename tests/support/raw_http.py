@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import socket
+import struct
 from types import TracebackType
 from typing import Any
 
@@ -36,8 +37,12 @@ class RawResponse:
 class RawConnection:
     """One TCP connection. Raises ``TimeoutError`` when the peer is silent for :data:`TIMEOUT` seconds."""
 
-    def __init__(self, address: tuple[str, int]) -> None:
-        self._socket = socket.create_connection(address, TIMEOUT)
+    def __init__(self, address: tuple[str, int], *options: tuple[int, int, bytes]) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        for option in options:
+            self._socket.setsockopt(*option)
+        self._socket.settimeout(TIMEOUT)
+        self._socket.connect(address)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._reader = _Reader(socket.SocketIO(self._socket, "r"))
 
@@ -84,6 +89,10 @@ class RawConnection:
             return not self._reader.peek(1)
         except ConnectionResetError:
             return True
+
+    def reset_on_close(self) -> None:
+        """Make :meth:`close` reset the connection instead of ending it."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def close(self) -> None:
         """Close the connection."""

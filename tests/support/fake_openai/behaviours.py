@@ -76,6 +76,7 @@ MODELS: dict[str, Behaviour] = {
     "chunked": Behaviour("a plain answer in chunked encoding", chunked=True),
     "close": Behaviour("closes the connection after the answer", close=True),
     "flaky": Behaviour("503 the first time it sees a body, then well", fails=1),
+    "failing": Behaviour("503 every time, without a word on when to come back", fails=1_000_000),
     "no-usage": Behaviour("tells no usage even if asked", usage="never"),
     "usage-last": Behaviour("usage in the chunk of the last choice", usage="with the last choice"),
 }

@@ -131,9 +131,21 @@ class Recording:
         connection = request.connection
         return self._wait(lambda: connection.closed_at, f"connection {connection.peer} still open", timeout)
 
+    def wait_all_closed(self, connections: list[Connection], timeout: float = _PATIENCE) -> None:
+        """Wait until all ``connections`` are closed. Raises ``TimeoutError``."""
+        self._wait(lambda: all(c.closed_at for c in connections) or None, "connections still open", timeout)
+
     def wait_sent(self, request: Recorded, chunks: int, timeout: float = _PATIENCE) -> None:
         """Wait until ``chunks`` events of the answer to ``request`` were written. Raises ``TimeoutError``."""
         self._wait(lambda: request.chunks_sent >= chunks or None, f"fewer than {chunks} events sent", timeout)
+
+    def wait_quiet(self, request: Recorded, quiet: float = 0.5) -> Recorded:
+        """Wait until no event of the answer to ``request`` has been written for ``quiet`` seconds."""
+        with self._changed:
+            while True:
+                sent = request.chunks_sent
+                if not self._changed.wait_for(lambda sent=sent: request.chunks_sent != sent, quiet):  # type: ignore[misc]
+                    return request
 
     def _wait(self, probe: Callable[[], T | None], otherwise: str, timeout: float) -> T:
         with self._changed:

@@ -54,12 +54,14 @@ class FakeOpenAI:
             raise RuntimeError("the fake provider did not stop")
 
     def drop_idle(self) -> None:
-        """Close every open connection from the provider's side, as a provider's idle timeout does."""
+        """Close every open connection from the provider's side, as its idle timeout does; returns when all are."""
         loop = self._loop
         assert loop is not None
-        for connection in list(self.recording.connections):
+        dropped = [each for each in self.recording.connections if each.transport is not None]
+        for connection in dropped:
             if connection.transport is not None:
                 loop.call_soon_threadsafe(connection.transport.close)
+        self.recording.wait_all_closed(dropped)
 
     def __enter__(self) -> FakeOpenAI:
         return self.start()

@@ -1,0 +1,508 @@
+"""The engine of local models, as a process with the real model: what it answers and how it behaves."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import json
+import math
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from gateway.local.__main__ import main
+from gateway.local.catalog import locate
+from tests.support.local_engine import MODEL, RunningEngine, running_engine
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather of a city",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "maxLength": 20}, "unit": {"enum": ["C", "F"]}},
+            "required": ["city", "unit"],
+            "additionalProperties": False,
+        },
+    },
+}
+TIME = {"type": "function", "function": {"name": "get_time", "parameters": {"type": "object", "properties": {}}}}
+PERSON: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 12},
+        "age": {"type": "integer"},
+        "tags": {"type": "array", "items": {"type": "string", "maxLength": 8}, "maxItems": 2},
+    },
+    "required": ["name", "age", "tags"],
+    "additionalProperties": False,
+}
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEngine]:
+    with running_engine(tmp_path_factory.mktemp("engine")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def direct() -> Iterator[Any]:
+    """The model run plainly, by llama-cpp-python's own high-level class."""
+    llama_cpp = importlib.import_module("llama_cpp")
+    model = llama_cpp.Llama(str(locate(MODEL)), n_ctx=1024, n_threads=1, verbose=False)
+    yield model
+    model.close()
+    # The package leaves its two handles of /dev/null open.
+    quiet = importlib.import_module("llama_cpp._utils")
+    quiet.outnull_file.close()
+    quiet.errnull_file.close()
+
+
+CONVERSATIONS: list[list[dict[str, Any]]] = [
+    [{"role": "user", "content": "Explain gravity in one sentence."}],
+    [{"role": "system", "content": "You answer in French."}, {"role": "user", "content": "Hello, who are you?"}],
+    [
+        {"role": "user", "content": "My name is Ada."},
+        {"role": "assistant", "content": "Nice to meet you, Ada."},
+        {"role": "user", "content": "What is my name?"},
+    ],
+]
+
+
+@pytest.mark.parametrize("messages", CONVERSATIONS)
+def test_the_answer_is_the_models_own(engine: RunningEngine, direct: Any, messages: list[dict[str, Any]]) -> None:
+    body = {"model": MODEL, "messages": messages, "temperature": 0, "max_tokens": 40}
+    answer = engine.http.post("/v1/chat/completions", json=body).json()
+    plain = direct.create_chat_completion(messages, temperature=0, max_tokens=40, repeat_penalty=1.0)
+    assert answer["choices"][0]["message"]["content"] == plain["choices"][0]["message"]["content"]
+    assert answer["choices"][0]["finish_reason"] == plain["choices"][0]["finish_reason"]
+    assert answer["usage"]["prompt_tokens"] == plain["usage"]["prompt_tokens"]
+
+
+def test_the_chat_template_is_the_models_own(engine: RunningEngine, direct: Any) -> None:
+    messages = [{"role": "user", "content": "Hi"}]
+    prompt = (
+        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    )
+    counted = engine.http.post("/tokenize", json={"model": MODEL, "messages": messages}).json()
+    assert counted["tokens"] == direct.tokenize(prompt.encode(), add_bos=False, special=True)
+    assert counted["count"] == len(counted["tokens"])
+    assert engine.chat("Hi", max_tokens=1).json()["usage"]["prompt_tokens"] == counted["count"]
+
+
+def test_a_stream_is_the_same_answer_in_openais_chunks(engine: RunningEngine) -> None:
+    asked: dict[str, Any] = {"messages": CONVERSATIONS[0], "temperature": 0, "max_tokens": 20}
+    whole = engine.http.post("/v1/chat/completions", json={"model": MODEL, **asked}).json()
+    events = engine.events(**asked, stream_options={"include_usage": True})
+    assert events.pop() == "[DONE]"
+    usage = events.pop()
+    assert usage["choices"] == []
+    assert {k: usage["usage"][k] for k in ("prompt_tokens", "completion_tokens", "total_tokens")} == {
+        k: whole["usage"][k] for k in ("prompt_tokens", "completion_tokens", "total_tokens")
+    }
+    assert {event["object"] for event in events} == {"chat.completion.chunk"}
+    assert len({(event["id"], event["created"], event["model"]) for event in events}) == 1
+    assert all(event["usage"] is None for event in events)
+    deltas = [event["choices"][0]["delta"] for event in events]
+    assert deltas[0] == {"role": "assistant", "content": "", "refusal": None}
+    assert "".join(delta.get("content") or "" for delta in deltas) == whole["choices"][0]["message"]["content"]
+    assert [event["choices"][0]["finish_reason"] for event in events if event["choices"][0]["finish_reason"]] == [
+        whole["choices"][0]["finish_reason"]
+    ]
+    assert deltas[-1] == {}
+
+
+def test_usage_is_not_streamed_unasked(engine: RunningEngine) -> None:
+    events = engine.events(messages=CONVERSATIONS[0], max_tokens=2)
+    assert events.pop() == "[DONE]"
+    assert all("usage" not in event and event["choices"] for event in events)
+
+
+def test_usage_counts_tokens(engine: RunningEngine) -> None:
+    answer = engine.chat("Count from one to twenty.", max_tokens=9).json()
+    assert answer["choices"][0]["finish_reason"] == "length"
+    assert answer["usage"]["completion_tokens"] == 9
+    assert answer["usage"]["total_tokens"] == 9 + answer["usage"]["prompt_tokens"]
+
+
+def test_a_seed_repeats_an_answer_whatever_was_reused(engine: RunningEngine) -> None:
+    long = "Read this. " + "The quick brown fox jumps over the lazy dog. " * 30
+    asked = {"seed": 7, "temperature": 1.0, "max_tokens": 20, "logprobs": True}
+    first = engine.chat(long, **asked).json()
+    again = engine.chat(long, **asked).json()
+    other = engine.chat(long, **{**asked, "seed": 8}).json()
+    assert again["choices"] == first["choices"]
+    assert other["choices"] != first["choices"]
+    assert again["usage"]["prompt_tokens_details"]["cached_tokens"] >= 128
+
+
+def test_several_choices_differ_and_are_counted(engine: RunningEngine) -> None:
+    answer = engine.chat("Write a poem.", n=3, seed=1, temperature=1.0, max_tokens=8).json()
+    texts = [choice["message"]["content"] for choice in answer["choices"]]
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2]
+    assert len(set(texts)) > 1
+    assert answer["usage"]["completion_tokens"] == 24
+    streamed = engine.events(
+        messages=[{"role": "user", "content": "Write a poem."}], n=3, seed=1, temperature=1.0, max_tokens=8
+    )
+    joined = ["", "", ""]
+    for event in streamed[:-1]:
+        choice = event["choices"][0]
+        joined[choice["index"]] += choice["delta"].get("content") or ""
+    assert joined == texts
+
+
+def test_generation_ends_before_a_stop_string(engine: RunningEngine) -> None:
+    whole = engine.chat(temperature=0, max_tokens=30).json()["choices"][0]["message"]["content"]
+    stop = whole[4:9]
+    answer = engine.chat(temperature=0, max_tokens=30, stop=["never-said", stop]).json()["choices"][0]
+    assert answer["message"]["content"] == whole[: whole.index(stop)]
+    assert answer["finish_reason"] == "stop"
+
+
+def test_logprobs_are_probabilities_of_the_text(engine: RunningEngine) -> None:
+    choice = engine.chat(temperature=0, max_tokens=6, logprobs=True, top_logprobs=3).json()["choices"][0]
+    entries = choice["logprobs"]["content"]
+    assert bytes(byte for entry in entries for byte in entry["bytes"]).decode() == choice["message"]["content"]
+    for entry in entries:
+        tops = [top["logprob"] for top in entry["top_logprobs"]]
+        assert tops == sorted(tops, reverse=True)
+        assert len(tops) == 3
+        # Greedy sampling takes the likeliest.
+        assert entry["logprob"] == tops[0]
+        assert entry["token"] == entry["top_logprobs"][0]["token"]
+        assert sum(math.exp(top) for top in tops) <= 1.0001
+
+
+def test_logit_bias_bans_and_forces(engine: RunningEngine) -> None:
+    token = engine.http.post("/tokenize", json={"model": MODEL, "content": " cat"}).json()["tokens"][0]
+    forced = engine.chat(max_tokens=3, logit_bias={str(token): 100}).json()["choices"][0]["message"]["content"]
+    assert forced == " cat cat cat"
+    first = engine.chat(temperature=0, max_tokens=1).json()["choices"][0]["message"]["content"]
+    banned = engine.http.post("/tokenize", json={"model": MODEL, "content": first}).json()["tokens"][0]
+    other = engine.chat(temperature=0, max_tokens=1, logit_bias={str(banned): -100}).json()
+    assert other["choices"][0]["message"]["content"] != first
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_schema_holds(engine: RunningEngine, seed: int) -> None:
+    shape = {"type": "json_schema", "json_schema": {"name": "person", "schema": PERSON, "strict": True}}
+    answer = engine.chat("Invent a person.", response_format=shape, seed=seed, temperature=1.5, max_tokens=200).json()
+    assert answer["choices"][0]["finish_reason"] == "stop"
+    jsonschema.validate(json.loads(answer["choices"][0]["message"]["content"]), PERSON)
+
+
+def test_json_mode_gives_an_object(engine: RunningEngine) -> None:
+    asked = {"response_format": {"type": "json_object"}, "temperature": 0, "max_tokens": 300}
+    answer = engine.chat('Answer as JSON: {"answer": "yes"}', **asked).json()["choices"][0]
+    assert answer["finish_reason"] == "stop"
+    assert isinstance(json.loads(answer["message"]["content"]), dict)
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "get_weather"}}])
+def test_a_demanded_tool_call_is_well_formed(engine: RunningEngine, choice: Any) -> None:
+    tools = [WEATHER, TIME] if choice != "required" else [WEATHER]
+    asked = {"tools": tools, "tool_choice": choice, "temperature": 1.0, "seed": 3, "max_tokens": 200}
+    whole = engine.chat("What is the weather in Paris?", **asked).json()["choices"][0]
+    assert whole["finish_reason"] == "tool_calls"
+    assert whole["message"]["content"] is None
+    calls = whole["message"]["tool_calls"]
+    assert all(call["id"].startswith("call_") and call["type"] == "function" for call in calls)
+    for call in calls:
+        assert call["function"]["name"] == "get_weather"
+        jsonschema.validate(json.loads(call["function"]["arguments"]), WEATHER["function"]["parameters"])  # type: ignore[index]
+    events = engine.events(messages=[{"role": "user", "content": "What is the weather in Paris?"}], **asked)
+    assert streamed_calls(events) == [(call["function"]["name"], call["function"]["arguments"]) for call in calls]
+    assert events[-2]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def streamed_calls(events: list[Any]) -> list[tuple[str, str]]:
+    """The tool calls put together from a stream, as clients do."""
+    calls: list[tuple[str, str]] = []
+    for event in events[:-1]:
+        for delta in event["choices"][0]["delta"].get("tool_calls", []):
+            if "id" in delta:
+                assert (delta["index"], delta["type"]) == (len(calls), "function")
+                calls.append((delta["function"]["name"], ""))
+            name, arguments = calls[delta["index"]]
+            calls[delta["index"]] = (name, arguments + delta["function"]["arguments"])
+    return calls
+
+
+def test_the_model_may_open_a_call_by_itself(engine: RunningEngine) -> None:
+    # Biased towards the mark's first token, the model opens a call in the middle of a free answer.
+    tokens = engine.http.post("/tokenize", json={"model": MODEL, "content": "<tool_call>"}).json()["tokens"]
+    bias = {str(token): 60 for token in tokens}
+    answer = engine.chat("Weather in Paris?", tools=[WEATHER], seed=1, max_tokens=200, logit_bias=bias).json()
+    choice = answer["choices"][0]
+    if choice["finish_reason"] == "tool_calls":
+        for call in choice["message"]["tool_calls"]:
+            jsonschema.validate(json.loads(call["function"]["arguments"]), WEATHER["function"]["parameters"])  # type: ignore[index]
+    else:
+        assert "tool_calls" not in choice["message"]
+
+
+def test_tools_may_be_switched_off(engine: RunningEngine) -> None:
+    asked = {"temperature": 0, "max_tokens": 10}
+    without = engine.chat("Weather in Paris?", **asked).json()["choices"]
+    assert engine.chat("Weather in Paris?", tools=[WEATHER], tool_choice="none", **asked).json()["choices"] == without
+
+
+def test_a_tools_result_can_be_answered(engine: RunningEngine) -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "get_time", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "What time is it?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "12:30"},
+    ]
+    answer = engine.http.post(
+        "/v1/chat/completions", json={"model": MODEL, "messages": messages, "tools": [TIME], "max_tokens": 20}
+    )
+    assert answer.status_code == 200
+    assert answer.json()["choices"][0]["message"]["content"]
+
+
+def test_completions(engine: RunningEngine, direct: Any) -> None:
+    prompts = ["The capital of France is", "One, two,"]
+    body = {"model": MODEL, "prompt": prompts, "temperature": 0, "max_tokens": 6}
+    answer = engine.http.post("/v1/completions", json=body).json()
+    for choice, prompt in zip(answer["choices"], prompts, strict=True):
+        plain = direct(prompt, temperature=0, max_tokens=6, repeat_penalty=1.0)
+        assert choice["text"] == plain["choices"][0]["text"]
+    assert answer["usage"]["completion_tokens"] == 12
+    events = engine.events("/v1/completions", prompt="The capital of France is", temperature=0, max_tokens=6)
+    assert "".join(event["choices"][0]["text"] for event in events[:-1]) == answer["choices"][0]["text"]
+    tokens = engine.http.post("/tokenize", json={"model": MODEL, "content": "One, two,"}).json()["tokens"]
+    echoed = engine.http.post("/v1/completions", json={**body, "prompt": tokens, "echo": True}).json()
+    assert echoed["choices"][0]["text"] == "One, two," + answer["choices"][1]["text"]
+
+
+def test_embeddings(engine: RunningEngine) -> None:
+    body = {"model": MODEL, "input": ["a cat", "a kitten", "the theory of quantum gravity " * 40]}
+    answer = engine.http.post("/v1/embeddings", json=body).json()
+    cat, kitten, gravity = (entry["embedding"] for entry in answer["data"])
+    assert len(cat) == 576
+    assert math.isclose(sum(x * x for x in cat), 1, rel_tol=1e-4)
+    assert dot(cat, kitten) > dot(cat, gravity)
+    assert answer["usage"]["prompt_tokens"] == answer["usage"]["total_tokens"] > 128
+    packed = engine.http.post("/v1/embeddings", json={**body, "input": "a cat", "encoding_format": "base64"}).json()
+    raw = base64.b64decode(packed["data"][0]["embedding"])
+    assert list(struct.unpack(f"<{len(raw) // 4}f", raw)) == pytest.approx(cat, abs=1e-6)
+
+
+def dot(left: list[float], right: list[float]) -> float:
+    return sum(x * y for x, y in zip(left, right, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "param", "code"),
+    [
+        ("chat/completions", {"messages": []}, 400, "messages", "invalid_value"),
+        ("chat/completions", {}, 400, "messages", "invalid_value"),
+        ("chat/completions", {"temperature": 3}, 400, "temperature", "invalid_value"),
+        ("chat/completions", {"n": 0}, 400, "n", "invalid_value"),
+        ("chat/completions", {"max_tokens": 0}, 400, "max_tokens", "invalid_value"),
+        ("chat/completions", {"model": "nope"}, 404, "model", "model_not_found"),
+        ("chat/completions", {"stop": ["a", "b", "c", "d", "e"]}, 400, "stop", "invalid_value"),
+        ("chat/completions", {"top_logprobs": 3}, 400, "top_logprobs", "invalid_value"),
+        ("chat/completions", {"tool_choice": "required"}, 400, "tool_choice", "invalid_value"),
+        ("chat/completions", {"modalities": ["audio"]}, 400, "modalities", "invalid_value"),
+        ("chat/completions", {"stream_options": {"include_usage": True}}, 400, "stream_options", "invalid_value"),
+        ("chat/completions", {"logit_bias": {"x": 1}}, 400, "logit_bias", "invalid_value"),
+        ("chat/completions", {"logit_bias": {"9999999": 1}}, 400, "logit_bias", "invalid_value"),
+        ("chat/completions", {"response_format": {"type": "x"}}, 400, "response_format.type", "invalid_value"),
+        ("completions", {"prompt": []}, 400, "prompt", "invalid_value"),
+        ("completions", {"prompt": [-1]}, 400, "prompt", "invalid_value"),
+        ("completions", {"prompt": "x", "suffix": "y"}, 400, "suffix", "invalid_value"),
+        ("completions", {"prompt": "x", "best_of": 3}, 400, "best_of", "invalid_value"),
+        ("embeddings", {"input": "x", "dimensions": 12}, 400, "dimensions", "invalid_value"),
+        ("embeddings", {"input": [{}]}, 400, "input[0]", "invalid_value"),
+        ("embeddings", {"input": ""}, 400, "input", "invalid_value"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_honoured_is_refused_by_name(
+    engine: RunningEngine, path: str, body: dict[str, Any], status: int, param: str, code: str
+) -> None:
+    filled: dict[str, Any] = {"model": MODEL}
+    if path == "chat/completions" and body:
+        filled["messages"] = [{"role": "user", "content": "Hi"}]
+    answer = engine.http.post(f"/v1/{path}", json={**filled, **body})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"], error["code"]) == (status, param, code)
+    assert error["message"]
+    assert error["type"] == "invalid_request_error"
+
+
+def test_a_prompt_too_long_is_refused_with_the_numbers(engine: RunningEngine) -> None:
+    error = engine.chat("word " * 2000).json()["error"]
+    assert error["code"] == "context_length_exceeded"
+    assert "1024 tokens" in error["message"]
+    assert "resulted in 20" in error["message"]
+
+
+def test_bad_bodies_paths_and_methods(engine: RunningEngine) -> None:
+    assert engine.http.post("/v1/chat/completions", content=b"{").json()["error"]["code"] == "invalid_json"
+    assert engine.http.post("/v1/chat/completions", content=b"\xff\xfe").status_code == 400
+    assert engine.http.get("/v1/chat/completions").status_code == 405
+    assert engine.http.get("/v1/nothing").status_code == 404
+    image = [{"type": "image_url", "image_url": {"url": "data:"}}]
+    refused = engine.http.post(
+        "/v1/chat/completions", json={"model": MODEL, "messages": [{"role": "user", "content": image}]}
+    ).json()["error"]
+    assert (refused["param"], refused["code"]) == ("messages[0].content[0]", "unsupported_content")
+
+
+def test_a_grammar_the_model_cannot_write_is_refused(engine: RunningEngine) -> None:
+    shape = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"const": "\U00040000"}}}
+    assert engine.chat(response_format=shape).json()["error"]["code"] == "unreachable_grammar"
+    assert engine.chat(max_tokens=1).status_code == 200
+
+
+LONG: dict[str, Any] = {
+    "messages": [{"role": "user", "content": "Tell a very long story."}],
+    "logit_bias": {"2": -100, "0": -100, "4": -100},  # the model's end marks
+    "max_tokens": 900,
+}
+
+
+def idle(health: dict[str, Any]) -> bool:
+    return not health["queue"]["running"] and not health["queue"]["waiting"]
+
+
+def running(health: dict[str, Any]) -> bool:
+    return bool(health["queue"]["running"])
+
+
+def test_a_client_that_leaves_frees_the_model(engine: RunningEngine) -> None:
+    connection = engine.raw({**LONG, "stream": True})
+    assert connection.recv(64).startswith(b"HTTP/1.1 200")
+    engine.until(running, "running")
+    connection.close()
+    engine.until(idle, "idle")
+    assert engine.chat(max_tokens=1).status_code == 200
+
+
+def test_a_client_that_leaves_before_the_answer_frees_the_model(engine: RunningEngine) -> None:
+    connection = engine.raw(LONG)
+    engine.until(running, "running")
+    connection.close()
+    engine.until(idle, "idle")
+
+
+def test_a_waiting_client_that_leaves_gives_up_its_place(engine: RunningEngine) -> None:
+    first = engine.raw(LONG)
+    engine.until(running, "running")
+    second = engine.raw(LONG)
+    engine.until(lambda health: health["queue"]["waiting"] == 1, "waiting")
+    second.close()
+    engine.until(lambda health: health["queue"]["waiting"] == 0, "given up")
+    assert running(engine.health())
+    first.close()
+    engine.until(idle, "idle")
+
+
+def test_a_full_queue_says_when_to_come_back(tmp_path: Path) -> None:
+    with running_engine(tmp_path, queue=2) as engine:
+        held = [engine.raw(LONG)]
+        engine.until(running, "running")
+        held += [engine.raw(LONG), engine.raw(LONG)]
+        engine.until(lambda health: health["queue"]["waiting"] == 2, "full")
+        refused = engine.chat()
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "local_queue_full")
+        assert int(refused.headers["retry-after"]) > 0
+        for connection in held:
+            connection.close()
+        engine.until(idle, "idle")
+
+
+def test_tokens_are_counted_while_an_answer_is_written(engine: RunningEngine) -> None:
+    connection = engine.raw(LONG)
+    engine.until(running, "running")
+    assert engine.http.post("/tokenize", json={"model": MODEL, "content": "Hello"}).json()["count"] == 1
+    assert running(engine.health())
+    connection.close()
+    engine.until(idle, "idle")
+
+
+def states(health: dict[str, Any]) -> dict[str, str]:
+    return {model["id"]: model["state"] for model in health["models"]}
+
+
+def test_models_come_and_go_with_the_memory_budget(tmp_path: Path) -> None:
+    other = tmp_path / "other.gguf"
+    other.symlink_to(locate(MODEL))
+    with running_engine(tmp_path, [MODEL, str(other)], memory_budget=250_000_000) as engine:
+        assert states(engine.health()) == {MODEL: "unloaded", "other": "unloaded"}
+        assert engine.chat(max_tokens=1).status_code == 200
+        assert states(engine.health()) == {MODEL: "ready", "other": "unloaded"}
+        assert engine.chat(model="other", max_tokens=1).status_code == 200
+        assert states(engine.health()) == {MODEL: "unloaded", "other": "ready"}
+        assert [model["id"] for model in engine.http.get("/v1/models").json()["data"]] == [MODEL, "other"]
+
+
+def test_a_model_over_the_budget_is_told(tmp_path: Path) -> None:
+    with running_engine(tmp_path, memory_budget=120_000_000) as engine:
+        refused = engine.chat()
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "local_model_over_budget")
+        assert "120 MB" in refused.json()["error"]["message"]
+
+
+def test_an_idle_model_is_unloaded(tmp_path: Path) -> None:
+    with running_engine(tmp_path, idle_unload=0.2) as engine:
+        assert engine.chat(max_tokens=1).status_code == 200
+        engine.until(lambda health: states(health)[MODEL] == "unloaded", "unloaded")
+        assert engine.chat(max_tokens=1).status_code == 200
+
+
+def test_reloading_cuts_no_stream(tmp_path: Path) -> None:
+    other = tmp_path / "other.gguf"
+    other.symlink_to(locate(MODEL))
+    with running_engine(tmp_path) as engine:
+        events: list[Any] = []
+        thread = threading.Thread(target=lambda: events.extend(engine.events(**{**LONG, "max_tokens": 200})))
+        thread.start()
+        engine.until(running, "running")
+        engine.write({"threads": 1, "context_length": 1024}, ["other.gguf"])
+        engine.reload()
+        engine.until(lambda health: "other" in states(health), "reloaded")
+        thread.join(60)
+        assert events[-1] == "[DONE]"
+        assert events[-2]["choices"][0]["finish_reason"] == "length"
+        assert engine.chat().json()["error"]["code"] == "model_not_found"
+        assert engine.chat(model="other", max_tokens=1).status_code == 200
+        engine.config_path.write_text("providers: 7\n")
+        engine.reload()
+        assert engine.chat(model="other", max_tokens=1).status_code == 200
+        engine.until(lambda _health: "not reloaded" in engine.log_path.read_text(), "refused")
+
+
+def test_stopping_finishes_what_runs(tmp_path: Path) -> None:
+    with running_engine(tmp_path) as engine:
+        connection = engine.raw({**LONG, "max_tokens": 30})
+        engine.until(running, "running")
+        assert engine.stop() == 0
+        received = b""
+        while data := connection.recv(65536):
+            received += data
+        assert received.startswith(b"HTTP/1.1 200")
+        assert b'"finish_reason":"length"' in received
+        assert not engine.socket_path.exists()
+
+
+def test_nothing_is_printed_but_our_own_lines(engine: RunningEngine) -> None:
+    assert engine.chat(max_tokens=1).status_code == 200
+    lines = engine.log_path.read_text().splitlines()
+    assert [line for line in lines if not line.startswith("INFO gateway.local")] == []
+
+
+def test_the_socket_is_private_and_not_shared(engine: RunningEngine, tmp_path: Path) -> None:
+    assert engine.socket_path.stat().st_mode & 0o077 == 0
+    assert main(["--config", str(engine.config_path), "--socket", str(engine.socket_path)]) == 2
+    assert engine.chat(max_tokens=1).status_code == 200

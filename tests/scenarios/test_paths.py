@@ -1,0 +1,138 @@
+"""Where things are: every alias, the health and metrics paths, and what a wrong path or method is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.scenarios.envelope import checked
+from tests.support.fake_openai import MODELS, FakeOpenAI
+from tests.support.gateway import RunningGateway
+
+PREFIXES = ["/v1", "", "/api/v1/llm"]
+CALLS: list[tuple[str, dict[str, Any]]] = [
+    ("/chat/completions", {"model": "fake-chat", "messages": [{"role": "user", "content": "hi"}]}),
+    ("/completions", {"model": "fake-chat", "prompt": "hi"}),
+    ("/embeddings", {"model": "fake-embed", "input": "hi"}),
+    ("/moderations", {"model": "fake-moderation", "input": "hi"}),
+    ("/rerank", {"model": "fake-rerank", "query": "hi", "documents": ["hi"]}),
+    ("/audio/speech", {"model": "fake-speech", "input": "hi", "voice": "alloy"}),
+    ("/images/generations", {"model": "fake-image", "prompt": "hi"}),
+]
+
+
+@pytest.fixture
+def root(gateway: RunningGateway) -> Any:
+    with httpx.Client(base_url=gateway.root, headers={"authorization": f"Bearer {gateway.key}"}) as client:
+        yield client
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize(("path", "body"), CALLS, ids=[path for path, _ in CALLS])
+def test_every_endpoint_under_every_prefix(
+    root: httpx.Client, fake: FakeOpenAI, prefix: str, path: str, body: dict[str, Any]
+) -> None:
+    mark = fake.recording.mark()
+    answer = root.post(prefix + path, json=body)
+    assert answer.status_code == 200, answer.text
+    assert [request.path for request in fake.recording.since(mark)] == ["/v1" + path]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_models(root: httpx.Client, fake: FakeOpenAI, prefix: str) -> None:
+    mark = fake.recording.mark()
+    listed = root.get(prefix + "/models").json()
+    assert listed["object"] == "list"
+    assert {"renamed", *MODELS} <= {model["id"] for model in listed["data"]}
+    assert all(model["object"] == "model" for model in listed["data"])
+    assert root.get(prefix + "/models/renamed").json()["id"] == "renamed"
+    missing = root.get(prefix + "/models/no-such-model")
+    assert missing.status_code == 404
+    assert checked(missing.json())["code"] == "model_not_found"
+    assert fake.recording.since(mark) == []
+
+
+def test_models_need_a_key(gateway: RunningGateway) -> None:
+    answer = httpx.get(gateway.base_url + "/models")
+    assert answer.status_code == 401
+    checked(answer.json())
+
+
+@pytest.mark.parametrize("path", ["/health", "/live", "/ready"])
+def test_health_needs_no_key(gateway: RunningGateway, path: str) -> None:
+    answer = httpx.get(gateway.root + path)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("application/json")
+
+
+def test_metrics_count_requests_and_tokens(gateway: RunningGateway, root: httpx.Client) -> None:
+    def totals() -> dict[str, float]:
+        answer = httpx.get(gateway.root + "/metrics")
+        assert answer.status_code == 200
+        found: dict[str, float] = {}
+        for family in text_string_to_metric_families(answer.text):
+            for sample in family.samples:
+                if sample.labels.get("model") == "fake-other" and sample.name.endswith("_total"):
+                    found[family.name] = found.get(family.name, 0) + sample.value
+        return found
+
+    before = totals()
+    for _ in range(3):
+        body = {"model": "fake-other", "messages": [{"role": "user", "content": "one two three"}]}
+        usage = root.post("/v1/chat/completions", json=body).json()["usage"]
+    grown = {name: value - before.get(name, 0) for name, value in totals().items()}
+    assert [value for name, value in grown.items() if "requests" in name] == [3]
+    assert 3 * usage["total_tokens"] in [value for name, value in grown.items() if "tokens" in name]
+
+
+@pytest.mark.parametrize("path", ["/v1/no/such/thing", "/v1/chat", "/v1/chat/completions/x", "/api/v1/llm/nothing"])
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
+def test_an_unknown_path(root: httpx.Client, fake: FakeOpenAI, path: str, method: str) -> None:
+    mark = fake.recording.mark()
+    answer = root.request(method, path)
+    assert answer.status_code == 404
+    assert path in checked(answer.json())["message"]
+    assert fake.recording.since(mark) == []
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/chat/completions", "POST"),
+        ("PUT", "/chat/completions", "POST"),
+        ("DELETE", "/embeddings", "POST"),
+        ("POST", "/models", "GET"),
+        ("PATCH", "/audio/transcriptions", "POST"),
+    ],
+)
+def test_a_wrong_method(
+    root: httpx.Client, fake: FakeOpenAI, prefix: str, method: str, path: str, allowed: str
+) -> None:
+    mark = fake.recording.mark()
+    answer = root.request(method, prefix + path)
+    assert answer.status_code == 405
+    assert allowed in answer.headers["allow"]
+    assert method in checked(answer.json())["message"]
+    assert fake.recording.since(mark) == []
+
+
+def test_head_has_no_body(root: httpx.Client) -> None:
+    known = root.head("/v1/models")
+    assert (known.status_code, known.content) == (200, b"")
+    wrong = root.head("/v1/chat/completions")
+    assert (wrong.status_code, wrong.content) == (405, b"")
+    missing = root.head("/v1/nothing")
+    assert (missing.status_code, missing.content) == (404, b"")
+    assert root.get("/v1/models").status_code == 200
+
+
+def test_the_client_may_name_the_request(root: httpx.Client) -> None:
+    body = CALLS[0][1]
+    first, second = (root.post("/v1/chat/completions", json=body) for _ in range(2))
+    assert first.headers["x-request-id"] != second.headers["x-request-id"]
+    for path in ("/v1/models", "/v1/nothing"):
+        assert root.get(path).headers["x-request-id"]

