@@ -10,6 +10,7 @@ import httpx
 import orjson
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from gateway.cli.config import config_option, config_path, json_option, read_or_exit
 from gateway.cli.url import base_url
@@ -90,5 +91,7 @@ def _table(rows: list[dict[str, Any]], title: str) -> Table:
             f"{item['provider']}/{item['model']}" + (f" ×{item['weight']:g}" if weighted else "")
             for item in row["targets"]
         ]
-        table.add_row(row["name"], row["strategy"] or "", "\n".join(targets), ", ".join(row["fallbacks"]))
+        # Names are shown as they are: as markup, brackets in them would be commands.
+        cells = (row["name"], row["strategy"] or "", "\n".join(targets), ", ".join(row["fallbacks"]))
+        table.add_row(*(Text(cell) for cell in cells))
     return table

@@ -208,7 +208,8 @@ class Checks:
                 return
 
     def _doubts(self) -> Iterator[Finding]:
-        if not self.models and "models" not in self.main_faults():
+        unread = self.main.root is None and self.main.faults
+        if not (self.models or unread or "models" in self.data):
             yield (), "no models are configured, so every request for one is answered with 404", None
         priced = {(text_of(item, "provider"), text_of(item, "model")) for _, item in self.pricing}
         for path, item in self.keys:
@@ -222,10 +223,6 @@ class Checks:
             pair = (text_of(item, "provider"), text_of(item, "model"))
             if all(pair) and pair not in targets:
                 yield path, "no model has this target, so this price is never used", None
-
-    def main_faults(self) -> set[str]:
-        """The dotted paths already reported in the main document."""
-        return {fault.path for fault in self.main.faults}
 
     def _unpriced(self, allowed: list[Any], priced: set[tuple[str, str]]) -> Iterator[str]:
         local = {text_of(item, "name") for _, item in self.providers if item.get("kind") == "llama_cpp"}

@@ -148,13 +148,14 @@ def parse(data: bytes, file: str) -> Document:
 class _Open:
     """A collection whose end has not come yet, and the key its next value belongs to."""
 
-    __slots__ = ("anchor", "key", "merge", "node")
+    __slots__ = ("anchor", "key", "merge", "merging", "node")
 
     def __init__(self, node: Node, anchor: str | None) -> None:
         self.node = node
         self.anchor = anchor
         self.key: tuple[str, Mark] | None = None
         self.merge: list[tuple[Node, Mark]] = []
+        self.merging = False
 
 
 class _Builder:
@@ -231,7 +232,7 @@ class _Builder:
             self._key(parent, node)
         elif isinstance(container, dict):
             (name, mark), parent.key = parent.key, None
-            if name == "<<":
+            if name == "<<" and parent.merging:
                 parent.merge.append((node, mark))
             elif name in container:
                 first = parent.node.keys[name].line
@@ -246,6 +247,8 @@ class _Builder:
             parent.key = ("", node.mark)
             return
         parent.key = (node.value, node.mark)
+        # In quotes it is a key like any other.
+        parent.merging = node.plain
 
     def _merge(self, target: Node, source: Node, mark: Mark) -> None:
         sources = source.value if isinstance(source.value, list) else [source]
