@@ -336,6 +336,19 @@ class Attempt:
         self.error = UpstreamError("protocol", message, sent=True)
         self.finish()
 
+    @property
+    def went_stale(self) -> bool:
+        """Whether a connection that had served before was closed without a byte of this answer."""
+        error, connection = self.error, self.connection
+        return (
+            error is not None
+            and error.reason == "reset"
+            and connection is not None
+            and connection.used > 1
+            and not connection.received
+            and self.exchange.upload is None
+        )
+
     def finish(self) -> None:
         """Wake the pipeline. Calling it twice is harmless."""
         self.finished = True

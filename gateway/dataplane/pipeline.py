@@ -192,7 +192,20 @@ def pause_before_retry(attempt: Attempt, number: int, backoff: float) -> float |
 
 
 async def attempt_once(exchange: Exchange, target: Target) -> Attempt:
-    """Send the request and wait until its answer is complete, relayed, or failed."""
+    """Send the request and wait until its answer is complete, relayed, or failed.
+
+    A kept-alive connection that the upstream closed just when it was used again is not a failure of the upstream: the
+    request goes out once more, on a connection that was looked at or is new.
+    """
+    attempt = await send_once(exchange, target)
+    while attempt.went_stale:
+        target.pool.drop_stale()
+        attempt = await send_once(exchange, target)
+    return attempt
+
+
+async def send_once(exchange: Exchange, target: Target) -> Attempt:
+    """Take a connection, send, and wait for the end."""
     loop = exchange.wire.loop
     attempt = Attempt(exchange, target, loop.create_future())
     pool = target.pool

@@ -343,17 +343,20 @@ class GatewayProtocol(HttpToolsProtocol):
             error = GatewayError(Kind.INVALID, "headers_too_large", message)
         else:
             error = invalid("The request is not valid HTTP/1.1.", code="invalid_http_request")
-        cycle = self.cycle
         self.worker.metrics.malformed()
-        if cycle is not None and not cycle.response_complete:
-            if type(cycle) is Exchange and not cycle.complete and cycle.turn:
+        cycle = self.cycle
+        if type(cycle) is Exchange and not cycle.complete and not cycle.response_complete:
+            # Its own body broke off: that request is the one to be told, when its turn comes.
+            cycle.complete = True
+            cycle.keep_alive = False
+            if cycle.task is not None:
+                cycle.refuse(error)
+            else:
                 cycle.refusal = error
-                if cycle.task is None:
-                    self._answer_early(cycle)
-                else:
-                    cycle.keep_alive = False
-                    cycle.refuse(error)
-                return
+                if cycle.turn:
+                    self._run(cycle)
+            return
+        if cycle is not None and not cycle.response_complete:
             cycle.keep_alive = False  # answer what came before the garbage, then close
             return
         status = 431 if head_too_large else status_of(error)
@@ -377,7 +380,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if self.current is not None and not self.current.response_complete:
             self._lost(self.current)
         while self.pipeline:
-            waiting, _ = self.pipeline.pop()
+            waiting: Any = self.pipeline.pop()[0]
             if type(waiting) is Exchange:
                 self._lost(waiting)
 

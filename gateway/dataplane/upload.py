@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from email.message import Message
+from typing import TYPE_CHECKING
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
 from gateway.dataplane.body import invalid
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 MAX_MODEL_BYTES = 512
 _MAX_PART_HEADER = 8_192
@@ -30,7 +34,7 @@ class Upload:
         self._header_field = b""
         self._header_value = b""
         self._in_model = False
-        self._parser = MultipartParser(
+        self._parser = _parser(
             boundary,
             {
                 "on_part_begin": self._part_begin,
@@ -46,7 +50,7 @@ class Upload:
         """The next bytes. Raises :class:`GatewayError` where they aren't valid multipart."""
         try:
             self._parser.write(data)
-        except MultipartParseError as error:
+        except FormParserError as error:
             raise invalid(f"The multipart body is malformed: {error}.", code="invalid_multipart") from None
         self._seen += len(data)
 
@@ -87,6 +91,13 @@ class Upload:
     def _part_end(self) -> None:
         if self._in_model:
             self.model = self._value.decode("utf-8", "replace")
+
+
+def _parser(boundary: bytes, callbacks: MultipartCallbacks) -> MultipartParser:
+    try:
+        return MultipartParser(boundary, callbacks)
+    except FormParserError as error:
+        raise invalid(f"The multipart boundary can't be used: {error}.", "Content-Type", "invalid_multipart") from None
 
 
 def _boundary_of(content_type: str) -> bytes:

@@ -16,7 +16,7 @@ from gateway.settings.model import Provider
 
 SWEEP = 0.05  # seconds between looks at the deadlines: also how late one may be noticed
 _IDLE_SWEEP = 1.0  # seconds between looks when no deadline is running
-_PEEK_AFTER = 1.0  # seconds idle after which a connection is looked at before it is used again
+_PEEK_AFTER = 0.05  # seconds idle after which a connection is looked at before it is used again
 
 
 class Pool:
@@ -61,7 +61,7 @@ class Pool:
         return len(self._waiters)
 
     def take_idle(self) -> Connection | None:
-        """The connection used last, or None. Costs no system call when it was used within the last second."""
+        """The connection used last, or None. Costs no system call when it was used just now."""
         idle = self._idle
         while idle:
             connection = idle.pop()
@@ -71,6 +71,12 @@ class Pool:
                     continue
                 return connection
         return None
+
+    def drop_stale(self) -> None:
+        """Look at every idle connection and close those the upstream has closed."""
+        for connection in tuple(self._idle):
+            if _is_stale(connection):
+                connection.abort()
 
     async def acquire(self, deadline: float) -> Connection:
         """A connection, by loop time ``deadline``. Raises :class:`UpstreamError` with ``sent`` false."""
