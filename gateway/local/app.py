@@ -31,11 +31,12 @@ async def health(engine: Engine, exchange: Exchange) -> None:
     await exchange.json(engine.health())
 
 
+# OpenAI's paths are answered with and without ``/v1`` before them.
 ROUTES: dict[str, tuple[str, Handler]] = {
-    "/v1/chat/completions": ("POST", chat),
-    "/v1/completions": ("POST", completions),
-    "/v1/embeddings": ("POST", embeddings),
-    "/v1/models": ("GET", models),
+    "/chat/completions": ("POST", chat),
+    "/completions": ("POST", completions),
+    "/embeddings": ("POST", embeddings),
+    "/models": ("GET", models),
     "/tokenize": ("POST", tokenize),
     "/health": ("GET", health),
 }
@@ -63,7 +64,7 @@ class Application:
 
     async def _dispatch(self, exchange: Exchange) -> None:
         path, method = exchange.scope["path"], exchange.scope["method"]
-        route = ROUTES.get(path)
+        route = ROUTES.get(path.removeprefix("/v1"))
         if route is None:
             raise GatewayError(Kind.NOT_FOUND, "not_found", f"There is nothing at {path}.")
         if method != route[0]:

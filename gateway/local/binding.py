@@ -30,6 +30,7 @@ class Binding:
         self.status_path = status_path
         self._log_callback: Any = None
         self._last_level = 0
+        self._flags: list[AbortFlag] = []
         self._strlen = ctypes.CDLL(None).strlen
 
     def version(self) -> str:
@@ -55,7 +56,9 @@ class Binding:
 
     def abort_flag(self) -> AbortFlag:
         """A flag that llama.cpp polls while it computes."""
-        return AbortFlag(self.load(), self._strlen)
+        flag = AbortFlag(self.load(), self._strlen)
+        self._flags.append(flag)
+        return flag
 
     def _import(self, status: install_status.InstallStatus | None) -> None:
         importlib.invalidate_caches()
@@ -78,7 +81,8 @@ class Binding:
         # A continuation has the level of the line it continues; only errors are worth a line of ours.
         level = self._last_level if level == _CONTINUE_LEVEL else level
         self._last_level = level
-        if level == _ERROR_LEVEL and (line := text.decode(errors="replace").strip()):
+        stopping = any(flag.is_set() for flag in self._flags)  # llama.cpp calls being stopped an error
+        if level == _ERROR_LEVEL and not stopping and (line := text.decode(errors="replace").strip()):
             _LOG.error("%s", line)
 
 
@@ -98,6 +102,10 @@ class AbortFlag:
     def set(self) -> None:
         """Ask for a stop."""
         self._buffer[0] = b"\x01"
+
+    def is_set(self) -> bool:
+        """Whether a stop was asked for and not yet cleared."""
+        return self._buffer[0] != b"\x00"
 
     def clear(self) -> None:
         """Make ready for the next computation."""

@@ -44,6 +44,9 @@ async def serve(socket_path: Path, load: Callable[[], EngineSettings]) -> None:
     )
     config.load()
     server = uvicorn.Server(config)
+    for stopping in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn acts on them and raises them once more when it is done; by then nothing is left to do.
+        signal.signal(stopping, lambda *_: None)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload, engine, load)
     try:
         await server.serve(sockets=[listening])
