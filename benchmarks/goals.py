@@ -50,9 +50,9 @@ def _latency(results: Results) -> list[Row]:
         return []
     whole, first = latency.added["gateway"], latency.added_first["gateway"]
     title = f"added latency at {latency.rate:g} requests a second, open loop, p50 / p99"
-    share = max(whole.p50.median / 0.4, whole.p99 / 2)
+    share = max(whole.p50.median / 0.4, whole.p99.median / 2)
     return [
-        Row(title, f"{whole.p50.median:.2f} / {whole.p99:.2f} ms", "0.4 / 2 ms", "0.2 / 1 ms", share),
+        Row(title, f"{whole.p50.median:.2f} / {whole.p99.median:.2f} ms", "0.4 / 2 ms", "0.2 / 1 ms", share),
         Row("added time to first token, p50", f"{first.p50.median:.2f} ms", "0.5 ms", "0.2 ms", first.p50.median / 0.5),
     ]
 

@@ -14,7 +14,10 @@ def publish(found: results.Results) -> None:
     """Write the tables into ``benchmarks/README.md`` and ``README.md``, and the plot beside the JSON."""
     goals, notes = table.goals(found), table.notes(found)
     table.put(tools.ROOT / "README.md", f"{goals}\n\n{notes}")
-    table.put(HERE / "README.md", f"{goals}\n\n![]({_plot(found)})\n\n{table.peers(found)}\n\n{notes}")
+    table.put(
+        HERE / "README.md",
+        f"{goals}\n\n![What was reached, as a share of what is to be reached]({_plot(found)})\n\n{table.peers(found)}\n\n{notes}",
+    )
 
 
 def _plot(found: results.Results) -> str:

@@ -36,10 +36,10 @@ class Closed(Struct, frozen=True):
 
 
 class Delay(Struct, frozen=True):
-    """Milliseconds a peer adds over asking the upstream directly; the p99 is taken over all rounds together."""
+    """Milliseconds a peer adds over asking the upstream directly, the difference taken round by round."""
 
     p50: Spread
-    p99: float
+    p99: Spread
 
 
 class Latency(Struct, frozen=True):

@@ -11,7 +11,7 @@ from benchmarks.stats import Spread
 def found() -> results.Results:
     loads = {name: [results.Load(100, 50.0, 1.0, 2.0, cpu)] for name, cpu in (("nginx", 20.0), ("gateway", 60.0))}
     ratio = {"nginx": Spread(1.0, 1.0, 1.0), "gateway": Spread(3.0, 2.9, 3.2)}
-    delay = {"gateway": results.Delay(Spread(0.3, 0.2, 0.4), 3.0)}
+    delay = {"gateway": results.Delay(Spread(0.3, 0.2, 0.4), Spread(3.0, 2.0, 9.0))}
     return results.Results(
         made="2025-01-01",
         machine=results.Machine(2, "a processor", "Linux"),
