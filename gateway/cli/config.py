@@ -48,14 +48,14 @@ def read_config(path: Path | None, env: Mapping[str, str]) -> Loaded:
     return read(path, env, _plugin_faults)
 
 
-def _plugin_faults(uses: tuple[PluginUse, ...], base: Path) -> list[Finding]:
+def _plugin_faults(uses: tuple[PluginUse, ...], base: Path, redis_url: str | None) -> list[Finding]:
     # Only a configuration that names plugins pays for importing them.
     from gateway.plugin.api import PluginContext  # noqa: PLC0415
     from gateway.plugin.load import PluginError, load_plugins  # noqa: PLC0415
 
     try:
         # The plugins are made to be checked and thrown away unstarted, so they touch neither directory nor Redis.
-        load_plugins(uses, PluginContext(data_dir=str(base), redis_url=None), base)
+        load_plugins(uses, PluginContext(data_dir=str(base), redis_url=redis_url), base)
     except PluginError as error:
         return [(fault.path, fault.message, fault.hint) for fault in error.faults]
     return []

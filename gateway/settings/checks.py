@@ -21,10 +21,10 @@ Finding: TypeAlias = "tuple[Path, str, str | None]"
 # Keys that later versions act on. They are refused rather than ignored: nobody must believe a limit is shared or a
 # ledger kept when it is not.
 UNSUPPORTED = {
-    "redis_url": "limits and usage events are kept in the memory of one machine",
     "database_url": "there is no ledger in a database",
     "admin": "there are no administrator accounts; use the master key",
 }
+_NOT_SHARED = "limits are kept in the memory of one machine and usage events in its data_dir"
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*\Z")
 
@@ -182,6 +182,8 @@ class Checks:
                     yield _unknown((*path, "models", index), "model", name, models)
 
     def _unsupported(self) -> Iterator[Finding]:
+        if self.data.get("redis_url") is not None and not self.data.get("plugins"):
+            yield ("redis_url",), f"this version supports redis_url for plugins only: {_NOT_SHARED}", "remove it"
         for name, why in UNSUPPORTED.items():
             if self.data.get(name) is not None:
                 yield (name,), f"this version does not support {name} yet: {why}", "remove it"
@@ -211,6 +213,8 @@ class Checks:
         unread = self.main.root is None and self.main.faults
         if not (self.models or unread or "models" in self.data):
             yield (), "no models are configured, so every request for one is answered with 404", None
+        if self.data.get("redis_url") is not None:
+            yield ("redis_url",), f"only plugins use this: {_NOT_SHARED}", None
         priced = {(text_of(item, "provider"), text_of(item, "model")) for _, item in self.pricing}
         for path, item in self.keys:
             if item.get("budget"):

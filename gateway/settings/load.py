@@ -23,6 +23,7 @@ from gateway.settings.model import Plan, PluginUse, Provider, Settings
 from gateway.settings.redact import redact
 from gateway.settings.schema import plans_schema, settings_schema
 from gateway.settings.values import Values
+from gateway.settings.view import as_dict, text_of
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +39,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     master_key_variable: str | None = None
 
 
-PluginCheck: TypeAlias = "Callable[[tuple[PluginUse, ...], Path], Iterable[Finding]]"
+PluginCheck: TypeAlias = "Callable[[tuple[PluginUse, ...], Path, str | None], Iterable[Finding]]"
 
 
 def load(path: str | Path | None, env: Mapping[str, str]) -> Settings:
@@ -53,8 +54,8 @@ def load(path: str | Path | None, env: Mapping[str, str]) -> Settings:
 def read(path: str | Path | None, env: Mapping[str, str], check_plugins: PluginCheck | None = None) -> Loaded:
     """Like :func:`load`, with the warnings and the files beside the settings.
 
-    ``check_plugins`` gets the plugins and the directory their paths start at, and gives the faults of their own
-    configuration as ``(path, message, hint)``.
+    ``check_plugins`` gets the plugins, the directory their paths start at and ``redis_url``, and gives the faults of
+    their own configuration as ``(path, message, hint)``.
     """
     if path is None:
         return Loaded(settings=_placed(embedded(), Path.cwd()))
@@ -130,7 +131,7 @@ def _convert(values: Values, kind: Any) -> Any:
 
 def _plan_file(values: Values, expander: Expander, files: list[Path]) -> Values | None:
     """The values of the file that ``plans`` names; None where it names none, or none that exists."""
-    name = values.data.get("plans") if isinstance(values.data, dict) else None
+    name = as_dict(values.data).get("plans")
     if not isinstance(name, str) or not name or ("plans",) in values.document.faulty:
         return None
     path = expander.base / name
@@ -147,18 +148,18 @@ def _plan_list(values: Values, plan_values: Values | None) -> PlanList | None:
     if plan_values is not None:
         unreadable = plan_values.document.root is None and plan_values.document.faults
         return None if unreadable else PlanList(plan_values.document, plan_values.data, ())
-    plans = values.data.get("plans", []) if isinstance(values.data, dict) else []
+    plans = as_dict(values.data).get("plans", [])
     return PlanList(values.document, plans, ("plans",)) if isinstance(plans, list) else None
 
 
 def _check_plugins(values: Values, base: Path, check: PluginCheck) -> None:
     """Have the plugins checked, where their section is sound, even if other sections are not."""
-    section = values.data.get("plugins", []) if isinstance(values.data, dict) else []
+    data = as_dict(values.data)
     try:
-        uses = msgspec.convert(section, tuple[PluginUse, ...])
+        uses = msgspec.convert(data.get("plugins", []), tuple[PluginUse, ...])
     except msgspec.ValidationError:
         return
-    for path, message, hint in check(uses, base) if uses else ():
+    for path, message, hint in check(uses, base, text_of(data, "redis_url") or None) if uses else ():
         values.document.fault(values.document.locate(path, key=message == "unknown key"), path, message, hint)
 
 

@@ -211,7 +211,7 @@ CASES = [
         "each worker's memory",
         "1 worker",
     ),
-    ("redis_url: redis://h", "redis_url", 1, 12, "does not support redis_url yet", "remove it"),
+    ("redis_url: redis://h", "redis_url", 1, 12, "supports redis_url for plugins only", "remove it"),
     ("database_url: sqlite://", "database_url", 1, 15, "does not support database_url yet", "remove it"),
     ("admin: {email: a@b, password: x}", "admin", 1, 8, "does not support admin yet", "remove it"),
     ("plans: [{name: p}, {name: p}]", "plans[1].name", 1, 27, 'already a plan named "p"', None),

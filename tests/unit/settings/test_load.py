@@ -158,3 +158,10 @@ def test_a_budget_without_a_price_is_warned_of(read_text: Read) -> None:
 def test_a_price_that_no_target_uses_is_warned_of(read_text: Read) -> None:
     price = "pricing: [{provider: p, model: y, input_per_1k: 1, output_per_1k: 1}]\n"
     assert [warning.path for warning in read_text(PROVIDER + MODEL + price).warnings] == ["pricing[0]"]
+
+
+def test_redis_is_for_plugins_and_that_is_told(read_text: Read) -> None:
+    loaded = read_text(PROVIDER + MODEL + "redis_url: redis://h\nplugins: [{name: noop}]")
+    assert loaded.settings.redis_url == "redis://h"
+    assert [warning.path for warning in loaded.warnings] == ["redis_url"]
+    assert "only plugins use this" in loaded.warnings[0].message
