@@ -31,6 +31,7 @@ MAX_ERROR_BODY = 1_048_576
 _QUEUED_EVENTS = 64
 _LINGER = 2.0  # seconds an upstream has to end its answer after [DONE], before its connection is closed
 
+_READ = frozenset((b"content-type", b"content-length", b"content-encoding"))
 _RELAYED = frozenset(
     (
         b"retry-after",
@@ -138,12 +139,13 @@ class Attempt:
         kept = []
         encoding = b""
         for name, value in headers:
-            if name == b"content-type":
-                self.content_type = value
-            elif name == b"content-encoding":
-                encoding = value
-            elif name == b"content-length":
-                self.length = int(value)
+            if name in _READ:
+                if name == b"content-type":
+                    self.content_type = value
+                elif name == b"content-length":
+                    self.length = int(value)
+                else:
+                    encoding = value
             elif name in _RELAYED or (name.startswith(b"x-ratelimit-") and status >= 400):
                 kept.append(b"%b: %b\r\n" % (name, value))
                 if name == b"retry-after":
@@ -161,6 +163,8 @@ class Attempt:
 
     def _mode_for(self, status: int) -> Mode:
         if status >= 300:
+            return Mode.WHOLE
+        if self.content_type == b"application/json":
             return Mode.WHOLE
         kind = self.content_type.partition(b";")[0].strip().lower()
         if kind == b"text/event-stream":

@@ -33,6 +33,9 @@ MISSING = GatewayError(
     "missing_api_key",
     "You didn't provide an API key. Expected it in the Authorization header as 'Bearer KEY'.",
 )
+NO_BEARER = GatewayError(
+    Kind.UNAUTHENTICATED, "invalid_authorization", "Expected the Authorization header to be 'Bearer KEY'."
+)
 UNKNOWN = GatewayError(Kind.UNAUTHENTICATED, "invalid_api_key", "Incorrect API key provided.")
 
 
@@ -41,10 +44,11 @@ def digest_of(secret: bytes) -> bytes:
     return hashlib.sha256(secret).digest()
 
 
-def secret_of(header: bytes) -> bytes:
-    """The secret in an ``Authorization`` value (RFC 6750 §2.1); without a scheme, the value itself."""
-    scheme, _, rest = header.partition(b" ")
-    return rest.strip() if rest and scheme.lower() == b"bearer" else header.strip()
+def secret_of(authorization: bytes) -> bytes:
+    """The secret in an ``Authorization`` value (RFC 6750 §2.1). Raises :class:`GatewayError` for another scheme."""
+    if authorization[:7].lower() != b"bearer ":
+        raise NO_BEARER
+    return authorization[7:].strip()
 
 
 class Credentials:
@@ -53,11 +57,11 @@ class Credentials:
     def __init__(self, by_digest: dict[bytes, Credential]) -> None:
         self._by_digest = by_digest
 
-    def find(self, header: bytes | None) -> Credential:
-        """The caller behind an ``Authorization``, ``x-api-key`` or ``api-key`` value. Raises :class:`GatewayError`."""
-        if not header:
+    def find(self, secret: bytes | None) -> Credential:
+        """The caller behind a secret. Raises :class:`GatewayError`."""
+        if not secret:
             raise MISSING
-        credential = self._by_digest.get(hashlib.sha256(secret_of(header)).digest())
+        credential = self._by_digest.get(hashlib.sha256(secret).digest())
         if credential is None:
             raise UNKNOWN
         return credential

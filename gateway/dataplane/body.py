@@ -89,16 +89,18 @@ def check_prompt(fields: Fields, endpoint: Endpoint) -> None:
     raw = fields.get(name)
     if raw is None:
         raise invalid(f"Missing required parameter: '{name}'.", name, "missing_required_parameter")
-    data = memoryview(raw)
-    first = data[0]
-    if first == 0x5B:  # "["
-        if bytes(data[1:64]).lstrip()[:1] == b"]":
+    start = bytes(memoryview(raw)[:64])
+    if start[:2] == b"[{":
+        return
+    if start[:1] == b"[":
+        second = start[1:].lstrip()[:1]
+        if second == b"]":
             raise invalid(f"'{name}' must not be empty: expected at least one element.", name, "empty_array")
-        if name == "messages" and bytes(data[1:64]).lstrip()[:1] not in (b"{", b""):
+        if name == "messages" and second not in (b"{", b""):
             raise invalid("'messages' must hold message objects with a 'role' and 'content'.", name, "invalid_type")
     elif name == "messages":
         raise _wrong_type(name, "an array of message objects", raw)
-    elif first != 0x22 and not (first == 0x7B and name == "input"):  # a string, or an object where input may be one
+    elif start[:1] != b'"' and not (start[:1] == b"{" and name == "input"):  # moderations take an object too
         raise _wrong_type(name, "a string or an array", raw)
 
 
@@ -113,30 +115,30 @@ def stream_of(fields: Fields) -> bool:
         raise _wrong_type("stream", "true or false", raw) from None
 
 
-def max_tokens_of(fields: Fields) -> int | None:
-    """The most completion tokens asked for, over all choices, or None. Raises :class:`GatewayError`."""
+def max_tokens_of(fields: Fields, least: int) -> int | None:
+    """The most completion tokens asked for, over all choices, or None. Raises :class:`GatewayError`.
+
+    ``least`` is the smallest maximum that makes sense: 0 for a completion, which may only echo its prompt.
+    """
+    raw = fields.get("max_tokens")
+    limit = None if raw is None else _bounded("max_tokens", raw, least, MAX_TOKENS)
     raw = fields.get("max_completion_tokens")
-    name = "max_completion_tokens"
-    if raw is None:
-        name = "max_tokens"
-        raw = fields.get(name)
-    limit = None if raw is None else _bounded(name, raw, MAX_TOKENS)
-    if name == "max_completion_tokens" and "max_tokens" in fields:
-        _bounded("max_tokens", fields["max_tokens"], MAX_TOKENS)
+    if raw is not None:
+        limit = _bounded("max_completion_tokens", raw, least, MAX_TOKENS)
     choices = fields.get("n")
     if choices is None:
         return limit
-    count = _bounded("n", choices, MAX_CHOICES) or 1
+    count = _bounded("n", choices, 1, MAX_CHOICES) or 1
     return None if limit is None else limit * count
 
 
-def _bounded(name: str, raw: Raw, most: int) -> int | None:
+def _bounded(name: str, raw: Raw, least: int, most: int) -> int | None:
     try:
         value: int | None = _decode_int(raw)
     except msgspec.MsgspecError:
         raise _wrong_type(name, "an integer", raw) from None
-    if value is not None and not 0 <= value <= most:
-        raise invalid(f"'{name}' must be between 0 and {most}.", name, "integer_out_of_range")
+    if value is not None and not least <= value <= most:
+        raise invalid(f"'{name}' must be between {least} and {most}.", name, "integer_out_of_range")
     return value
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.dataplane.admission import Grant
     from gateway.dataplane.attempt import Attempt
     from gateway.dataplane.body import Fields
-    from gateway.dataplane.routing import Target
+    from gateway.dataplane.routing import Route, Target
     from gateway.dataplane.runtime import Runtime
     from gateway.dataplane.server import GatewayProtocol
     from gateway.dataplane.upload import Upload
@@ -65,6 +65,7 @@ class Exchange(Request):
         "refusal",
         "response_complete",
         "response_started",
+        "route",
         "runtime",
         "spec",
         "started",
@@ -128,6 +129,7 @@ class Exchange(Request):
         self.attempts: list[AttemptRecord] = []
         self.tokens: Tokens | None = None
         self.events_seen = 0
+        self.route: Route | None = None
         self.target: Target | None = None
         self.first_at = 0.0
         self.outcome: Outcome = "error"

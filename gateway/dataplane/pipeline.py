@@ -41,7 +41,7 @@ async def handle(exchange: Exchange) -> None:
         if answer is not None:
             answers.give(exchange, answer)
         else:
-            await call(exchange, find_route(exchange))
+            await call(exchange)
     except GatewayError as error:
         if chain.on_error:
             await chain.error(exchange, error)
@@ -80,7 +80,7 @@ def read_fields(exchange: Exchange) -> None:
     bodies.check_prompt(fields, spec)
     exchange.stream = bodies.stream_of(fields)
     if spec.generates:
-        exchange.max_tokens = bodies.max_tokens_of(fields)
+        exchange.max_tokens = bodies.max_tokens_of(fields, 1 if spec.prompt == "messages" else 0)
 
 
 async def consult_plugins(exchange: Exchange) -> Answer | None:
@@ -100,6 +100,8 @@ async def consult_plugins(exchange: Exchange) -> Answer | None:
 def find_route(exchange: Exchange) -> Route:
     """The route of the model the request now names. Raises :class:`GatewayError`."""
     assert exchange.caller is not None
+    if exchange.route is not None and exchange.route.name == exchange.model:
+        return exchange.route
     return exchange.runtime.router.find(exchange.model, exchange.caller.models)
 
 
@@ -107,7 +109,7 @@ def admit(exchange: Exchange) -> None:
     """Reserve one request, its tokens and its money, or refuse it whole. Raises :class:`GatewayError`."""
     caller = exchange.caller
     assert caller is not None
-    route = exchange.runtime.router.find(exchange.model, caller.models)
+    route = exchange.route = exchange.runtime.router.find(exchange.model, caller.models)
     if not caller.limiter.counters:
         exchange.grant = caller.limiter.admit(0, 0, 0.0)
         return
@@ -129,9 +131,10 @@ def admit(exchange: Exchange) -> None:
     exchange.grant = caller.limiter.admit(prompt + completion, cost, time.time())
 
 
-async def call(exchange: Exchange, route: Route) -> None:
+async def call(exchange: Exchange) -> None:
     """Try the route's targets until one answers; relay or return its answer. Raises :class:`GatewayError`."""
     loop = exchange.wire.loop
+    route = find_route(exchange)
     targets = route.candidates(exchange.endpoint, loop.time())
     if not targets:
         raise bodies.invalid(

@@ -87,7 +87,7 @@ class Target:
 class Route:
     """A configured model: its targets in order of preference, then its fallbacks'."""
 
-    __slots__ = ("context_length", "fallbacks", "name", "targets", "weighted")
+    __slots__ = ("_single", "context_length", "fallbacks", "name", "targets", "weighted")
 
     def __init__(self, model: Model, targets: tuple[Target, ...]) -> None:
         self.name = model.name
@@ -95,6 +95,7 @@ class Route:
         self.weighted = model.strategy == "weighted" and len(targets) > 1
         self.context_length = model.context_length
         self.fallbacks: tuple[Route, ...] = ()
+        self._single = list(targets) if len(targets) == 1 else None
 
     def ordered(self) -> list[Target]:
         """This model's own targets for one request: as listed, or drawn by weight without replacement."""
@@ -104,6 +105,8 @@ class Route:
 
     def candidates(self, endpoint: str, now: float) -> list[Target]:
         """Every target to try, resting ones last, each once. Empty where none serves this endpoint."""
+        if self._single is not None and not self.fallbacks and self._single[0].serves(endpoint):
+            return self._single
         found = [target for route in self._chain() for target in route.ordered() if target.serves(endpoint)]
         if len(found) > 1:
             found = list(dict.fromkeys(found))

@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 
 from gateway.dataplane import pipeline
 from gateway.dataplane.answers import error_lines, fail
+from gateway.dataplane.auth import secret_of
 from gateway.dataplane.body import invalid
 from gateway.dataplane.endpoints.inference import BY_PATH, Endpoint
 from gateway.dataplane.envelope import body_of, status_of
@@ -41,6 +42,11 @@ _DISCARDED = 1_048_576  # bytes of a refused body read to keep the connection; b
 _FORWARDED = frozenset(
     (b"openai-beta", b"idempotency-key", b"traceparent", b"tracestate", b"user-agent", b"x-client-request-id")
 )
+_JSON_TYPES = (b"application/json", b"")
+_READ = frozenset(
+    (b"authorization", b"x-api-key", b"api-key", b"content-length", b"content-type", b"content-encoding", b"expect")
+)
+
 # A task that runs at once up to its first wait saves a turn of the event loop; Python has it from 3.12 on.
 _Task: Any = functools.partial(cast("Any", asyncio.Task), eager_start=True) if sys.version_info >= (3, 12) else None
 
@@ -166,23 +172,28 @@ class GatewayProtocol(HttpToolsProtocol):
             parser.should_keep_alive() and not worker.draining,
         )
         runtime.active += 1
-        authorization = None
+        authorization = secret = None
         for name, value in headers:
-            if name == b"authorization":
-                authorization = value
-            elif name == b"content-length":
-                exchange.declared_length = int(value)
-            elif name == b"content-type":
-                exchange.content_type = value
-            elif name == b"x-api-key" or name == b"api-key":
-                authorization = authorization or value
+            if name in _READ:
+                if name == b"authorization":
+                    authorization = value
+                elif name == b"content-length":
+                    exchange.declared_length = int(value)
+                elif name == b"content-type":
+                    exchange.content_type = value
+                elif name == b"expect":
+                    self.expect_100_continue = value.lower() == b"100-continue"
+                elif name == b"content-encoding":
+                    exchange.refusal = _encoded(value)
+                else:
+                    secret = value
             elif name in _FORWARDED:
                 exchange.forwarded += b"%b: %b\r\n" % (name, value)
-            elif name == b"expect" and value.lower() == b"100-continue":
-                self.expect_100_continue = True
         previous, self.cycle = self.cycle, exchange
         try:
-            exchange.caller = caller = runtime.credentials.find(authorization)
+            if authorization is not None:
+                secret = secret_of(authorization)
+            exchange.caller = caller = runtime.credentials.find(secret)
             exchange.credential = caller.name
             exchange.organization = caller.organization
             self._check_body_head(exchange)
@@ -200,7 +211,7 @@ class GatewayProtocol(HttpToolsProtocol):
             raise self._too_large()
         if exchange.spec.form:
             exchange.upload = Upload(exchange.content_type.decode("latin-1"))
-        elif exchange.content_type and b"json" not in exchange.content_type.lower():
+        elif exchange.content_type not in _JSON_TYPES and b"json" not in exchange.content_type.lower():
             kind = exchange.content_type.decode("latin-1")[:100]
             raise GatewayError(
                 Kind.UNSUPPORTED_MEDIA,
@@ -234,9 +245,7 @@ class GatewayProtocol(HttpToolsProtocol):
         work = pipeline.handle(exchange)
         task = _Task(work, loop=self.loop) if _Task is not None else self.loop.create_task(work)
         if not task.done():
-            exchange.task = task
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+            exchange.task = task  # what it waits for holds it too, so that no set of tasks is needed
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         if type(cycle) is Exchange:
@@ -420,6 +429,15 @@ class GatewayProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             self.cycle.keep_alive = False
+
+
+def _encoded(encoding: bytes) -> GatewayError | None:
+    if encoding.strip().lower() in (b"", b"identity"):
+        return None
+    name = encoding[:40].decode("latin-1")
+    return GatewayError(
+        Kind.UNSUPPORTED_MEDIA, "unsupported_content_encoding", f"Send the body unencoded, not as '{name}'."
+    )
 
 
 class _HeadTooLarge(Exception):

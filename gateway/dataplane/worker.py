@@ -102,6 +102,7 @@ class _Process:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         gc.collect()
         gc.freeze()
+        gc.set_threshold(20_000, 20, 50)  # requests leave no cycles: looking for them more often finds nothing
         try:
             await self._run_server()
         finally:

@@ -9,6 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.dataplane.auth import secret_of
+
 if TYPE_CHECKING:
     from gateway.dataplane.app import Worker
     from gateway.dataplane.auth import Credential
@@ -41,7 +43,10 @@ def routes(worker: Worker) -> list[Route]:
 def authenticate(worker: Worker, request: Request) -> Credential:
     """The caller of a request. Raises :class:`~gateway.kernel.errors.GatewayError`."""
     headers = request.headers
-    secret = headers.get("authorization") or headers.get("x-api-key") or headers.get("api-key")
+    authorization = headers.get("authorization")
+    if authorization is not None:
+        return worker.runtime.credentials.find(secret_of(authorization.encode("latin-1")))
+    secret = headers.get("x-api-key") or headers.get("api-key")
     return worker.runtime.credentials.find(secret.encode("latin-1") if secret else None)
 
 

@@ -48,7 +48,7 @@ class Connection(asyncio.Protocol):
         "_body",
         "_dirty",
         "_done",
-        "_framed",
+        "_head",
         "_head_bytes",
         "_headers",
         "_in_head",
@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._head_bytes = 0
         self._in_head = True
-        self._framed = False
+        self._head: tuple[int, Headers] = (0, [])
         self._done = False
         self._dirty = False
         self._keep_alive = False
@@ -117,8 +117,10 @@ class Connection(asyncio.Protocol):
         self.last_data = now
         self.deadline = now + first
         self.deadline_reason = "first_token_timeout"
-        self.pool.active.add(self)
-        self.pool.watch()
+        pool = self.pool
+        pool.active.add(self)
+        if not pool.sweeping:
+            pool.watch()
         if body:
             self.transport.writelines((head, body))
         else:
@@ -204,7 +206,7 @@ class Connection(asyncio.Protocol):
         handler, self.handler = self.handler, None
         if handler is None:
             return
-        if exc is None and not self._in_head and not self._framed:
+        if exc is None and not self._in_head and _ends_with_connection(*self._head):
             handler.on_end()  # a body without length or chunks ends with the connection (RFC 9112 §6.3)
         elif self.received:
             handler.on_fail(UpstreamError("reset", "The upstream closed the connection in mid-answer.", sent=True))
@@ -236,11 +238,7 @@ class Connection(asyncio.Protocol):
             return  # an interim answer; the final one follows (RFC 9110 §15.2)
         self._head_bytes = 0
         self._in_head = False
-        framed = status in _BODILESS
-        for name, _ in headers:
-            if name == b"content-length" or name == b"transfer-encoding":
-                framed = True
-        self._framed = framed
+        self._head = (status, headers)
         if self.handler is not None:
             self.handler.on_head(status, headers)
 
@@ -263,3 +261,8 @@ class Connection(asyncio.Protocol):
             self._close()
         if handler is not None:
             handler.on_end()
+
+
+def _ends_with_connection(status: int, headers: Headers) -> bool:
+    framed = any(name in (b"content-length", b"transfer-encoding") for name, _ in headers)
+    return not framed and status not in _BODILESS

@@ -35,7 +35,7 @@ class Pool:
         self._open = 0
         self._waiters: deque[asyncio.Future[Connection | None]] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
-        self._sweeping = False  # whether the running timer is the fine one
+        self.sweeping = False  # whether the running timer is the fine one
         self.closed = False
 
     @property
@@ -179,15 +179,14 @@ class Pool:
 
     def watch(self) -> None:
         """Make sure that deadlines are being looked at."""
-        if self._sweeper is None or not self._sweeping:
-            self._watch(SWEEP)
+        self._watch(SWEEP)
 
     def _watch(self, interval: float) -> None:
         if self._sweeper is not None:
-            if self._sweeping or interval == _IDLE_SWEEP:
+            if self.sweeping or interval == _IDLE_SWEEP:
                 return
             self._sweeper.cancel()
-        self._sweeping = interval == SWEEP
+        self.sweeping = interval == SWEEP
         self._sweeper = self._loop.call_later(interval, self._sweep)
 
     def _sweep(self) -> None:
@@ -199,6 +198,7 @@ class Pool:
         while self._idle and (self._idle[0].idle_since < oldest or not self._idle[0].alive):
             self._idle.popleft().abort()
         self._sweeper = None
+        self.sweeping = False
         if self.active or self._waiters:
             self._watch(SWEEP)
         elif self._idle:
