@@ -14,10 +14,8 @@ def publish(found: results.Results) -> None:
     """Write the tables into ``benchmarks/README.md`` and ``README.md``, and the plot beside the JSON."""
     goals, notes = table.goals(found), table.notes(found)
     table.put(tools.ROOT / "README.md", f"{goals}\n\n{notes}")
-    table.put(
-        HERE / "README.md",
-        f"{goals}\n\n![What was reached, as a share of what is to be reached]({_plot(found)})\n\n{table.peers(found)}\n\n{notes}",
-    )
+    picture = f"![What was reached, as a share of what is to be reached]({_plot(found)})"
+    table.put(HERE / "README.md", "\n\n".join((goals, picture, table.peers(found), notes)))
 
 
 def _plot(found: results.Results) -> str:

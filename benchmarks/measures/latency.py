@@ -31,7 +31,7 @@ def measure(bench: Bench) -> Latency:
 
 
 def added(blocks: list[list[float]], direct: list[list[float]]) -> Delay:
-    """What ``blocks`` took beyond ``direct``, round by round: a hiccup of the machine then spoils one round, not all."""
+    """What ``blocks`` took beyond ``direct``, round by round: a hiccup of the machine then spoils one, not all."""
     pairs = list(zip(blocks, direct, strict=True))
     p50, p99 = ([percentile(one, share) - percentile(other, share) for one, other in pairs] for share in (0.5, 0.99))
     return Delay(p50=spread(p50), p99=spread(p99))
