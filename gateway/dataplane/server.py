@@ -111,9 +111,12 @@ class GatewayProtocol(HttpToolsProtocol):
             self.head_fed > MAX_HEAD_BYTES and sum(len(n) + len(v) + 4 for n, v in headers) > MAX_HEAD_BYTES
         ):
             raise _HeadTooLarge
+        version = self.parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise _UnknownVersion
         spec = BY_PATH.get(self.url) or (BY_PATH.get(self.url.partition(b"?")[0]) if b"?" in self.url else None)
         if spec is not None and self.parser.get_method() == b"POST" and not self.parser.should_upgrade():
-            self._open(spec, headers)
+            self._open(spec, headers, version == "1.1")
             return
         self.expect_100_continue = any(n == b"expect" and v.lower() == b"100-continue" for n, v in headers)
         scope: Any = {
@@ -156,12 +159,11 @@ class GatewayProtocol(HttpToolsProtocol):
 
     # inference requests
 
-    def _open(self, spec: Endpoint, headers: list[tuple[bytes, bytes]]) -> None:
+    def _open(self, spec: Endpoint, headers: list[tuple[bytes, bytes]], http11: bool) -> None:
         """The head of an inference request is here: authenticate before a byte of its body is kept."""
         worker = self.worker
         runtime: Runtime = worker.runtime
         parser = self.parser
-        http11 = parser.get_http_version() == "1.1"
         exchange = Exchange(
             self,
             runtime,
@@ -441,4 +443,8 @@ def _encoded(encoding: bytes) -> GatewayError | None:
 
 
 class _HeadTooLarge(Exception):
+    pass
+
+
+class _UnknownVersion(Exception):
     pass
