@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+from gateway.kernel import logs
 from gateway.local.server import serve
 from gateway.local.specs import EngineSettings, engine_settings
 from gateway.settings.faults import ConfigError
@@ -23,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     source.add_argument("--default", action="store_true", help="use the settings of a gateway without a gateway.yaml")
     parser.add_argument("--socket", type=Path, required=True, help="where to listen")
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logs.configure()
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
     def settings() -> EngineSettings:
