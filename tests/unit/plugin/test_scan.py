@@ -17,7 +17,7 @@ PATTERNS = [
     r"(?<!\w)(?:foo|foobar|ob)(?!\w)",
     r"\d(?:[ -]?\d){3,5}(?!\d)",
     r"x(?=yz)",
-    r"ab$",
+    r"ab\Z",
     r"(?:ab){2,3}|abc",
 ]
 WORDS = st.sampled_from(
