@@ -1,0 +1,45 @@
+# One image for every command of the gateway:
+#
+#   docker build -t llm-gateway .                        without the local model, about a minute
+#   docker build -t llm-gateway --build-arg LOCAL=1 .    with it: llama.cpp is compiled, some minutes
+#   docker run -p 8080:8080 -v gateway-data:/data llm-gateway
+#   docker run -p 8080:8080 -v gateway-data:/data -v ./gateway.yaml:/app/gateway.yaml:ro llm-gateway
+#   docker run … llm-gateway proxy --config /app/gateway.yaml
+ARG PYTHON=3.13
+
+FROM python:${PYTHON}-slim AS build
+ARG LOCAL=0
+WORKDIR /src
+RUN if [ "$LOCAL" = 1 ]; then \
+        apt-get update && apt-get install -y --no-install-recommends build-essential && rm -rf /var/lib/apt/lists/*; \
+    fi
+COPY requirements/ requirements/
+RUN python -m venv /venv \
+    && /venv/bin/python -m pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: -r requirements/base.lock
+COPY scripts/install_local.py scripts/llama_only.cmake scripts/
+# Not for this machine's processor alone: any x86-64 since 2013, or any 64-bit ARM.
+RUN if [ "$LOCAL" = 1 ]; then CMAKE_ARGS=-DGGML_NATIVE=OFF /venv/bin/python scripts/install_local.py; fi
+COPY pyproject.toml README.md ./
+COPY gateway/ gateway/
+COPY plugins/ plugins/
+RUN /venv/bin/python -m pip install --no-cache-dir --no-deps .
+
+FROM python:${PYTHON}-slim
+ARG LOCAL=0
+RUN if [ "$LOCAL" = 1 ]; then \
+        apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*; \
+    fi \
+    && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin gateway \
+    && install -d -o gateway -g gateway -m 0750 /data
+WORKDIR /app
+COPY --from=build /venv /venv
+COPY config/ config/
+COPY config/examples/container.yaml gateway.yaml
+ENV PATH=/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1
+USER 10001
+VOLUME /data
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ.get(\"GATEWAY_PORT\", \"8080\")}/live', timeout=2)"]
+ENTRYPOINT ["gateway"]
+CMD ["serve", "--config", "/app/gateway.yaml"]
