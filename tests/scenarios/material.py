@@ -27,6 +27,7 @@ def tool(name: str, **properties: str) -> dict[str, Any]:
 
 WEATHER = tool("get_weather", city="string", days="integer")
 CLOCK = tool("get_time", zone="string")
+TOOLS: Any = [WEATHER, CLOCK]  # dicts, where the SDK's types want its own
 ASK_TOOLS = "get_weather city=Zürich days=3 and get_time zone=Europe/Zurich please"
 
 

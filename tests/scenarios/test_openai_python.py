@@ -18,8 +18,7 @@ from tests.scenarios.material import (
     ADA,
     ASK_PERSON,
     ASK_TOOLS,
-    CLOCK,
-    WEATHER,
+    TOOLS,
     Person,
     assert_closed_soon,
     marker,
@@ -79,7 +78,7 @@ def test_every_delivery_reads_the_same(client: OpenAI, model: str) -> None:
 
 def test_tools_and_their_results(client: OpenAI) -> None:
     messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": ASK_TOOLS}]
-    first = client.chat.completions.create(model="fake-chat", messages=messages, tools=[WEATHER, CLOCK])  # type: ignore[list-item]
+    first = client.chat.completions.create(model="fake-chat", messages=messages, tools=TOOLS)
     calls = first.choices[0].message.tool_calls or []
     assert first.choices[0].finish_reason == "tool_calls"
     assert [(call.function.name, json.loads(call.function.arguments)) for call in calls if call.type == "function"] == [
@@ -88,7 +87,7 @@ def test_tools_and_their_results(client: OpenAI) -> None:
     ]
     messages.append(first.choices[0].message.model_dump(exclude_none=True))  # type: ignore[arg-type]
     messages += [{"role": "tool", "tool_call_id": call.id, "content": f"r{i}"} for i, call in enumerate(calls)]
-    second = client.chat.completions.create(model="fake-chat", messages=messages, tools=[WEATHER, CLOCK])  # type: ignore[list-item]
+    second = client.chat.completions.create(model="fake-chat", messages=messages, tools=TOOLS)
     assert second.choices[0].message.content == "Tools said: r0; r1"
 
 
@@ -96,7 +95,7 @@ def test_streamed_tools(client: OpenAI) -> None:
     with client.chat.completions.stream(
         model="fake-chat",
         messages=[{"role": "user", "content": ASK_TOOLS}],
-        tools=[WEATHER, CLOCK],  # type: ignore[list-item]
+        tools=TOOLS,
     ) as stream:
         final = stream.get_final_completion()
     calls = final.choices[0].message.tool_calls or []

@@ -11,7 +11,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from tests.scenarios.conftest import Endpoint
-from tests.scenarios.material import ADA, ASK_PERSON, ASK_TOOLS, CLOCK, WEATHER, Person, assert_closed_soon, marker
+from tests.scenarios.material import ADA, ASK_PERSON, ASK_TOOLS, TOOLS, Person, assert_closed_soon, marker
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.fake_openai.endpoints import vector
 
@@ -48,7 +48,7 @@ async def test_streamed_tools(client: AsyncOpenAI) -> None:
     async with client.chat.completions.stream(
         model="fake-chat",
         messages=[{"role": "user", "content": ASK_TOOLS}],
-        tools=[WEATHER, CLOCK],  # type: ignore[list-item]
+        tools=TOOLS,
     ) as stream:
         final = await stream.get_final_completion()
     calls = final.choices[0].message.tool_calls or []

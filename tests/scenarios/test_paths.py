@@ -69,23 +69,24 @@ def test_health_needs_no_key(gateway: RunningGateway, path: str) -> None:
 
 
 def test_metrics_count_requests_and_tokens(gateway: RunningGateway, root: httpx.Client) -> None:
-    def totals() -> dict[str, float]:
+    def counted() -> dict[tuple[str, ...], float]:
         answer = httpx.get(gateway.root + "/metrics")
         assert answer.status_code == 200
-        found: dict[str, float] = {}
-        for family in text_string_to_metric_families(answer.text):
-            for sample in family.samples:
-                if sample.labels.get("model") == "fake-other" and sample.name.endswith("_total"):
-                    found[family.name] = found.get(family.name, 0) + sample.value
-        return found
+        samples = [each for family in text_string_to_metric_families(answer.text) for each in family.samples]
+        return {
+            (each.name, *sorted(each.labels.values())): each.value
+            for each in samples
+            if each.labels.get("model") == "fake-other" and each.name.endswith("_total")
+        }
 
-    before = totals()
+    before = counted()
     for _ in range(3):
-        body = {"model": "fake-other", "messages": [{"role": "user", "content": "one two three"}]}
+        body = {"model": "fake-other", "messages": [{"role": "user", "content": "one two three four five six seven"}]}
         usage = root.post("/v1/chat/completions", json=body).json()["usage"]
-    grown = {name: value - before.get(name, 0) for name, value in totals().items()}
-    assert [value for name, value in grown.items() if "requests" in name] == [3]
-    assert 3 * usage["total_tokens"] in [value for name, value in grown.items() if "token" in name]
+    grown = {name: value - before.get(name, 0) for name, value in counted().items()}
+    assert [value for (name, *_), value in grown.items() if "requests" in name] == [3]
+    tokens = [value for (name, *_), value in grown.items() if "token" in name]
+    assert {3 * usage["prompt_tokens"], 3 * usage["completion_tokens"]} <= set(tokens)
 
 
 @pytest.mark.parametrize("path", ["/v1/no/such/thing", "/v1/chat", "/v1/chat/completions/x", "/api/v1/llm/nothing"])

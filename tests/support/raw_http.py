@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import select
 import socket
 import struct
 from types import TracebackType
@@ -82,6 +83,19 @@ class RawConnection:
             return self.response(method)
         except (http.client.RemoteDisconnected, ConnectionResetError):
             return None
+
+    def wait_readable(self, seconds: float) -> bool:
+        """Whether data or the end came within ``seconds``."""
+        self._socket.setblocking(False)
+        try:
+            if self._reader.peek(1):
+                return True
+        except ConnectionResetError:
+            return True
+        finally:
+            self._socket.settimeout(TIMEOUT)
+        readable, _, _ = select.select([self._socket], [], [], seconds)
+        return bool(readable)
 
     def at_end(self) -> bool:
         """Whether the peer has closed the connection; waits for data or the end."""

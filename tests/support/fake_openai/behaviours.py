@@ -60,7 +60,7 @@ MODELS: dict[str, Behaviour] = {
     "gzip": Behaviour("gzip-encoded", encoding="gzip"),
     "br": Behaviour("brotli-encoded", encoding="br"),
     "crlf": Behaviour("events end with CRLF CRLF", newline=b"\r\n"),
-    "crlf-split": Behaviour("CRLF framing cut anywhere", newline=b"\r\n", cut=3),
+    "crlf-split": Behaviour("CRLF framing cut anywhere", newline=b"\r\n", cut=7),
     "comments": Behaviour("comments, keep-alives, event and id lines", comments=True),
     "extra": Behaviour("unknown and delicate members", extra=True),
     "split": Behaviour("every write is five bytes, characters are cut", cut=5),
