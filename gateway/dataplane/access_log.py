@@ -1,13 +1,18 @@
 """The access log: one JSON line a request on standard error, without bodies or secrets.
 
 Lines gather for a moment and are written by a thread, so that a slow reader of the log never holds up a request. The
-buffer is bounded; lines that don't fit are counted, and the count is logged.
+buffer is bounded; lines that don't fit are counted, and the count is logged. ``docs/observability.md`` has the fields.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import select
+import stat
+import threading
+import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,12 +25,16 @@ if TYPE_CHECKING:
 
 FLUSH = 0.2  # seconds
 MAX_BYTES = 4_194_304
+LAST = 1.0  # seconds a reader gets for what is left when the worker ends
+_LONGEST_TEXT = 100  # characters of an error's code: a plugin may make up its own
+_WAIT = 200  # milliseconds between looks at whether the worker ends
 
 _encoder = msgspec.json.Encoder()
+_COMMA = ord(",")
 
 
-class Line(Struct, omit_defaults=True, tag_field="logger", tag="gateway.access"):
-    """What is logged of a request. ``ts`` is seconds since the epoch, durations are milliseconds."""
+class Line(Struct, omit_defaults=True):
+    """What is logged of a request, after the fields every log line has. Times are milliseconds, cost nano-dollars."""
 
     ts: float
     request_id: str
@@ -37,103 +46,187 @@ class Line(Struct, omit_defaults=True, tag_field="logger", tag="gateway.access")
     organization: str | None = None
     model: str | None = None
     target: str | None = None
+    provider: str | None = None
     attempts: int = 0
     first_token_ms: float | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cost_nanos: int | None = None
     stream: bool = False
     error: str | None = None
 
 
 class AccessLog:
-    """Writes to a file descriptor, off the event loop."""
+    """Writes to a file descriptor, off the event loop. ``dropped`` counts the lines that were lost."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, enabled: bool, fd: int = 2) -> None:
         self.enabled = enabled
+        self.dropped = 0
         self._loop = loop
-        self._fd = fd
+        self._out = _Writer(fd)
+        self._start = _start("info", "request")
         self._buffer = bytearray()
-        self._dropped = 0
+        self._untold = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._writing = False
+        self._writing: asyncio.Future[int] | None = None
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait to be written."""
+        return len(self._buffer)
 
     def access(self, event: UsageEvent) -> None:
         """Log an admitted request."""
         if not self.enabled:
             return
-        started, first = event.started_ns, event.first_token_ns
+        started, first, outcome, attempts = event.started_ns, event.first_token_ns, event.outcome, event.attempts
         self._add(
             Line(
                 started / 1e9,
                 event.id,
                 event.endpoint,
                 event.status,
-                event.outcome,
+                outcome,
                 (event.ended_ns - started) // 1000 / 1000,
                 event.credential,
                 event.organization,
                 event.model,
                 event.target,
-                len(event.attempts),
+                event.provider,
+                len(attempts),
                 None if first is None else (first - started) // 1000 / 1000,
                 event.tokens.prompt,
                 event.tokens.completion,
+                event.cost_nanos,
                 event.stream,
+                None if outcome == "ok" or not attempts else attempts[-1].reason,
             )
         )
 
     def refused(self, exchange: Exchange, duration: float) -> None:
         """Log a request that was not admitted; ``duration`` is seconds."""
-        if self.enabled:
-            error = exchange.refusal.code if exchange.refusal is not None else None
-            self._add(
-                Line(
-                    exchange.started_ns / 1e9,
-                    exchange.id,
-                    exchange.endpoint,
-                    exchange.status,
-                    "refused",
-                    round(duration * 1000, 3),
-                    credential=exchange.caller.name if exchange.caller is not None else None,
-                    error=error,
-                )
+        if not self.enabled:
+            return
+        caller, refusal = exchange.caller, exchange.refusal
+        self._add(
+            Line(
+                exchange.started_ns / 1e9,
+                exchange.id,
+                exchange.endpoint,
+                exchange.status,
+                "refused",
+                round(duration * 1000, 3),
+                None if caller is None else caller.name,
+                None if caller is None else caller.organization,
+                error=None if refusal is None else refusal.code[:_LONGEST_TEXT],
             )
+        )
 
     def _add(self, line: Line) -> None:
-        if len(self._buffer) > MAX_BYTES:
-            self._dropped += 1
+        buffer = self._buffer
+        if len(buffer) > MAX_BYTES:
+            self.dropped += 1
+            self._untold += 1
             return
-        _encoder.encode_into(line, self._buffer, -1)
-        self._buffer += b"\n"
+        buffer += self._start
+        end = len(buffer)
+        _encoder.encode_into(line, buffer, end)
+        buffer[end] = _COMMA  # in place of the brace that opens the line's own object
+        buffer += b"\n"
         if self._timer is None:
             self._timer = self._loop.call_later(FLUSH, self._flush)
 
     def _flush(self) -> None:
         self._timer = None
-        if self._writing:
+        if self._writing is not None:
             self._timer = self._loop.call_later(FLUSH, self._flush)
             return
-        if self._dropped:
-            self._buffer += b'{"message":"access log lines dropped","count":%d}\n' % self._dropped
-            self._dropped = 0
-        data, self._buffer = self._buffer, bytearray()
-        self._writing = True
-        self._loop.run_in_executor(None, self._write, data).add_done_callback(self._written)
+        data, self._buffer = self._take(), bytearray()
+        self._writing = self._loop.run_in_executor(None, self._out.write, data)
+        self._writing.add_done_callback(self._written)
 
-    def _written(self, _: object) -> None:
-        self._writing = False
+    def _take(self) -> bytearray:
+        if self._untold:
+            told = b',"ts":%.6f,"count":%d}\n' % (time.time(), self._untold)
+            self._buffer += _start("warning", "access log lines dropped") + told
+            self._untold = 0
+        return self._buffer
 
-    def _write(self, data: bytearray) -> None:
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[os.write(self._fd, view) :]
-        except OSError:
-            return  # nobody reads the log any more
+    def _written(self, done: asyncio.Future[int]) -> None:
+        self._writing = None
+        self.dropped += done.result()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is left, as far as somebody reads it within a second."""
         if self._timer is not None:
             self._timer.cancel()
-        self._write(self._buffer)
+            self._timer = None
+        self._out.end()
+        self.dropped += self._out.write(self._take())
         self._buffer = bytearray()
+
+
+def _start(level: str, message: str) -> bytes:
+    """The beginning of a line, as :mod:`gateway.kernel.logs` has it; a comma and more fields must follow."""
+    fields = {"level": level, "logger": "gateway.access", "pid": os.getpid(), "message": message}
+    return _encoder.encode(fields)[:-1]
+
+
+class _Writer:
+    """Writes whole lines. Into a pipe that several processes share they go in pieces the kernel keeps together."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._lock = threading.Lock()
+        self._until = float("inf")
+        try:
+            self._pipe = stat.S_ISFIFO(os.fstat(fd).st_mode)
+        except OSError:
+            self._pipe = False
+
+    def end(self) -> None:
+        """From now on nobody is waited for longer than a second."""
+        self._until = time.monotonic() + LAST
+
+    def write(self, data: bytearray) -> int:
+        """Write lines; returns how many were lost because nobody reads them."""
+        if not self._lock.acquire(timeout=-1 if self._until == float("inf") else 2 * LAST):
+            return data.count(b"\n")
+        try:
+            written = 0
+            for start, end in self._pieces(data):
+                if not self._write_piece(memoryview(data)[start:end]):
+                    break
+                written = end
+            return data.count(b"\n", written)
+        finally:
+            self._lock.release()
+
+    def _pieces(self, data: bytearray) -> Iterator[tuple[int, int]]:
+        """Spans of whole lines that one write keeps together (pipe(7), "PIPE_BUF")."""
+        start = 0
+        while start < len(data):
+            end = len(data)
+            if self._pipe and end - start > select.PIPE_BUF:
+                end = data.rfind(b"\n", start, start + select.PIPE_BUF) + 1 or data.find(b"\n", start) + 1
+            yield start, end
+            start = end
+
+    def _write_piece(self, piece: memoryview) -> bool:
+        poller = select.poll()
+        poller.register(self._fd, select.POLLOUT)
+        while piece:
+            try:
+                # A pipe nobody reads must not hold the thread when the worker ends.
+                if self._pipe and not poller.poll(_WAIT):
+                    if time.monotonic() > self._until:
+                        return False
+                    continue
+                piece = piece[os.write(self._fd, piece) :]
+            except BlockingIOError:
+                time.sleep(_WAIT / 1000)
+                if time.monotonic() > self._until:
+                    return False
+            except OSError:
+                return False  # nobody reads the log any more
+        return True

@@ -18,21 +18,22 @@ from gateway.dataplane.emit import UsageSink
 from gateway.dataplane.endpoints import health, models
 from gateway.dataplane.endpoints.inference import BY_PATH
 from gateway.dataplane.envelope import body_of, status_of
-from gateway.dataplane.metrics import Metrics
 from gateway.kernel.errors import GatewayError, Kind
 
 if TYPE_CHECKING:
     from gateway.dataplane.runtime import Runtime
+    from gateway.dataplane.scrape import Scrape
 
 
 class Worker:
     """What the requests of one process share, and the ASGI app for all that is not inference."""
 
-    def __init__(self, runtime: Runtime, sink: UsageSink, log: AccessLog, metrics: Metrics) -> None:
+    def __init__(self, runtime: Runtime, sink: UsageSink, log: AccessLog, scrape: Scrape) -> None:
         self.runtime = runtime
         self.sink = sink
         self.log = log
-        self.metrics = metrics
+        self.scrape = scrape
+        self.metrics = scrape.metrics
         self.clock = Clock()
         self.max_body_bytes = runtime.settings.server.max_body_bytes
         self.draining = False

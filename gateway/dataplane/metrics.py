@@ -1,193 +1,173 @@
-"""Counters of the data plane, exposed in Prometheus' text format.
+"""Counters of one worker.
 
-The request's way only adds to plain numbers held by label set; prometheus-client turns them into samples when it is
-asked. Names follow OpenTelemetry's GenAI metrics where it has one.
+The request's way only adds to plain integers. A series is one flat list of them, so that adding the series of several
+workers, or keeping one in a file, is arithmetic on lists. ``exposition`` gives the numbers their names.
 """
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeAlias
 
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-from prometheus_client.registry import Collector
-
-from gateway.contract.usage import UsageEvent
+from gateway.contract.usage import Attempt, UsageEvent
+from gateway.dataplane.snapshots import Labels, SeriesKey, Snapshot
 
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
 
+Reader: TypeAlias = "Callable[[], Iterable[tuple[Labels, float]]]"
+
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+TOKENS = tuple(4**power for power in range(14))
+"""The buckets that OpenTelemetry's GenAI metrics advise for ``gen_ai.client.token.usage``."""
 MAX_SERIES = 5_000
-"""Label sets kept; those that come later are counted under ``other``."""
+"""Label sets kept of each family; those that come later are counted under ``other``."""
+_ABSURD = 2**40
+"""Tokens an upstream may claim for one request; what is beyond is not believed."""
 
-Labels = tuple[str, ...]
+_NANOS = tuple(int(bound * 1e9) for bound in SECONDS)
+_TOKEN_NANOS = tuple(int(bound * 1e9) for bound in TOKEN_SECONDS)
 
+# Where a series holds what. A histogram is its sum followed by one count for each bound and one for beyond.
+REQUESTS, ATTEMPTS, CACHED, REASONING, COST, ESTIMATED = range(6)
+DURATION = 6
+FIRST = DURATION + len(SECONDS) + 2
+INTER = FIRST + len(SECONDS) + 2
+INPUT = INTER + len(TOKEN_SECONDS) + 2
+OUTPUT = INPUT + len(TOKENS) + 2
+SIZE = OUTPUT + len(TOKENS) + 2
 
-class Histogram:
-    """Counts by upper bound (seconds), and their sum."""
-
-    __slots__ = ("bounds", "counts", "sum")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-
-    def observe(self, value: float) -> None:
-        """Count one value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Cumulative counts as Prometheus wants them."""
-        total, out = 0, []
-        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
-            total += count
-            out.append(("+Inf" if bound == float("inf") else str(bound), float(total)))
-        return out
+_DURATION, _FIRST, _INTER, _INPUT, _OUTPUT = DURATION + 1, FIRST + 1, INTER + 1, INPUT + 1, OUTPUT + 1
 
 
-class Series:
-    """The numbers of one label set (endpoint, model, provider, status, outcome)."""
+class Metrics:
+    """All of a worker's numbers. Gauges, and counters that others keep, are read when asked."""
 
-    __slots__ = (
-        "attempts",
-        "cached",
-        "completion",
-        "cost",
-        "first",
-        "inter",
-        "prompt",
-        "reasoning",
-        "requests",
-        "seconds",
-    )
+    def __init__(self, base: Snapshot | None = None) -> None:
+        """``base`` is what a worker before this one had counted: the numbers go on from there."""
+        before = base if base is not None else Snapshot()
+        self._series: dict[SeriesKey, list[int]] = {
+            key: series for key, series in before.series.items() if len(series) == SIZE
+        }
+        self._before = before.counters
+        self._counters: dict[str, dict[Labels, float]] = {}
+        self._refused = self._own("gateway_refused_requests")
+        self._errors = self._own("gateway_upstream_errors")
+        self._malformed = self._own("gateway_malformed_requests")
+        self._plugins = self._own("gateway_plugin_failures")
+        self._reloads = self._own("gateway_config_reloads")
+        self._counter_readers: dict[str, Reader] = {}
+        self._gauge_readers: dict[str, Reader] = {}
+        self._reloaded_at = time.time()
+        self._reload_ok = True
 
-    def __init__(self) -> None:
-        self.requests = 0
-        self.attempts = 0
-        self.prompt = 0
-        self.cached = 0
-        self.completion = 0
-        self.reasoning = 0
-        self.cost = 0
-        self.seconds = Histogram(SECONDS)
-        self.first = Histogram(SECONDS)
-        self.inter = Histogram(TOKEN_SECONDS)
+    def _own(self, name: str) -> dict[Labels, float]:
+        counts = self._counters[name] = dict(self._before.get(name, {}))
+        return counts
 
+    def gauge(self, name: str, read: Reader) -> None:
+        """Take a gauge of ``exposition.GAUGES`` from ``read`` at each scrape."""
+        self._gauge_readers[name] = read
 
-class Metrics(Collector):
-    """All of a worker's numbers. Gauges are read when asked."""
-
-    def __init__(self) -> None:
-        self._series: dict[Labels, Series] = {}
-        self._refused: dict[Labels, int] = {}
-        self._errors: dict[Labels, int] = {}
-        self._malformed = 0
-        self._gauges: list[tuple[str, str, tuple[str, ...], Callable[[], Iterable[tuple[Labels, float]]]]] = []
-
-    def gauge(
-        self, name: str, text: str, labels: tuple[str, ...], read: Callable[[], Iterable[tuple[Labels, float]]]
-    ) -> None:
-        """Add a gauge that is read at each scrape."""
-        self._gauges.append((name, text, labels, read))
+    def counter(self, name: str, read: Reader) -> None:
+        """Take a counter of ``exposition.COUNTERS`` from ``read``, which counts since this worker started."""
+        self._counter_readers[name] = read
 
     def served(self, event: UsageEvent) -> None:
         """Count an admitted request that is over."""
-        key = (event.endpoint, event.model, event.provider or "", str(event.status), event.outcome)
+        outcome = event.outcome
+        key = (event.endpoint, event.model, event.provider, event.target, event.status, outcome)
         series = self._series.get(key)
         if series is None:
             series = self._add(key)
-        series.requests += 1
-        tokens = event.tokens
-        series.prompt += tokens.prompt
-        series.cached += tokens.cached
-        series.completion += tokens.completion
-        series.reasoning += tokens.reasoning
-        series.cost += event.cost_nanos or 0
+        series[REQUESTS] += 1
         started, ended, first = event.started_ns, event.ended_ns, event.first_token_ns
-        series.seconds.observe((ended - started) / 1e9)
+        took = ended - started
+        series[DURATION] += took
+        series[_DURATION + bisect_left(_NANOS, took)] += 1
         if first is not None:
-            series.first.observe((first - started) / 1e9)
-            if event.stream and tokens.completion > 1:
-                series.inter.observe((ended - first) / 1e9 / (tokens.completion - 1))
+            took = first - started
+            series[FIRST] += took
+            series[_FIRST + bisect_left(_NANOS, took)] += 1
+        tokens = event.tokens
+        count = tokens.prompt
+        if 0 < count < _ABSURD:
+            series[INPUT] += count
+            series[_INPUT + bisect_left(TOKENS, count)] += 1
+            if tokens.cached > 0:
+                series[CACHED] += tokens.cached
+        count = tokens.completion
+        if 0 < count < _ABSURD:
+            series[OUTPUT] += count
+            series[_OUTPUT + bisect_left(TOKENS, count)] += 1
+            if tokens.reasoning > 0:
+                series[REASONING] += tokens.reasoning
+            if event.stream and count > 1 and first is not None:
+                took = (ended - first) // (count - 1)
+                series[INTER] += took
+                series[_INTER + bisect_left(_TOKEN_NANOS, took)] += 1
+        if event.cost_nanos:
+            series[COST] += event.cost_nanos
+        if event.estimated:
+            series[ESTIMATED] += 1
         attempts = event.attempts
-        series.attempts += len(attempts)
-        if event.outcome != "ok" or len(attempts) > 1:
-            for attempt in attempts:
-                if attempt.reason != "ok":
-                    failed = (attempt.provider, attempt.model, attempt.reason)
-                    self._errors[failed] = self._errors.get(failed, 0) + 1
+        series[ATTEMPTS] += len(attempts)
+        if outcome != "ok" or len(attempts) > 1:
+            self._failed(attempts)
 
-    def _add(self, key: Labels) -> Series:
+    def _failed(self, attempts: list[Attempt]) -> None:
+        for attempt in attempts:
+            if attempt.reason != "ok":
+                _count(self._errors, (attempt.provider, attempt.model, attempt.reason))
+
+    def _add(self, key: SeriesKey) -> list[int]:
         if len(self._series) >= MAX_SERIES:
-            key = (key[0], "other", "other", key[3], key[4])
-        return self._series.setdefault(key, Series())
+            key = (key[0], "other", "other", "other", key[4], key[5])
+        return self._series.setdefault(key, [0] * SIZE)
 
     def refused(self, exchange: Exchange) -> None:
         """Count a request that was not admitted."""
-        key = (exchange.endpoint, str(exchange.status))
-        self._refused[key] = self._refused.get(key, 0) + 1
+        code = exchange.refusal.code if exchange.refusal is not None else "disconnected"
+        _count(self._refused, (exchange.endpoint, str(exchange.status), code))
 
     def malformed(self) -> None:
         """Count bytes that were no HTTP request."""
-        self._malformed += 1
+        _count(self._malformed, ())
 
-    def collect(self) -> Iterator[Metric]:
-        """The samples, for prometheus-client."""
-        yield from self._requests()
-        yield from self._times()
-        refused = CounterMetricFamily("gateway_refused", "Requests not admitted.", labels=("endpoint", "status"))
-        for labels, count in self._refused.items():
-            refused.add_metric(labels, count)
-        yield refused
-        errors = CounterMetricFamily(
-            "gateway_upstream_errors", "Failed attempts.", labels=("provider", "target", "reason")
-        )
-        for labels, count in self._errors.items():
-            errors.add_metric(labels, count)
-        yield errors
-        yield CounterMetricFamily("gateway_malformed", "Connections that sent no valid HTTP.", value=self._malformed)
-        for name, text, names, read in self._gauges:
-            family = GaugeMetricFamily(name, text, labels=names)
+    def plugin_failed(self, plugin: str, hook: str) -> None:
+        """Count an exception of a plugin; given to the chain as its ``on_failure``."""
+        _count(self._plugins, (plugin, hook))
+
+    def reloaded(self, ok: bool) -> None:
+        """Count a configuration that was taken up, or not."""
+        _count(self._reloads, ("worker", "ok" if ok else "failed"))
+        self._reload_ok = ok
+        if ok:
+            self._reloaded_at = time.time()
+
+    def snapshot(self, pid: int) -> Snapshot:
+        """The numbers as they stand. Its series are this object's own: encode or add them before the next request."""
+        counters = dict(self._counters)
+        for name, read in self._counter_readers.items():
+            total = dict(self._before.get(name, {}))
             for labels, value in read():
-                family.add_metric(labels, value)
-            yield family
+                total[labels] = total.get(labels, 0) + value
+            counters[name] = total
+        gauges: dict[str, dict[Labels, float]] = {
+            "gateway_config_last_reload_success_timestamp_seconds": {(): self._reloaded_at},
+            "gateway_config_last_reload_successful": {(): float(self._reload_ok)},
+        }
+        for name, read in self._gauge_readers.items():
+            values = gauges[name] = {}
+            for labels, value in read():
+                values[labels] = values.get(labels, 0) + value
+        return Snapshot(pid, self._series, counters, gauges)
 
-    def _requests(self) -> Iterator[Metric]:
-        names = ("endpoint", "model", "provider", "status", "outcome")
-        requests = CounterMetricFamily("gateway_requests", "Admitted requests that are over.", labels=names)
-        attempts = CounterMetricFamily("gateway_attempts", "Calls to upstreams.", labels=names)
-        cost = CounterMetricFamily("gateway_cost_dollars", "Cost of priced requests, US dollars.", labels=names)
-        tokens = CounterMetricFamily("gen_ai_client_token_usage", "Tokens.", labels=(*names, "gen_ai_token_type"))
-        for labels, series in self._series.items():
-            requests.add_metric(labels, series.requests)
-            attempts.add_metric(labels, series.attempts)
-            cost.add_metric(labels, series.cost / 1e9)
-            tokens.add_metric((*labels, "input"), series.prompt)
-            tokens.add_metric((*labels, "cached_input"), series.cached)
-            tokens.add_metric((*labels, "output"), series.completion)
-            tokens.add_metric((*labels, "reasoning"), series.reasoning)
-        yield from (requests, attempts, cost, tokens)
 
-    def _times(self) -> Iterator[Metric]:
-        names = ("endpoint", "model", "provider", "status", "outcome")
-        families = (
-            ("gen_ai_server_request_duration_seconds", "From a request's head to its last byte.", "seconds"),
-            ("gen_ai_server_time_to_first_token_seconds", "From a request's head to its first token.", "first"),
-            ("gen_ai_server_time_per_output_token_seconds", "Between tokens of a stream, on average.", "inter"),
-        )
-        for name, text, attribute in families:
-            family = HistogramMetricFamily(name, text, labels=names)
-            for labels, series in self._series.items():
-                histogram: Histogram = getattr(series, attribute)
-                family.add_metric(labels, histogram.buckets(), histogram.sum)
-            yield family
+def _count(counts: dict[Labels, float], labels: Labels) -> None:
+    if labels not in counts and len(counts) >= MAX_SERIES:
+        labels = ("other",) * len(labels)
+    counts[labels] = counts.get(labels, 0) + 1

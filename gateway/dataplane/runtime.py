@@ -17,6 +17,7 @@ from gateway.dataplane.upstream.pool import Pool
 from gateway.dataplane.upstream.resolver import Resolver
 from gateway.plugin.api import PluginContext
 from gateway.plugin.chain import Chain
+from gateway.plugin.failures import OnFailure
 from gateway.plugin.load import build_chain
 from gateway.settings.model import Settings
 
@@ -69,11 +70,13 @@ async def build_runtime(
     local_socket: str | None,
     resolver: Resolver,
     previous: Runtime | None = None,
+    on_failure: OnFailure | None = None,
 ) -> Runtime:
     """Make a configuration ready and start its plugins. Raises :class:`~gateway.plugin.load.PluginError` and what
     plugins raise.
 
-    Counters of limits that are still there are taken over from ``previous``.
+    Counters of limits that are still there are taken over from ``previous``. ``on_failure`` hears of each failure of a
+    plugin's hook.
     """
     loop = asyncio.get_running_loop()
     limiters = limiters_from(settings)
@@ -84,7 +87,7 @@ async def build_runtime(
         base_url = provider.base_url or f"unix:{local_socket}"
         pools[provider.name] = Pool(provider, base_url, loop, resolver)
     context = PluginContext(settings.data_dir, settings.redis_url)
-    chain = build_chain(settings.plugins, context, base_dir)
+    chain = build_chain(settings.plugins, context, base_dir, on_failure)
     await chain.start()
     return Runtime(
         settings, credentials_from(settings, master_key, limiters), limiters, router_from(settings, pools), pools, chain

@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterable
 from pathlib import Path
 
 import uvicorn
@@ -18,8 +17,9 @@ from msgspec import Struct
 from gateway.dataplane.access_log import AccessLog
 from gateway.dataplane.app import Worker
 from gateway.dataplane.emit import FileSink
-from gateway.dataplane.metrics import Metrics
+from gateway.dataplane.gauges import Gauges
 from gateway.dataplane.runtime import build_runtime
+from gateway.dataplane.scrape import Scrape
 from gateway.dataplane.server import GatewayProtocol
 from gateway.dataplane.upstream.resolver import Resolver
 from gateway.plugin.load import PluginError
@@ -44,6 +44,8 @@ class WorkerOptions(Struct, frozen=True):
     ready_fd: int
     local_socket: str | None
     master_key: str
+    run_id: str = ""
+    """The same for all processes of one start of the gateway: its process id, a hyphen, a random number in hex."""
 
 
 def run(options: WorkerOptions) -> int:
@@ -62,6 +64,7 @@ class _Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if counter % 10 == 0:
             self.worker.clock.tick()
+            self.worker.scrape.tick()
             now = self.worker.loop.time()
             for connection in tuple(self.server_state.connections):
                 if isinstance(connection, GatewayProtocol):
@@ -80,6 +83,8 @@ class _Process:
         settings = options.settings
         loop = asyncio.get_running_loop()
         self.resolver = Resolver(loop)
+        scrape = Scrape(settings.data_dir, options.run_id, f"worker-{options.index}", share=settings.server.workers > 1)
+        self.on_failure = scrape.metrics.plugin_failed
         try:
             runtime = await build_runtime(
                 settings,
@@ -87,16 +92,16 @@ class _Process:
                 master_key=options.master_key,
                 local_socket=options.local_socket,
                 resolver=self.resolver,
+                on_failure=self.on_failure,
             )
         except PluginError as error:
             logger.error("plugins can't be loaded", extra={"faults": str(error)})
             return 78  # EX_CONFIG
         sink = FileSink(Path(settings.data_dir) / "usage", options.index, loop)
         log = AccessLog(loop, settings.telemetry.access_log)
-        metrics = Metrics()
-        self.worker = worker = Worker(runtime, sink, log, metrics)
-        _add_gauges(worker)
+        self.worker = worker = Worker(runtime, sink, log, scrape)
         self.server = _Server(_server_config(worker, settings), worker)
+        self.gauges = Gauges(worker, sink, self.server.server_state.connections)
         loop.add_signal_handler(signal.SIGTERM, self._stop)
         loop.add_signal_handler(signal.SIGINT, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
@@ -108,6 +113,7 @@ class _Process:
         finally:
             sink.close()
             log.close()
+            scrape.publish()
             await worker.runtime.chain.stop()
         return 0
 
@@ -142,17 +148,22 @@ class _Process:
                 local_socket=self.options.local_socket,
                 resolver=self.resolver,
                 previous=old,
+                on_failure=self.on_failure,
             )
         except (ConfigError, PluginError) as error:
             logger.error("configuration not replaced", extra={"faults": str(error)})
+            self.worker.metrics.reloaded(False)
             return
         except Exception:
             logger.exception("configuration not replaced")
+            self.worker.metrics.reloaded(False)
             return
         self.worker.runtime = new
         self.worker.max_body_bytes = settings.server.max_body_bytes
         self.worker.log.enabled = settings.telemetry.access_log
         old.retire()
+        self.gauges.retired(old)
+        self.worker.metrics.reloaded(True)
         logger.info("configuration replaced", extra={"models": len(new.router.routes)})
 
 
@@ -171,13 +182,3 @@ def _server_config(worker: Worker, settings: Settings) -> uvicorn.Config:
         backlog=2048,
         timeout_graceful_shutdown=int(settings.server.drain) or 1,
     )
-
-
-def _add_gauges(worker: Worker) -> None:
-    def pools(read: str) -> Iterable[tuple[tuple[str, ...], float]]:
-        return [((name,), float(getattr(pool, read))) for name, pool in worker.runtime.pools.items()]
-
-    metrics = worker.metrics
-    metrics.gauge("gateway_requests_in_flight", "Requests being served.", (), lambda: [((), worker.runtime.active)])
-    metrics.gauge("gateway_upstream_connections", "Open connections.", ("provider",), lambda: pools("open_connections"))
-    metrics.gauge("gateway_upstream_queue", "Requests waiting for one.", ("provider",), lambda: pools("waiting"))

@@ -1,4 +1,9 @@
-"""Health, readiness and metrics."""
+"""Health, readiness and metrics. None needs a key.
+
+``/health`` has the fields of both references that document it (Gatewayz, "Health Check": status, timestamp, version;
+LLM Cost Ops, "Health Check": status, version, uptime_seconds, components). What each status means is told in
+``docs/observability.md``.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,56 +23,71 @@ if TYPE_CHECKING:
 
 
 def routes(worker: Worker) -> list[Route]:
-    """``/health``, ``/live``, ``/ready``, ``/ping`` and ``/metrics``; none needs a key."""
-    registry = CollectorRegistry()
-    registry.register(worker.metrics)
+    """``/health``, ``/live``, ``/ready``, ``/ping`` and ``/metrics``."""
 
     async def health(request: Request) -> Response:
-        return _json(_health(worker))
+        return _json(_health(worker), 503 if worker.draining else 200)
 
     async def live(request: Request) -> Response:
-        return _json({"status": "alive"})
-
-    async def ready(request: Request) -> Response:
-        is_ready = not worker.draining
-        return _json({"status": "ready" if is_ready else "draining"}, 200 if is_ready else 503)
+        return _json({"status": "healthy"})
 
     async def ping(request: Request) -> Response:
-        now = datetime.now(UTC)
-        body = {"status": "pong", "timestamp": _iso(now), "uptime": worker.uptime, "version": gateway.__version__}
-        return _json(body)
+        return _json(
+            {"status": "pong", "timestamp": _now(), "uptime": worker.uptime, "version": gateway.__version__},
+        )
 
     async def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(registry), media_type=None, headers={"content-type": content_type})
+        return Response(encode(worker.scrape), media_type=None, headers={"content-type": content_type})
 
-    handlers = {"/health": health, "/live": live, "/ready": ready, "/ping": ping, "/metrics": metrics}
+    # Cost Ops documents the answer of /ready as that of /health.
+    handlers = {"/health": health, "/live": live, "/ready": health, "/ping": ping, "/metrics": metrics}
     return [Route(path, handler) for path, handler in handlers.items()]
 
 
 def _health(worker: Worker) -> dict[str, Any]:
-    """The fields of both references that document ``/health``."""
-    resting = {
-        target.name
-        for route in worker.runtime.router.routes.values()
-        for target in route.targets
-        if target.open_until > worker.loop.time()
-    }
-    components: dict[str, Any] = {"data_plane": {"status": "healthy"}}
-    for name in worker.runtime.pools:
-        down = sorted(target for target in resting if target.startswith(f"{name}/"))
-        components[f"provider:{name}"] = {"status": "degraded" if down else "healthy", "resting": down}
+    components = [_data_plane(worker), *_providers(worker)]
+    degraded = any(component["status"] != "healthy" for component in components)
     return {
-        "status": "degraded" if resting else "healthy",
-        "timestamp": _iso(datetime.now(UTC)),
+        "status": "unhealthy" if worker.draining else "degraded" if degraded else "healthy",
+        "timestamp": _now(),
         "version": gateway.__version__,
         "uptime_seconds": worker.uptime,
         "components": components,
     }
 
 
-def _iso(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+def _data_plane(worker: Worker) -> dict[str, Any]:
+    if worker.draining:
+        return _component("data_plane", "unhealthy", "The gateway is shutting down.")
+    return _component("data_plane", "healthy")
+
+
+def _providers(worker: Worker) -> list[dict[str, Any]]:
+    """Each provider: degraded while some of its targets rest after failures, unhealthy while all do."""
+    now = worker.loop.time()
+    resting: dict[str, set[str]] = {}
+    known: dict[str, set[str]] = {name: set() for name in worker.runtime.pools}
+    for route in worker.runtime.router.routes.values():
+        for target in route.targets:
+            known[target.provider.name].add(target.model)
+            if target.open_until > now:
+                resting.setdefault(target.provider.name, set()).add(target.model)
+    found = []
+    for name, models in known.items():
+        down = sorted(resting.get(name, ()))
+        status = "healthy" if not down else "degraded" if len(down) < len(models) else "unhealthy"
+        message = f"Resting after failures: {', '.join(down)}." if down else None
+        found.append(_component(f"provider:{name}", status, message))
+    return found
+
+
+def _component(name: str, status: str, message: str | None = None) -> dict[str, Any]:
+    return {"name": name, "status": status, "message": message}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _json(body: dict[str, Any], status: int = 200) -> Response:
