@@ -41,6 +41,14 @@ class Handler(Protocol):
         """The upstream's send buffer filled up (false) or drained (true)."""
 
 
+class _HeadTooLarge(Exception):
+    pass
+
+
+class _Unasked(Exception):
+    pass
+
+
 class Connection(asyncio.Protocol):
     """A connection owned by a :class:`Pool`. Use :meth:`send`, then wait for the handler's calls."""
 
@@ -176,26 +184,34 @@ class Connection(asyncio.Protocol):
             self.deadline_reason = "stall_timeout"
             self.deadline = 0.0
         self.last_data = self._loop.time()
-        if self._in_head:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self.fail("protocol", "The upstream switched protocols unasked.")
             return
         except httptools.HttpParserError as error:
-            if self.alive:
+            if isinstance(error.__context__, _HeadTooLarge):
+                self._fail_too_large()
+            elif self.alive and not self._done:
                 self.fail("protocol", f"The upstream's answer is not valid HTTP/1.1: {error}.")
-            return
+            if not self._done:
+                return
+            self._dirty = True  # the answer is whole and counts; what follows it does not
         body = self._body
         if body and self.handler is not None:
+            self._head_bytes = 0
             whole = body[0] if len(body) == 1 else b"".join(body)
             body.clear()
             self.handler.on_data(whole)
         if self._done:
-            self._finish()
-        elif self._in_head and self._head_bytes > MAX_HEAD_BYTES:
-            self.fail("too_large", f"The upstream's response head is larger than {MAX_HEAD_BYTES} bytes.")
+            if self.alive:  # the handler may have given the exchange up just now
+                self._finish()
+        elif self._head_bytes > MAX_HEAD_BYTES:
+            self._fail_too_large()  # also trailers and chunk extensions without end
+
+    def _fail_too_large(self) -> None:
+        self.fail("too_large", f"The upstream's response head is larger than {MAX_HEAD_BYTES} bytes.")
 
     def eof_received(self) -> bool:
         return False
@@ -226,16 +242,20 @@ class Connection(asyncio.Protocol):
     # httptools callbacks
 
     def on_message_begin(self) -> None:
-        self._dirty = self._done  # bytes after a complete answer: this connection can't be trusted with another
+        if self._done:
+            raise _Unasked  # bytes after a complete answer: this connection can't be trusted with another
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.lower(), value))
+        if self._in_head:  # trailers are not relayed
+            self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         headers, self._headers = self._headers, []
         if status < 200:
             return  # an interim answer; the final one follows (RFC 9110 §15.2)
+        if self._head_bytes > MAX_HEAD_BYTES and sum(len(n) + len(v) + 4 for n, v in headers) > MAX_HEAD_BYTES:
+            raise _HeadTooLarge  # it came in one read with its end
         self._head_bytes = 0
         self._in_head = False
         self._head = (status, headers)
