@@ -268,8 +268,9 @@ def check_import(status: Status) -> None:
 def pip(status: Status, command: str, *arguments: str) -> None:
     """Run pip, follow its progress, and raise :class:`Failure` with the reason when it fails."""
     line = [sys.executable, "-m", "pip", command, "--disable-pip-version-check", "--no-input", *arguments]
-    with LOG.open("w") as log:
-        process = subprocess.Popen(  # noqa: S603 - the arguments are ours
+    with (
+        LOG.open("w") as log,
+        subprocess.Popen(  # noqa: S603 - the arguments are ours
             line,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -278,7 +279,8 @@ def pip(status: Status, command: str, *arguments: str) -> None:
             errors="replace",
             env=build_environment(),
             start_new_session=True,
-        )
+        ) as process,
+    ):
         try:
             with contextlib.suppress(OSError):
                 # Serving goes first while this is compiled.
@@ -287,7 +289,6 @@ def pip(status: Status, command: str, *arguments: str) -> None:
         except BaseException:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
             raise
     if process.returncode:
         raise Failure(f"{reason()} The whole log is in {LOG}.")
