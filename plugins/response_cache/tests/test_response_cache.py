@@ -241,7 +241,7 @@ def test_directives_are_read_as_the_standard_says() -> None:
 async def waiting_for(chain: Chain, leader: Request, count: int) -> None:
     """Until so many requests wait for the leader's answer."""
     future = cache_of(chain)._leaders[key_of(leader)]
-    while len(future._callbacks or ()) < count:
+    while len(future._callbacks or ()) < count:  # noqa: ASYNC110 - each turn lets the others run one step
         await asyncio.sleep(0)
 
 
@@ -316,6 +316,7 @@ async def test_entries_end_after_their_time(redis: RedisServer) -> None:
     for backend in ("memory", "redis"):
         config = {"backend": backend, "ttl": 0.05, "namespace": "ttl", "timeout": 10.0}
         chain = configured("response_cache", config, redis_url=redis.url)
+        await chain.start()
         await serve(chain)
         deadline = time.monotonic() + 20
         while (await ask(chain))[0] is not None:
@@ -329,6 +330,8 @@ async def test_two_gateways_share_a_redis_but_not_across_namespaces(redis: Redis
         configured("response_cache", {"backend": "redis", "namespace": name, "timeout": 10.0}, redis_url=redis.url)
         for name in ("shared", "shared", "own")
     ]
+    for chain in chains:
+        await chain.start()
     await serve(chains[0])
     assert (await ask(chains[1]))[0] is not None
     assert (await ask(chains[2]))[0] is None
@@ -339,6 +342,7 @@ async def test_two_gateways_share_a_redis_but_not_across_namespaces(redis: Redis
 async def test_requests_go_on_while_redis_is_down_and_the_cache_comes_back(caplog: pytest.LogCaptureFixture) -> None:
     with running_redis() as server:
         chain = configured("response_cache", {"backend": "redis", "coalesce": False}, redis_url=server.url)
+        await chain.start()
         cache = cache_of(chain)
         await serve(chain)
         server.stop()
@@ -363,6 +367,7 @@ async def test_a_redis_that_does_not_answer_costs_one_deadline_and_then_nothing(
     port = server.sockets[0].getsockname()[1]
     config = {"backend": "redis", "timeout": 0.05, "coalesce": False}
     chain = configured("response_cache", config, redis_url=f"redis://127.0.0.1:{port}/0")
+    await chain.start()
     for _ in range(10):
         assert (await ask(chain))[0] is None
     assert cache_of(chain).store.failures == 1
@@ -383,6 +388,7 @@ async def test_what_another_version_stored_is_a_miss() -> None:
 async def test_writes_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("plugins.response_cache.store.MAX_PENDING", 2)
     chain = configured("response_cache")
+    await chain.start()
     store: Store = cache_of(chain).store
     for content in "abc":
         _, request = await ask(chain, {**BODY, "messages": [{"role": "user", "content": content}]})

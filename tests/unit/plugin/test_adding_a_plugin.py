@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def chain_of_the_page(folder: Path, **config: Any) -> Chain:
 
 
 async def test_the_page_s_plugin_lets_pass_and_refuses(tmp_path: Path) -> None:
-    hour = datetime.now(timezone.utc).hour
+    hour = datetime.now(UTC).hour
     chain = chain_of_the_page(tmp_path, opens=0, closes=24)
     request = make_request({"model": "m"}, chain=chain)
     assert await chain.request(request) is None
