@@ -31,14 +31,12 @@ class Target:
         "pool",
         "provider",
         "rate",
-        "weight",
     )
 
-    def __init__(self, provider: Provider, model: str, weight: float, pool: Pool, rate: Rate | None) -> None:
+    def __init__(self, provider: Provider, model: str, pool: Pool, rate: Rate | None) -> None:
         self.provider = provider
         self.model = model
         self.model_raw = raw_string(model)
-        self.weight = weight
         self.pool = pool
         self.rate = rate
         self.local = provider.kind == "llama_cpp"
@@ -87,21 +85,22 @@ class Target:
 class Route:
     """A configured model: its targets in order of preference, then its fallbacks'."""
 
-    __slots__ = ("_single", "context_length", "fallbacks", "name", "targets", "weighted")
+    __slots__ = ("_single", "context_length", "fallbacks", "name", "targets", "weights")
 
     def __init__(self, model: Model, targets: tuple[Target, ...]) -> None:
         self.name = model.name
         self.targets = targets
-        self.weighted = model.strategy == "weighted" and len(targets) > 1
+        self.weights = tuple(target.weight for target in model.targets) if model.strategy == "weighted" else ()
         self.context_length = model.context_length
         self.fallbacks: tuple[Route, ...] = ()
         self._single = list(targets) if len(targets) == 1 else None
 
     def ordered(self) -> list[Target]:
         """This model's own targets for one request: as listed, or drawn by weight without replacement."""
-        if not self.weighted:
+        if not self.weights:
             return list(self.targets)
-        return sorted(self.targets, key=lambda target: _draw(target.weight), reverse=True)
+        drawn = sorted(((_draw(weight), index) for index, weight in enumerate(self.weights)), reverse=True)
+        return [self.targets[index] for _, index in drawn]
 
     def candidates(self, endpoint: str, now: float) -> list[Target]:
         """Every target to try, resting ones last, each once. Empty where none serves this endpoint."""
@@ -154,23 +153,19 @@ class Router:
 
 
 def router_from(settings: Settings, pools: dict[str, Pool]) -> Router:
-    """Routes of the configured models. A provider's own models are reachable by their name too, when it names any."""
+    """The routes of the configured models. Models that share a target share its breaker."""
     providers = {provider.name: provider for provider in settings.providers}
     rates = {(price.provider, price.model): rate_of(price) for price in settings.pricing}
     targets: dict[tuple[str, str], Target] = {}
-
-    def target_for(provider: str, model: str, weight: float) -> Target:
-        # A breaker belongs to the provider's model, so targets that differ only in weight stay apart on purpose.
-        known = providers[provider]
-        rate = rates.get((provider, model), FREE if known.kind == "llama_cpp" else None)
-        target = Target(known, model, weight, pools[provider], rate)
-        return targets.setdefault((provider, model), target) if weight == 1.0 else target
-
     routes: dict[str, Route] = {}
     for model in settings.models:
-        routes[model.name] = Route(
-            model, tuple(target_for(target.provider, target.model, target.weight) for target in model.targets)
-        )
+        for named in model.targets:
+            key = (named.provider, named.model)
+            if key not in targets:
+                provider = providers[named.provider]
+                rate = rates.get(key, FREE if provider.kind == "llama_cpp" else None)
+                targets[key] = Target(provider, named.model, pools[named.provider], rate)
+        routes[model.name] = Route(model, tuple(targets[named.provider, named.model] for named in model.targets))
     for model in settings.models:
         routes[model.name].fallbacks = tuple(routes[name] for name in model.fallbacks)
     return Router(routes)

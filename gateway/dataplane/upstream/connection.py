@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.dataplane.upstream.pool import Pool
 
 MAX_HEAD_BYTES = 65_536
+_JOINED = 65_536  # bytes of a body below which one joined write is cheaper than a vectored one
 _BODILESS = frozenset((204, 304))
 
 Headers = list[tuple[bytes, bytes]]
@@ -129,10 +130,10 @@ class Connection(asyncio.Protocol):
         pool.active.add(self)
         if not pool.sweeping:
             pool.watch()
-        if body:
-            self.transport.writelines((head, body))
+        if len(body) < _JOINED:
+            self.transport.write(head + body)
         else:
-            self.transport.write(head)
+            self.transport.writelines((head, body))
 
     def send_more(self, data: bytes, first: float) -> None:
         """Continue a request body that is being streamed; the first-token deadline starts over."""
