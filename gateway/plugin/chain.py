@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Hook: TypeAlias = tuple[int, Callable[..., Any], Guard]
 """A plugin's bit, its bound method, and its fail policy."""
 
+Chunk: TypeAlias = Callable[[Request, bytes], bytes]
+
 
 class Chain:
     """Plugins in the order of ``gateway.yaml``. An empty tuple means that no plugin overrides that hook.
@@ -43,7 +45,7 @@ class Chain:
         self.on_error = self._bind("on_error")[::-1]
         self._after = {bit: self.on_chunk[place + 1 :] for place, (bit, _, _) in enumerate(self.on_chunk)}
         plain = not any(inspect.iscoroutinefunction(call) for _, call, _ in self.on_chunk)
-        self.chunk_sync: Callable[[Request, bytes], bytes] | None = self._chunk_sync if plain else None
+        self.chunk_sync: Chunk | None = _linked(self.on_chunk) if plain else None
         """As :meth:`chunk` without awaiting; None where some ``on_chunk`` is a coroutine function."""
         self._started: list[Plugin] = []
 
@@ -152,24 +154,6 @@ class Chain:
             return self.chunk_sync(request, event)
         return await self._chunk_async(request, event, self.on_chunk)
 
-    def _chunk_sync(self, request: Request, event: bytes, hooks: tuple[Hook, ...] | None = None) -> bytes:
-        turns = request.turns
-        for bit, call, guard in self.on_chunk if hooks is None else hooks:
-            if turns & bit:
-                try:
-                    result = call(request, event)
-                    if result is event or result is None:
-                        continue
-                    _require_bytes(result)
-                except Exception as error:
-                    guard.failed("on_chunk", error)
-                    continue
-                rest = self._after[bit]
-                if not rest or not result:
-                    return result  # type: ignore[no-any-return]
-                return b"".join([self._chunk_sync(request, one, rest) for one in split_events(result)])
-        return event
-
     async def _chunk_async(self, request: Request, event: bytes, hooks: tuple[Hook, ...]) -> bytes:
         turns = request.turns
         for bit, call, guard in hooks:
@@ -225,6 +209,39 @@ def _restore(request: Request, before: tuple[bytes | None, str] | None) -> None:
         raw, request.model = before
         if raw is not None:
             request.raw = raw
+
+
+def _unchanged(request: Request, event: bytes) -> bytes:
+    return event
+
+
+def _linked(hooks: Iterable[Hook]) -> Chunk:
+    """Plain ``on_chunk`` hooks as one function: each calls the next, which is cheaper than a loop over them."""
+    linked: Chunk | None = None
+    for hook in reversed(tuple(hooks)):
+        linked = _link(hook, linked)
+    return linked or _unchanged
+
+
+def _link(hook: Hook, then: Chunk | None) -> Chunk:
+    bit, call, guard = hook
+
+    def chunk(request: Request, event: bytes) -> bytes:
+        if request.turns & bit:
+            try:
+                result = call(request, event)
+                if result is not event and result is not None:
+                    _require_bytes(result)
+            except Exception as error:
+                guard.failed("on_chunk", error)
+            else:
+                if result is not event and result is not None:
+                    if then is None or not result:
+                        return result  # type: ignore[no-any-return]
+                    return b"".join([then(request, one) for one in split_events(result)])
+        return event if then is None else then(request, event)
+
+    return chunk
 
 
 def _require_bytes(result: object) -> None:
