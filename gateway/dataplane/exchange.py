@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.dataplane.routing import Route, Target
     from gateway.dataplane.runtime import Runtime
     from gateway.dataplane.server import GatewayProtocol
+    from gateway.dataplane.tracing import TraceContext
     from gateway.dataplane.upload import Upload
 
 _SECRET_HEADERS = frozenset((b"authorization", b"x-api-key", b"api-key", b"cookie", b"proxy-authorization"))
@@ -74,10 +75,13 @@ class Exchange(Request):
         "target",
         "task",
         "tokens",
+        "trace",
         "turn",
         "upload",
         "wire",
     )
+
+    trace: TraceContext  # set by the tracer alone
 
     def __init__(
         self,

@@ -238,6 +238,8 @@ async def send_once(exchange: Exchange, target: Target) -> Attempt:
 def request_for(exchange: Exchange, target: Target) -> tuple[bytes, bytes]:
     """The head and the body to send to a target."""
     head = target.head_for(exchange.spec.path)
+    if exchange.runtime.tracer is not None:
+        exchange.runtime.tracer.propagate(exchange)
     if exchange.upload is not None:
         return exchange.upload_request(head, target.model)
     fields = exchange.fields

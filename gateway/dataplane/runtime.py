@@ -13,6 +13,7 @@ from typing import Any
 from gateway.dataplane.admission import Limiter, carry_over, limiters_from
 from gateway.dataplane.auth import Credentials, credentials_from
 from gateway.dataplane.routing import Router, router_from
+from gateway.dataplane.tracing import Tracer, tracer_for
 from gateway.dataplane.upstream.pool import Pool
 from gateway.dataplane.upstream.resolver import Resolver
 from gateway.plugin.api import PluginContext
@@ -34,6 +35,7 @@ class Runtime:
     chain: Chain
     active: int = 0
     retired: bool = False
+    tracer: Tracer | None = None
 
     def finished(self) -> None:
         """A request is done; the last one of a retired configuration lets its connections and plugins go."""
@@ -51,6 +53,8 @@ class Runtime:
         for pool in self.pools.values():
             pool.close()
         _background(self.chain.stop())
+        if self.tracer is not None:
+            self.tracer.release()
 
 
 _tasks: set[asyncio.Task[Any]] = set()
@@ -72,8 +76,8 @@ async def build_runtime(
     previous: Runtime | None = None,
     on_failure: OnFailure | None = None,
 ) -> Runtime:
-    """Make a configuration ready and start its plugins. Raises :class:`~gateway.plugin.load.PluginError` and what
-    plugins raise.
+    """Make a configuration ready and start its plugins. Raises :class:`~gateway.plugin.load.PluginError`,
+    :class:`~gateway.dataplane.tracing.TracingError` and what plugins raise.
 
     Counters of limits that are still there are taken over from ``previous``. ``on_failure`` hears of each failure of a
     plugin's hook.
@@ -88,7 +92,19 @@ async def build_runtime(
         pools[provider.name] = Pool(provider, base_url, loop, resolver)
     context = PluginContext(settings.data_dir, settings.redis_url)
     chain = build_chain(settings.plugins, context, base_dir, on_failure)
-    await chain.start()
+    tracer = tracer_for(settings.telemetry, previous.tracer if previous is not None else None)
+    try:
+        await chain.start()
+    except BaseException:
+        if tracer is not None:
+            tracer.release()
+        raise
     return Runtime(
-        settings, credentials_from(settings, master_key, limiters), limiters, router_from(settings, pools), pools, chain
+        settings,
+        credentials_from(settings, master_key, limiters),
+        limiters,
+        router_from(settings, pools),
+        pools,
+        chain,
+        tracer=tracer,
     )

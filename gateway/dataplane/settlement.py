@@ -72,7 +72,10 @@ def settle(exchange: Exchange, event: UsageEvent | None = None) -> None:
     if grant is None:
         # Never admitted: there is nothing to settle and nothing to bill.
         wire.worker.metrics.refused(exchange)
-        wire.worker.log.refused(exchange, time.perf_counter() - exchange.started)
+        seconds = time.perf_counter() - exchange.started
+        wire.worker.log.refused(exchange, seconds)
+        if runtime.tracer is not None:
+            runtime.tracer.refused(exchange, seconds)
         exchange.release()
         runtime.finished()
         return
@@ -83,5 +86,7 @@ def settle(exchange: Exchange, event: UsageEvent | None = None) -> None:
         admission.settle(grant, tokens.prompt + tokens.completion, event.cost_nanos or 0)
     wire.worker.metrics.served(event)
     wire.worker.log.access(event)
+    if runtime.tracer is not None:
+        runtime.tracer.finish(exchange, event)
     wire.worker.sink.append(event, exchange.release)
     runtime.finished()

@@ -21,6 +21,7 @@ from gateway.dataplane.gauges import Gauges
 from gateway.dataplane.runtime import build_runtime
 from gateway.dataplane.scrape import Scrape
 from gateway.dataplane.server import GatewayProtocol
+from gateway.dataplane.tracing import TracingError
 from gateway.dataplane.upstream.resolver import Resolver
 from gateway.plugin.load import PluginError
 from gateway.settings.faults import ConfigError
@@ -32,6 +33,7 @@ logger = logging.getLogger("gateway.worker")
 KEEP_ALIVE = 75.0  # seconds an idle client connection is kept
 INCOMPLETE = 60.0  # seconds a client may take to send one request
 SWEEP = 1.0
+TRACES_END = 3.0  # seconds a collector gets at the end
 
 
 class WorkerOptions(Struct, frozen=True):
@@ -94,8 +96,8 @@ class _Process:
                 resolver=self.resolver,
                 on_failure=self.on_failure,
             )
-        except PluginError as error:
-            logger.error("plugins can't be loaded", extra={"faults": str(error)})
+        except (PluginError, TracingError) as error:
+            logger.error("the configuration can't be served", extra={"faults": str(error)})
             return 78  # EX_CONFIG
         sink = FileSink(Path(settings.data_dir) / "usage", options.index, loop)
         log = AccessLog(loop, settings.telemetry.access_log)
@@ -114,6 +116,8 @@ class _Process:
             sink.close()
             log.close()
             scrape.publish()
+            if worker.runtime.tracer is not None:
+                worker.runtime.tracer.close(TRACES_END)
             await worker.runtime.chain.stop()
         return 0
 
@@ -150,7 +154,7 @@ class _Process:
                 previous=old,
                 on_failure=self.on_failure,
             )
-        except (ConfigError, PluginError) as error:
+        except (ConfigError, PluginError, TracingError) as error:
             logger.error("configuration not replaced", extra={"faults": str(error)})
             self.worker.metrics.reloaded(False)
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path as FilePath
 from pathlib import PurePath
 from typing import Any, NamedTuple, TypeAlias
@@ -70,6 +71,7 @@ class Checks:
             *self._keys(),
             *self._unsupported(),
             *self._workers(),
+            *self._telemetry(),
         )
         self._report(self.main, from_main)
         if self.plan_list is not None:
@@ -209,6 +211,12 @@ class Checks:
                 )
                 return
 
+    def _telemetry(self) -> Iterator[Finding]:
+        telemetry = as_dict(self.data.get("telemetry"))
+        if telemetry.get("traces") is True and not _is_installed("opentelemetry.exporter.otlp.proto.http"):
+            message = "traces need OpenTelemetry, which is not installed"
+            yield ("telemetry", "traces"), message, "pip install 'llm-gateway[otel]'"
+
     def _doubts(self) -> Iterator[Finding]:
         unread = self.main.root is None and self.main.faults
         if not (self.models or unread or "models" in self.data):
@@ -240,6 +248,13 @@ class Checks:
             ]
             if any(pair not in priced and pair[0] not in local for pair in pairs):
                 yield name
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _local_models(item: Item) -> list[str]:

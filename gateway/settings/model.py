@@ -64,6 +64,9 @@ BaseUrl = Annotated[
         extra_json_schema=_expect("an http:// or https:// URL, or unix:/path"),
     ),
 ]
+CollectorUrl = Annotated[
+    str, Meta(pattern=r"^https?://[^\s/]\S*" + _END, extra_json_schema=_expect("an http:// or https:// URL"))
+]
 ProxyUrl = Annotated[str, Meta(pattern=r"^http://[^\s/]\S*" + _END, extra_json_schema=_expect("an http:// URL"))]
 RedisUrl = Annotated[str, Meta(pattern=r"^(rediss?|unix)://", extra_json_schema=_expect("a redis:// or rediss:// URL"))]
 DatabaseUrl = Annotated[
@@ -285,8 +288,19 @@ class Telemetry(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Traces and logs. Traces need the ``otel`` extra and cost nothing when off."""
 
     traces: Annotated[bool, _about("Whether traces are exported.")] = False
-    endpoint: Annotated[str | None, _about("OTLP endpoint of the traces.")] = None
-    sample: Annotated[float, Meta(ge=0, le=1), _about("Share of the requests that are traced.")] = 1.0
+    endpoint: Annotated[
+        CollectorUrl | None,
+        _about(
+            "Base URL of the OTLP/HTTP collector; absent: as OTEL_EXPORTER_OTLP_ENDPOINT, or http://localhost:4318."
+        ),
+    ] = None
+    sample: Annotated[
+        float,
+        Meta(ge=0, le=1),
+        _about(
+            "Share of the requests that are traced; where the client's trace says whether it is sampled, that holds."
+        ),
+    ] = 1.0
     access_log: Annotated[bool, _about("Whether every request is logged.")] = True
 
 
