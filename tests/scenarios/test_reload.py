@@ -25,12 +25,8 @@ def test_an_open_stream_survives_a_reload(fake: FakeOpenAI, tmp_path: Path) -> N
         "models": [*config["models"], {"name": "brand-new", "targets": [{"provider": "fake", "model": "fake-chat"}]}],
     }
     gate = marker()
-    body = {
-        "model": "gated",
-        "messages": [{"role": "user", "content": "hi"}],
-        "stream": True,
-        "metadata": {"gate": gate},
-    }
+    hi = [{"role": "user", "content": "hi"}]
+    body = {"model": "gated", "messages": hi, "stream": True, "metadata": {"gate": gate}}
     with running_gateway(config, tmp_path) as gateway, RawConnection(gateway.address) as connection:
         connection.send(request("/v1/chat/completions", json.dumps(body).encode(), key=gateway.key))
         fake.gates.release(gate)

@@ -110,11 +110,17 @@ class Recording:
             return self.requests[mark:]
 
     def wait_request(self, containing: str, timeout: float = _PATIENCE) -> Recorded:
-        """The first complete request whose body contains ``containing``. Raises ``TimeoutError``."""
+        """The latest complete request whose body contains ``containing``. Raises ``TimeoutError``."""
         needle = containing.encode()
+        searched: set[int] = set()  # bodies can be large: each is searched once
 
         def find() -> Recorded | None:
-            return next((r for r in self.requests if r.complete and needle in r.body), None)
+            for request in reversed(self.requests):
+                if request.complete and id(request) not in searched:
+                    if needle in request.body:
+                        return request
+                    searched.add(id(request))
+            return None
 
         return self._wait(find, f"no request containing {containing!r}", timeout)
 
@@ -148,9 +154,16 @@ class Recording:
                     return request
 
     def _wait(self, probe: Callable[[], T | None], otherwise: str, timeout: float) -> T:
+        found: list[T] = []
+
+        def look() -> bool:
+            value = probe()
+            if value is not None:
+                found.append(value)
+            return bool(found)
+
         with self._changed:
-            if not self._changed.wait_for(lambda: probe() is not None, timeout):
+            if not self._changed.wait_for(look, timeout):
                 raise TimeoutError(f"{otherwise} after {timeout} s")
-            found = probe()
-            assert found is not None
-            return found
+            assert found
+            return found[0]
