@@ -86,7 +86,8 @@ class Pool:
         if self._open >= self._limits.max:
             given = await self._wait_turn(deadline)
             if given is not None:
-                return given
+                # It may have been closed between being passed on and here; its slot is free again then.
+                return given if given.alive else await self.acquire(deadline)
         else:
             self._open += 1
         return await self._connect(deadline)
@@ -108,10 +109,10 @@ class Pool:
             timer.cancel()
 
     def _pass_on(self, connection: Connection | None) -> None:
-        if connection is not None and connection.alive:
-            self.release(connection)
-        else:
+        if connection is None:
             self._freed()
+        elif connection.alive:  # a closed one has freed its slot itself
+            self.release(connection)
 
     async def _connect(self, deadline: float) -> Connection:
         opened = False
