@@ -30,6 +30,7 @@ from msgspec import Struct
 from gateway.cli.config import read_config
 from gateway.cli.process import Child, ended, execute
 from gateway.cli.watch import INTERVAL, Watch
+from gateway.dataplane.snapshots import Tally
 from gateway.settings.faults import ConfigError
 from gateway.settings.load import Loaded
 from gateway.settings.model import Settings
@@ -68,6 +69,8 @@ class Supervisor:
         self.worker_module = worker_module
         self.settings: Settings = launch.loaded.settings
         self.watch = Watch(launch.loaded.files)
+        self.run_id = f"{os.getpid()}-{os.urandom(4).hex()}"
+        self.tally = Tally(self.settings.data_dir, self.run_id)
         self.generation = 0
         self.workers = [
             Child(f"worker {index}", partial(self._work, index)) for index in range(self.settings.server.workers)
@@ -98,6 +101,7 @@ class Supervisor:
                 self._due()
         finally:
             self._kill()
+            self.tally.close()
         return self.code
 
     def _start(self) -> None:
@@ -121,6 +125,7 @@ class Supervisor:
             ready_fd=ready_fd,
             local_socket=self.launch.local_socket,
             master_key=self.launch.master_key,
+            run_id=self.run_id,
         )
         return int(module.run(options))
 
@@ -214,6 +219,7 @@ class Supervisor:
                 self._stop(START_FAILED)
                 continue
             pause = child.plan_restart()
+            self.tally.restarted(child.name)
             _log.error("%s %s; it is started again in %.2f s", child.name, ended(status), pause)
 
     def _due(self) -> None:
@@ -246,6 +252,7 @@ class Supervisor:
             loaded = read_config(path, self.launch.env)
         except ConfigError as error:
             self.watch.reset(self.watch.files)
+            self.tally.reloaded(False)
             faults = [str(item) for item in error.faults]
             _log.error("the new configuration is faulty; the old one stays", extra={"faults": faults})
             return
@@ -259,6 +266,7 @@ class Supervisor:
             if worker.ready:
                 worker.signal(signal.SIGHUP)
         self._reload_engine()
+        self.tally.reloaded(True)
         _log.info("the configuration was reloaded")
 
     def _reload_engine(self) -> None:

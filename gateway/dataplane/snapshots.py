@@ -7,6 +7,7 @@ belong to; those of runs that are over are removed.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -109,6 +110,12 @@ class SnapshotFiles:
         self._last = data
         self._failing = False
 
+    def clear(self) -> None:
+        """Remove the files of every process of this run."""
+        for path in self._directory.glob(f"metrics-{self._run}-*"):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
     def _complain(self, error: OSError) -> None:
         if not self._failing:
             self._failing = True
@@ -125,6 +132,34 @@ class SnapshotFiles:
                     snapshot.gauges = {}
                 found[match["name"]] = snapshot
         return found
+
+
+class Tally:
+    """Counters of the supervisor, which answers no requests: each is published when it changes."""
+
+    def __init__(self, data_dir: str, run: str) -> None:
+        self._files = SnapshotFiles(Path(data_dir) / "run", run, "supervisor")
+        self._snapshot = Snapshot(os.getpid(), {}, {}, {})
+        self._files.open()
+        self._files.publish(self._snapshot)
+
+    def reloaded(self, ok: bool) -> None:
+        """The configuration was read again; not ``ok``: it is faulty and the old one stays."""
+        self._snapshot.gauges["gateway_config_last_reload_successful"] = {(): float(ok)}
+        self._count("gateway_config_reloads", ("supervisor", "ok" if ok else "failed"))
+
+    def restarted(self, process: str) -> None:
+        """A process ended by itself and is started again."""
+        self._count("gateway_process_restarts", (process.replace(" ", "-"),))
+
+    def _count(self, family: str, labels: Labels) -> None:
+        counts = self._snapshot.counters.setdefault(family, {})
+        counts[labels] = counts.get(labels, 0) + 1
+        self._files.publish(self._snapshot)
+
+    def close(self) -> None:
+        """The gateway has ended, and its files are of no more use."""
+        self._files.clear()
 
 
 def _read(path: Path) -> Snapshot | None:

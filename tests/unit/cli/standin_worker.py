@@ -27,6 +27,7 @@ class WorkerOptions(Struct, frozen=True):
     ready_fd: int
     local_socket: str | None
     master_key: str
+    run_id: str
 
 
 def run(options: WorkerOptions) -> int:
