@@ -279,6 +279,7 @@ class Connection(asyncio.Protocol):
         if self._keep_alive and self.reusable and not self._dirty:
             self.pool.release(self)
         else:
+            self.pool.keep_session(self)
             self._close()
         if handler is not None:
             handler.on_end()

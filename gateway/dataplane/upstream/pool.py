@@ -138,8 +138,7 @@ class Pool:
     def release(self, connection: Connection) -> None:
         """Take a connection back that can serve again."""
         self.active.discard(connection)
-        if self._context is not None and connection.used == 1:
-            self._context.remember(connection.transport.get_extra_info("ssl_object"), self.origin.host)
+        self.keep_session(connection)
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
@@ -151,6 +150,11 @@ class Pool:
         connection.idle_since = self._loop.time()
         self._idle.append(connection)
         self._watch(_IDLE_SWEEP)
+
+    def keep_session(self, connection: Connection) -> None:
+        """Keep the TLS session of a connection that has answered once, for the next one to resume."""
+        if self._context is not None and connection.used == 1:
+            self._context.remember(connection.transport.get_extra_info("ssl_object"), self.origin.host)
 
     def discard(self, connection: Connection) -> None:
         """Forget a connection that was closed. Calling it twice is harmless."""

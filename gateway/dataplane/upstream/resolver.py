@@ -36,10 +36,11 @@ class Resolver:
             return known[1]
         try:
             infos = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # a label that is too long can't even be asked for
             if known is not None:
                 return known[1]
-            raise UpstreamError("dns", f"The name {host!r} does not resolve: {error.strerror or error}.") from error
+            why = getattr(error, "strerror", None) or error
+            raise UpstreamError("dns", f"The name {host!r} does not resolve: {why}.") from error
         addresses = [Address(int(family), str(sockaddr[0]), port) for family, _, _, _, sockaddr in infos]
         if len(self._cache) >= MAX_NAMES:
             self._cache.pop(next(iter(self._cache)))
