@@ -238,7 +238,7 @@ def build(status: Status, version: str) -> Path:
         pip(status, "wheel", "--verbose", *arguments, "-w", scratch, "-r", requirements([ENGINE]))
         built = next(iter(Path(scratch).glob("*.whl")), None)
         if built is None:
-            raise Failure(f"the build left no wheel. The log is in {LOG}.")
+            raise Failure(f"the build left no wheel. The log is in {PREFIX.name}/{LOG.name}.")
         kept = cache / built.name
         built.replace(kept)
     return kept
@@ -291,7 +291,7 @@ def pip(status: Status, command: str, *arguments: str) -> None:
                 os.killpg(process.pid, signal.SIGTERM)
             raise
     if process.returncode:
-        raise Failure(f"{reason()} The whole log is in {LOG}.")
+        raise Failure(f"{reason()} The whole log is in {PREFIX.name}/{LOG.name}.")
 
 
 def follow(process: subprocess.Popen[str], log: IO[str], status: Status) -> None:
@@ -314,9 +314,11 @@ def reason() -> str:
     """The most telling line of the log."""
     lines = [line.strip() for line in LOG.read_text(errors="replace").splitlines() if line.strip()]
     for pattern in (r"No space left", r"Killed|internal compiler error", r"fatal error:", r"CMake Error", r"^ERROR:"):
-        for line in lines:
+        for number, line in enumerate(lines):
             if re.search(pattern, line):
-                return f"pip failed: {line[:300]}."
+                # CMake says where on the first line and what on the next ones.
+                told = " ".join(lines[number : number + 3]) if pattern == "CMake Error" else line
+                return f"pip failed: {told[:300].rstrip('.:')}."
     return f"pip failed: {lines[-1][:300] if lines else 'it said nothing'}."
 
 

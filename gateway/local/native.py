@@ -38,7 +38,7 @@ class LoadedModel:
         self.lib = lib
         self.options = options
         self.guard = threading.Lock()
-        self._abort = abort
+        self.abort = abort
         self._context: Any = None
         self._embedder: Any = None
         self._candidates: Any = None
@@ -103,8 +103,8 @@ class LoadedModel:
         params.no_perf = True
         if embeddings and not pooled:
             params.pooling_type = _POOLING_NONE
-        params.abort_callback = self._abort.function
-        params.abort_callback_data = self._abort.data
+        params.abort_callback = self.abort.function
+        params.abort_callback_data = self.abort.data
         context = self.lib.llama_init_from_model(self._model, params)
         if not context:
             message = f"There is not enough memory for a context of {self.context_length} tokens."

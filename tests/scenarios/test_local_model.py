@@ -234,17 +234,30 @@ def streamed_calls(events: list[Any]) -> list[tuple[str, str]]:
     return calls
 
 
+def asked_before(city: str, number: int) -> list[dict[str, Any]]:
+    """A round of a conversation in which the tool was called."""
+    arguments = json.dumps({"city": city, "unit": "C"})
+    call = {"id": f"c{number}", "type": "function", "function": {"name": "get_weather", "arguments": arguments}}
+    return [
+        {"role": "user", "content": f"Weather in {city}?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": f"c{number}", "content": "sunny"},
+        {"role": "assistant", "content": "It is sunny."},
+    ]
+
+
 def test_the_model_may_open_a_call_by_itself(engine: RunningEngine) -> None:
-    # Biased towards the mark's first token, the model opens a call in the middle of a free answer.
-    tokens = engine.http.post("/tokenize", json={"model": MODEL, "content": "<tool_call>"}).json()["tokens"]
-    bias = {str(token): 60 for token in tokens}
-    answer = engine.chat("Weather in Paris?", tools=[WEATHER], seed=1, max_tokens=200, logit_bias=bias).json()
+    before = [message for number, city in enumerate(["Rome", "Oslo", "Lima"]) for message in asked_before(city, number)]
+    messages = [*before, {"role": "user", "content": "Weather in Paris?"}]
+    body = {"messages": messages, "tools": [WEATHER], "temperature": 0, "max_tokens": 100, "parallel_tool_calls": False}
+    answer = engine.http.post("/v1/chat/completions", json={"model": MODEL, **body}).json()
     choice = answer["choices"][0]
-    if choice["finish_reason"] == "tool_calls":
-        for call in choice["message"]["tool_calls"]:
-            jsonschema.validate(json.loads(call["function"]["arguments"]), WEATHER["function"]["parameters"])  # type: ignore[index]
-    else:
-        assert "tool_calls" not in choice["message"]
+    assert choice["finish_reason"] == "tool_calls"
+    (call,) = choice["message"]["tool_calls"]
+    assert json.loads(call["function"]["arguments"])["city"] == "Paris"
+    events = engine.events(**body)
+    assert streamed_calls(events) == [("get_weather", call["function"]["arguments"])]
+    assert not any("<tool_call>" in (event["choices"][0]["delta"].get("content") or "") for event in events[:-1])
 
 
 def test_tools_may_be_switched_off(engine: RunningEngine) -> None:
