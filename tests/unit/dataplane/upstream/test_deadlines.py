@@ -1,0 +1,155 @@
+"""Deadlines of a call: to connect, to the first byte, between bytes, in all."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.dataplane.upstream.errors import UpstreamError
+from gateway.settings.model import Timeouts
+from tests.support.calls import Call, acquire, exchange, pool_of
+from tests.support.raw_upstream import LAST_CHUNK, Peer, Script, chunk, raw_upstream
+
+SHORT = 0.2
+LATE = 1.5
+"""How late a deadline may be noticed on a busy machine, seconds."""
+STREAM = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+async def silent(peer: Peer) -> None:
+    await peer.request()
+    await peer.gone()
+
+
+async def one_chunk(peer: Peer) -> None:
+    await peer.request()
+    await peer.send(STREAM + chunk(b"a"))
+    await peer.gone()
+
+
+async def drops(peer: Peer) -> None:
+    """A byte in time, always, and never an end."""
+    await peer.request()
+    await peer.send(STREAM)
+    while not peer.reader.at_eof():
+        await peer.send(chunk(b"a"))
+        await asyncio.sleep(SHORT / 4)
+
+
+@pytest.mark.parametrize(
+    ("script", "deadline", "reason"),
+    [
+        (silent, "first", "first_token_timeout"),
+        (one_chunk, "stall", "stall_timeout"),
+        (drops, "total", "total_timeout"),
+        (silent, "total", "total_timeout"),
+    ],
+)
+async def test_a_deadline_ends_the_call_and_closes_the_connection(script: Script, deadline: str, reason: str) -> None:
+    async with raw_upstream(script) as upstream, pool_of(upstream.base_url) as pool:
+        before = time.monotonic()
+        call = await exchange(pool, **{deadline: SHORT})
+        took = time.monotonic() - before
+        assert call.reason == reason
+        assert call.error is not None
+        assert call.error.is_timeout
+        assert SHORT <= took < SHORT + LATE
+        assert pool.open_connections == 0
+        await upstream.peers[0].left.wait()
+
+
+async def test_a_steady_answer_outlives_its_stall_deadline() -> None:
+    async def steady(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(STREAM)
+        for _ in range(10):
+            await asyncio.sleep(SHORT / 4)
+            await peer.send(chunk(b"a"))
+        await peer.send(LAST_CHUNK)
+        await peer.gone()
+
+    async with raw_upstream(steady) as upstream, pool_of(upstream.base_url) as pool:
+        call = await exchange(pool, first=5 * SHORT, stall=4 * SHORT)
+        assert call.error is None
+        assert call.body == b"a" * 10
+
+
+async def test_a_streamed_request_body_keeps_the_first_token_deadline_away() -> None:
+    async def script(peer: Peer) -> None:
+        request = await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n" + request.body[-1:])
+        await peer.gone()
+
+    async with raw_upstream(script) as upstream, pool_of(upstream.base_url) as pool:
+        connection, call = await acquire(pool), Call()
+        head = b"POST /x HTTP/1.1\r\ncontent-length: 8\r\n\r\n"
+        connection.send(call, head, b"", 2 * SHORT, 5.0, asyncio.get_running_loop().time() + 30)
+        for _ in range(8):
+            await asyncio.sleep(SHORT / 2)
+            connection.send_more(b"x", 2 * SHORT)
+        await call.done()
+        assert call.error is None
+        assert call.body == b"x"
+
+
+async def test_a_deadline_on_a_reused_connection_counts_from_its_own_request() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\na")
+        await peer.request()
+        await peer.gone()
+
+    async with raw_upstream(script) as upstream, pool_of(upstream.base_url) as pool:
+        await exchange(pool, first=SHORT, stall=SHORT, total=SHORT)
+        await asyncio.sleep(2 * SHORT)
+        before = time.monotonic()
+        call = await exchange(pool, first=SHORT)
+        assert time.monotonic() - before >= SHORT
+        assert call.reason == "first_token_timeout"
+        assert len(upstream.peers) == 1
+
+
+@pytest.fixture
+def full_listener() -> Iterator[int]:
+    """A port whose backlog is full: the kernel answers no further connection."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        clients = []
+        for _ in range(3):
+            client = socket.socket()
+            client.setblocking(False)
+            client.connect_ex(address)
+            clients.append(client)
+        yield int(address[1])
+        for client in clients:
+            client.close()
+
+
+async def test_connecting_has_a_deadline(full_listener: int) -> None:
+    async with pool_of(f"http://127.0.0.1:{full_listener}", timeouts=Timeouts(connect=SHORT)) as pool:
+        before = time.monotonic()
+        with pytest.raises(UpstreamError) as caught:
+            await acquire(pool)
+        assert caught.value.reason == "connect_timeout"
+        assert caught.value.is_timeout
+        assert not caught.value.sent
+        assert SHORT <= time.monotonic() - before < SHORT + LATE
+
+
+async def test_the_tls_handshake_is_part_of_connecting() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.gone()
+
+    async with raw_upstream(script) as upstream:
+        url = f"https://127.0.0.1:{upstream.port}"
+        async with pool_of(url, timeouts=Timeouts(connect=SHORT)) as pool:
+            with pytest.raises(UpstreamError) as caught:
+                await acquire(pool)
+            assert caught.value.reason == "connect_timeout"
+            await upstream.peers[0].left.wait()
