@@ -37,6 +37,7 @@ async def handle(exchange: Exchange) -> None:
     try:
         parse(exchange)
         admit(exchange)
+        exchange.turns = chain.turns
         answer = await consult_plugins(exchange) if chain.on_request else None
         if answer is not None:
             answers.give(exchange, answer)
@@ -87,7 +88,6 @@ async def consult_plugins(exchange: Exchange) -> Answer | None:
     """Let the plugins change, answer or refuse the request; take over what they changed."""
     chain = exchange.runtime.chain
     raw, asked = exchange._raw, exchange.model
-    exchange.turns = chain.turns
     answer = await chain.request(exchange)
     if answer is None and exchange.is_json and exchange._raw is not raw:
         chosen = exchange.model
