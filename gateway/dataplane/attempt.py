@@ -282,10 +282,14 @@ class Attempt:
         """The upstream ended its stream without ``[DONE]``."""
         events = self.events
         assert events is not None
+        if events.unterminated_done:
+            self._relay_events(b"\n\n")
+            if self.finished:
+                return
         if self._queue is not None:
             self._enqueue(None)
             return
-        complete = not self.exchange.spec.generates or events.failed or _says_finished(self._last)
+        complete = not self.exchange.spec.generates or events.failed or events.summed or _says_finished(self._last)
         if not complete or events.partial:
             self.error = UpstreamError("reset", "The upstream's stream ended before its answer did.", sent=True)
         elif self.exchange.spec.generates and not events.failed:

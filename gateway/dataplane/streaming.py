@@ -17,9 +17,10 @@ from gateway.plugin.sse import data_of, split_events
 MAX_EVENT_BYTES = 16_777_216
 """An event larger than this is a fault of the upstream: it would be held in memory whole."""
 
-_BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r(?!\n)")
+_BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r(?!\n)|\n\r\n")
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
-_DONE = re.compile(rb"^data: ?\[DONE\]\s*$", re.MULTILINE)
+_DONE = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\][ \t]*(?:[\r\n]|$)")
+_ERROR = re.compile(rb'(?:^|[\r\n])data: ?\{\s*"error"\s*:\s*[{"]')
 
 
 class OversizedEvent(Exception):
@@ -29,17 +30,18 @@ class OversizedEvent(Exception):
 class EventStream:
     """The state of one relayed stream.
 
-    ``tokens`` is the last usage seen, ``events`` the number of whole events, ``done`` whether ``[DONE]`` came,
-    ``failed`` whether the upstream reported an error inside the stream.
+    ``tokens`` is the last usage seen, ``summed`` whether it came in an event of its own, as at a stream's end,
+    ``events`` the number of whole events, ``done`` whether ``[DONE]`` came, ``failed`` whether the upstream reported an
+    error inside the stream.
     """
 
-    __slots__ = ("_held", "_hide_usage", "_parts", "done", "events", "failed", "tokens")
+    __slots__ = ("_held", "_hide_usage", "done", "events", "failed", "summed", "tokens")
 
     def __init__(self, hide_usage: bool) -> None:
         self._hide_usage = hide_usage
-        self._parts: list[bytes] = []
-        self._held = 0
+        self._held = bytearray()
         self.tokens: Tokens | None = None
+        self.summed = False
         self.events = 0
         self.done = False
         self.failed = False
@@ -47,19 +49,24 @@ class EventStream:
     @property
     def partial(self) -> bytes:
         """An event that has begun and not ended."""
-        return b"".join(self._parts)
+        return bytes(self._held)
+
+    @property
+    def unterminated_done(self) -> bool:
+        """Whether ``[DONE]`` has come without the blank line that ends an event."""
+        return len(self._held) < 64 and _DONE.search(self._held) is not None
 
     def feed(self, data: bytes) -> bytes:
         """Whole events to pass on, out of the next bytes. Raises :class:`OversizedEvent`."""
         # Nearly always an upstream writes whole events, and then nothing needs cutting.
-        if self._parts or not data.endswith((b"\n\n", b"\r\n\r\n")):
+        if self._held or not data.endswith((b"\n\n", b"\r\n\r\n")):
             data = self._cut(data)
             if not data:
                 return data
         self.events += data.count(b"data:")
         if b'"usage"' in data and _USAGE.search(data) is not None:
             data = self._read_usage(data)
-        if data.startswith(b'data: {"error"') or b'\ndata: {"error"' in data:
+        if b'"error"' in data and _ERROR.search(data) is not None:
             self.failed = True
         if b"[DONE]" in data and _DONE.search(data) is not None:
             self.done = True
@@ -68,7 +75,8 @@ class EventStream:
     def _cut(self, data: bytes) -> bytes:
         # Only the new bytes are searched, with the few before them that may hold half a terminator: a large event
         # that comes in many pieces costs its length, not its square.
-        tail = self._parts[-1][-3:] if self._parts else b""
+        held = self._held
+        tail = bytes(held[-3:])
         end = 0
         for match in _BLANK_LINE.finditer(tail + data):
             end = match.end()
@@ -76,20 +84,16 @@ class EventStream:
         if end <= 0:
             self._hold(data)
             return b""
-        whole = b"".join((*self._parts, data[:end]))
-        self._parts.clear()
-        self._held = 0
+        whole = bytes(held) + data[:end]
+        held.clear()
         if end < len(data):
             self._hold(data[end:])
         return whole
 
     def _hold(self, data: bytes) -> None:
-        self._held += len(data)
-        if self._held > MAX_EVENT_BYTES:
+        if len(self._held) + len(data) > MAX_EVENT_BYTES:
             raise OversizedEvent
-        if len(data) < 4 and self._parts:
-            data = self._parts.pop() + data  # so that the last part always reaches back far enough
-        self._parts.append(data)
+        self._held += data
 
     def _read_usage(self, data: bytes) -> bytes:
         kept = []
@@ -108,4 +112,5 @@ class EventStream:
         if tokens is None:
             return True
         self.tokens = tokens
+        self.summed = not has_choices
         return has_choices or not self._hide_usage
