@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ from gateway.plugin.api import Answer, Response
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
 
+logger = logging.getLogger("gateway.upstream")
+
 _RETRIED = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 529))
 _JSON = b"content-type: application/json\r\n"
 
@@ -35,8 +38,7 @@ async def conclude(exchange: Exchange, attempt: Attempt) -> bool:
     status = attempt.status
     if attempt.error is not None or status is None or status in _RETRIED:
         reason = attempt.error.reason if attempt.error is not None else f"status_{status}"
-        exchange.attempts.append(attempt.record(reason))
-        target.failed(exchange.wire.loop.time())
+        _failed(exchange, attempt, reason)
         return False
     if status >= 300:
         target.succeeded()
@@ -48,12 +50,23 @@ async def conclude(exchange: Exchange, attempt: Attempt) -> bool:
         exchange.tokens, _ = read_answer(body)
     except msgspec.DecodeError:
         attempt.error = UpstreamError("protocol", "The upstream's answer is not JSON.", sent=True)
-        exchange.attempts.append(attempt.record("protocol"))
-        target.failed(exchange.wire.loop.time())
+        _failed(exchange, attempt, "protocol")
         return False
     target.succeeded()
     await _give_whole(exchange, attempt, status, body)
     return True
+
+
+def _failed(exchange: Exchange, attempt: Attempt, reason: str) -> None:
+    """Record a failed attempt, for the breaker too; the log has a line a target at most once a second."""
+    exchange.attempts.append(attempt.record(reason))
+    now = exchange.wire.loop.time()
+    if attempt.target.failed(now):
+        detail = attempt.error.message if attempt.error is not None else f"status {attempt.status}"
+        logger.warning(
+            "upstream failed",
+            extra={"request_id": exchange.id, "target": attempt.target.name, "reason": reason, "detail": detail},
+        )
 
 
 def _end_relayed(exchange: Exchange, attempt: Attempt) -> None:
@@ -64,8 +77,7 @@ def _end_relayed(exchange: Exchange, attempt: Attempt) -> None:
         exchange.first_at = time.perf_counter()
         exchange.start(attempt.status or 200, attempt.head_lines(), None, b"")
     if error is not None:
-        attempt.target.failed(exchange.wire.loop.time())
-        exchange.attempts.append(attempt.record(error.reason))
+        _failed(exchange, attempt, error.reason)
         exchange.outcome = "cut"
         if events is not None:
             exchange.hold_end(event_of(upstream_failure(error)), intact=exchange.chunked)

@@ -415,10 +415,21 @@ def _says_finished(data: bytes) -> bool:
     return b'"finish_reason":"' in data or b'"finish_reason": "' in data
 
 
+# Where a provider is, and why it can't be reached, is for the operator's log.
+_PUBLIC: dict[str, str] = {
+    "dns": "The provider's address does not resolve.",
+    "connect": "The provider takes no connection.",
+    "connect_timeout": "The provider took no connection in time.",
+    "tls": "No secure connection to the provider could be made.",
+    "proxy": "The provider could not be reached through its proxy.",
+}
+
+
 def upstream_failure(error: UpstreamError) -> GatewayError:
     """What a client is told of a transport failure that no other target could make good."""
+    message = _PUBLIC.get(error.reason, error.message)
     if error.reason in ("queue_full", "queue_timeout"):
-        return GatewayError(Kind.UNAVAILABLE, "upstream_busy", error.message, retry_after=1.0)
+        return GatewayError(Kind.UNAVAILABLE, "upstream_busy", message, retry_after=1.0)
     if error.is_timeout:
-        return GatewayError(Kind.TIMEOUT, error.reason, error.message)
-    return GatewayError(Kind.UPSTREAM, f"upstream_{error.reason}", error.message)
+        return GatewayError(Kind.TIMEOUT, error.reason, message)
+    return GatewayError(Kind.UPSTREAM, f"upstream_{error.reason}", message)

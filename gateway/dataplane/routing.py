@@ -20,6 +20,7 @@ class Target:
     """One provider's model, with what a request to it needs ready made."""
 
     __slots__ = (
+        "_logged_at",
         "failures",
         "header",
         "heads",
@@ -45,6 +46,7 @@ class Target:
         self.heads: dict[bytes, bytes] = {}
         self.failures = 0
         self.open_until = 0.0
+        self._logged_at = 0.0
 
     def head_for(self, path: bytes) -> bytes:
         """The request line and the headers that never change, for an endpoint's path."""
@@ -70,11 +72,15 @@ class Target:
 
     # the breaker: after `failures` in a row the target rests for `cooldown` seconds
 
-    def failed(self, now: float) -> None:
-        """Count a failure at loop time ``now``."""
+    def failed(self, now: float) -> bool:
+        """Count a failure at loop time ``now``. Returns whether it is worth a line in the log."""
         self.failures += 1
         if self.failures >= self.provider.breaker.failures:
             self.open_until = now + self.provider.breaker.cooldown
+        is_due = now >= self._logged_at + 1.0
+        if is_due:
+            self._logged_at = now
+        return is_due
 
     def succeeded(self) -> None:
         """An answer came: whatever failed before is over."""
