@@ -214,7 +214,8 @@ class _Writer:
 
     def _write_piece(self, piece: memoryview) -> bool:
         poller = select.poll()
-        poller.register(self._fd, select.POLLOUT)
+        if self._pipe:
+            poller.register(self._fd, select.POLLOUT)
         while piece:
             try:
                 # A pipe nobody reads must not hold the thread when the worker ends.
