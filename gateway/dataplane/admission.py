@@ -32,15 +32,19 @@ def window_bounds(window: str, now: float) -> tuple[float, float]:
     count = int(window[: len(window) - len(unit)] or 1)
     if unit in ("month", "year"):
         at = time.gmtime(now)
-        year, month = (at.tm_year, at.tm_mon) if unit == "month" else (at.tm_year, 1)
-        after = (year + (month == 12), month % 12 + 1) if unit == "month" else (year + 1, 1)
-        return float(calendar.timegm((year, month, 1, 0, 0, 0))), float(calendar.timegm((*after, 1, 0, 0, 0)))
+        months = count if unit == "month" else 12 * count
+        first = (at.tm_year * 12 + at.tm_mon - 1) // months * months
+        return _month_start(first), _month_start(first + months)
     if unit == "week":
         start = now - (now - (7 - _EPOCH_WEEKDAY) * _DAY) % (7 * _DAY)
         return start, start + 7 * _DAY
     span = count * _UNITS[unit]
     start = now - now % span
     return start, start + span
+
+
+def _month_start(number: int) -> float:
+    return float(calendar.timegm((number // 12, number % 12 + 1, 1, 0, 0, 0)))
 
 
 class Counter:
@@ -63,54 +67,112 @@ class Counter:
 
 
 class Grant:
-    """What an admitted request holds until it is settled. ``windows`` tells which window each amount was taken in."""
+    """What an admitted request holds until it is settled; ``era`` is the limiter's when it was taken."""
 
-    __slots__ = ("cost", "taken", "tokens")
+    __slots__ = ("cost", "counters", "era", "limiter", "tokens", "windows")
 
-    def __init__(self, tokens: int, cost: int, taken: list[tuple[Counter, int, float]]) -> None:
+    def __init__(self, limiter: Limiter, tokens: int, cost: int) -> None:
+        self.limiter = limiter
         self.tokens = tokens
         self.cost = cost
-        self.taken = taken
+        self.era = limiter.era
+        self.counters = limiter.counters
+        self.windows = limiter.windows
 
 
 class Limiter:
-    """The counters of one key: its own limits, its budget and its plan's limits."""
+    """The counters of one key: its own limits, its budget and its plan's limits, in the order they are checked.
 
-    __slots__ = ("counters", "counts_cost")
+    ``era`` counts the times a window began anew: while it stands still, a grant's windows are the current ones.
+    """
+
+    __slots__ = ("concurrency", "cost", "counters", "era", "next_roll", "requests", "tokens", "windows")
 
     def __init__(self, counters: Iterable[Counter]) -> None:
-        self.counters = tuple(counters)
-        self.counts_cost = any(counter.metric == "cost" for counter in self.counters)
+        self.era = 0
+        self.take(tuple(counters))
 
-    def admit(self, tokens: int, cost: int, now: float) -> Grant:
-        """Reserve one request of ``tokens`` and ``cost`` (nano-dollars). Raises :class:`GatewayError`."""
-        taken = []
+    def take(self, counters: tuple[Counter, ...]) -> None:
+        """Count with these from now on."""
+        self.counters = counters
+        self.requests = tuple(c for c in counters if c.metric in ("requests", "ai_requests"))
+        self.tokens = tuple(c for c in counters if c.metric == "tokens")
+        self.cost = tuple(c for c in counters if c.metric == "cost")
+        self.concurrency = tuple(c for c in counters if c.metric == "concurrency")
+        self._mark()
+
+    def _mark(self) -> None:
+        self.era += 1
+        self.windows = tuple(counter.resets_at for counter in self.counters)
+        self.next_roll = min(self.windows, default=float("inf"))
+
+    def _roll(self, now: float) -> None:
         for counter in self.counters:
             if now >= counter.resets_at:
                 counter.roll(now)
-            metric = counter.metric
-            amount = tokens if metric == "tokens" else cost if metric == "cost" else 1
-            if counter.used + amount > counter.limit:
-                raise refusal(counter, amount, now)
-            taken.append((counter, amount, counter.resets_at))
-        for counter, amount, _ in taken:
-            counter.used += amount
-        return Grant(tokens, cost, taken)
+        self._mark()
+
+    def admit(self, tokens: int, cost: int, now: float) -> Grant:
+        """Reserve one request of ``tokens`` and ``cost`` (nano-dollars) at Unix time ``now``.
+
+        Raises :class:`GatewayError`, and then nothing is taken.
+        """
+        if now >= self.next_roll:
+            self._roll(now)
+        for counter in self.concurrency:
+            if counter.used >= counter.limit:
+                raise refusal(counter, 1, now)
+        for counter in self.requests:
+            if counter.used >= counter.limit:
+                raise refusal(counter, 1, now)
+        for counter in self.tokens:
+            if counter.used + tokens > counter.limit:
+                raise refusal(counter, tokens, now)
+        for counter in self.cost:
+            if counter.used + cost > counter.limit:
+                raise refusal(counter, cost, now)
+        for counter in self.concurrency:
+            counter.used += 1
+        for counter in self.requests:
+            counter.used += 1
+        for counter in self.tokens:
+            counter.used += tokens
+        for counter in self.cost:
+            counter.used += cost
+        return Grant(self, tokens, cost)
 
 
 def settle(grant: Grant, tokens: int, cost: int) -> None:
-    """Replace what was reserved by what was used, in the windows it was reserved in, and free the concurrency slot."""
-    for counter, amount, window in grant.taken:
-        if counter.resets_at != window:
-            continue  # that window is over and its count is gone
-        metric = counter.metric
-        if metric == "tokens":
-            counter.used += tokens - amount
-        elif metric == "cost":
-            counter.used += cost - amount
-        elif metric == "concurrency":
+    """Replace what was reserved by what was used, in the windows it was reserved in, and free the concurrency slot.
+
+    A second call does nothing.
+    """
+    counters, grant.counters = grant.counters, ()
+    limiter = grant.limiter
+    if not counters:
+        return
+    if grant.era == limiter.era:
+        for counter in limiter.tokens:
+            counter.used += tokens - grant.tokens
+        for counter in limiter.cost:
+            counter.used += cost - grant.cost
+        for counter in limiter.concurrency:
             counter.used -= 1
-    grant.taken = []
+        return
+    _settle_late(grant, counters, tokens, cost)
+
+
+def _settle_late(grant: Grant, counters: tuple[Counter, ...], tokens: int, cost: int) -> None:
+    # A window that is over since has lost its count, and nothing is given back to the next.
+    for counter, window in zip(counters, grant.windows, strict=True):
+        if counter.resets_at != window:
+            continue
+        if counter.metric == "tokens":
+            counter.used += tokens - grant.tokens
+        elif counter.metric == "cost":
+            counter.used += cost - grant.cost
+        elif counter.metric == "concurrency":
+            counter.used -= 1
 
 
 def refusal(counter: Counter, amount: int, now: float) -> GatewayError:
@@ -168,11 +230,14 @@ def carry_over(old: dict[str, Limiter], new: dict[str, Limiter]) -> None:
         before = old.get(name)
         if before is None:
             continue
-        known = {(c.metric, c.window, c.scope): c for c in before.counters}
+        known: dict[tuple[str, str | None, str], list[Counter]] = {}
+        for counter in before.counters:
+            known.setdefault((counter.metric, counter.window, counter.scope), []).append(counter)
         kept = []
         for counter in limiter.counters:
             same = known.get((counter.metric, counter.window, counter.scope))
-            if same is not None:
-                same.limit = counter.limit
-            kept.append(same or counter)
-        limiter.counters = tuple(kept)
+            if same:
+                same[0].limit = counter.limit
+            kept.append(same.pop(0) if same else counter)
+        limiter.take(tuple(kept))
+        before.era += 1  # its counters may roll without it from here on

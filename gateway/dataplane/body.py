@@ -118,13 +118,15 @@ def stream_of(fields: Fields) -> bool:
 def max_tokens_of(fields: Fields, least: int) -> int | None:
     """The most completion tokens asked for, over all choices, or None. Raises :class:`GatewayError`.
 
+    Where both spellings are given the larger one counts: which of them an upstream heeds is not known.
     ``least`` is the smallest maximum that makes sense: 0 for a completion, which may only echo its prompt.
     """
     raw = fields.get("max_tokens")
     limit = None if raw is None else _bounded("max_tokens", raw, least, MAX_TOKENS)
     raw = fields.get("max_completion_tokens")
     if raw is not None:
-        limit = _bounded("max_completion_tokens", raw, least, MAX_TOKENS)
+        newer = _bounded("max_completion_tokens", raw, least, MAX_TOKENS)
+        limit = limit if newer is None else max(newer, limit or 0)
     choices = fields.get("n")
     if choices is None:
         return limit

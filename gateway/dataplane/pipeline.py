@@ -118,7 +118,7 @@ def admit(exchange: Exchange) -> None:
     if exchange.spec.generates:
         completion = DEFAULT_COMPLETION_TOKENS if exchange.max_tokens is None else exchange.max_tokens
     cost = 0
-    if caller.limiter.counts_cost:
+    if caller.limiter.cost:
         for target in route.candidates(exchange.endpoint, 0.0):
             if target.rate is None:
                 raise GatewayError(

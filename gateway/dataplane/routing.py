@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from urllib.parse import quote
@@ -130,8 +131,9 @@ class Route:
 
 
 def _draw(weight: float) -> float:
-    # Efraimidis & Spirakis 2006, "Weighted random sampling with a reservoir": the largest u^(1/w) first.
-    return random.random() ** (1.0 / weight) if weight > 0 else -1.0
+    # Efraimidis & Spirakis 2006, "Weighted random sampling with a reservoir": the largest u^(1/w) first. Its logarithm
+    # keeps the order and does not underflow where weights are small.
+    return -random.expovariate(1.0) / weight if weight > 0 else -math.inf
 
 
 class Router:

@@ -84,8 +84,6 @@ async def build_runtime(
     """
     loop = asyncio.get_running_loop()
     limiters = limiters_from(settings)
-    if previous is not None:
-        carry_over(previous.limiters, limiters)
     pools = {}
     for provider in settings.providers:
         base_url = provider.base_url or f"unix:{local_socket}"
@@ -99,7 +97,7 @@ async def build_runtime(
         if tracer is not None:
             tracer.release()
         raise
-    return Runtime(
+    runtime = Runtime(
         settings,
         credentials_from(settings, master_key, limiters),
         limiters,
@@ -108,3 +106,7 @@ async def build_runtime(
         chain,
         tracer=tracer,
     )
+    if previous is not None:
+        # Last, because the running configuration's counters take the new limits, which nothing may undo.
+        carry_over(previous.limiters, limiters)
+    return runtime

@@ -82,8 +82,7 @@ def settle(exchange: Exchange, event: UsageEvent | None = None) -> None:
     if event is None:
         event = usage_event(exchange)
     tokens = event.tokens
-    if grant.taken:
-        admission.settle(grant, tokens.prompt + tokens.completion, event.cost_nanos or 0)
+    admission.settle(grant, tokens.prompt + tokens.completion, event.cost_nanos or 0)
     wire.worker.metrics.served(event)
     wire.worker.log.access(event)
     if runtime.tracer is not None:

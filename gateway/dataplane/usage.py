@@ -45,11 +45,12 @@ def tokens_of(usage: _Usage) -> Tokens:
         prompt = max(0, (usage.total_tokens or 0) - (completion or 0))
     asked = usage.prompt_tokens_details or usage.input_tokens_details
     given = usage.completion_tokens_details or usage.output_tokens_details
+    prompt, completion = max(0, prompt), max(0, completion or 0)  # a negative count would give money back
     return Tokens(
         prompt=prompt,
-        cached=min(prompt, (asked.cached_tokens or 0) if asked is not None else 0),
-        completion=completion or 0,
-        reasoning=min(completion or 0, (given.reasoning_tokens or 0) if given is not None else 0),
+        cached=min(prompt, max(0, asked.cached_tokens or 0) if asked is not None else 0),
+        completion=completion,
+        reasoning=min(completion, max(0, given.reasoning_tokens or 0) if given is not None else 0),
     )
 
 
