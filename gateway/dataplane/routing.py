@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import math
 import random
 from collections.abc import Iterator
 from urllib.parse import quote
