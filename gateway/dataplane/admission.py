@@ -47,10 +47,6 @@ def _month_start(number: int) -> float:
     return float(calendar.timegm((number // 12, number % 12 + 1, 1, 0, 0, 0)))
 
 
-def _month_start(number: int) -> float:
-    return float(calendar.timegm((number // 12, number % 12 + 1, 1, 0, 0, 0)))
-
-
 class Counter:
     """Use of one metric in the current window; ``concurrency`` has no window and counts what is held."""
 

@@ -119,7 +119,6 @@ def max_tokens_of(fields: Fields, least: int) -> int | None:
     """The most completion tokens asked for, over all choices, or None. Raises :class:`GatewayError`.
 
     Where both spellings are given the larger one counts: which of them an upstream heeds is not known.
-    Where both spellings are given the larger one counts: which of them an upstream heeds is not known.
     ``least`` is the smallest maximum that makes sense: 0 for a completion, which may only echo its prompt.
     """
     raw = fields.get("max_tokens")
