@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from enum import Enum
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -26,35 +27,42 @@ _RETRIED = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 529))
 _JSON = b"content-type: application/json\r\n"
 
 
-async def conclude(exchange: Exchange, attempt: Attempt) -> bool:
-    """Turn a finished attempt into the client's answer.
+class Verdict(Enum):
+    """The client has its answer or error; or a whole answer is here; or nothing has gone out."""
 
-    False: it failed, nothing has gone out, and another attempt may be made.
-    """
-    target = attempt.target
+    DONE = "done"
+    WHOLE = "whole"
+    FAILED = "failed"
+
+
+def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
+    """Judge a finished attempt. After ``FAILED`` another may be made. Raises what a plugin refused with."""
+    if attempt.cancelled and exchange.refusal is None:
+        exchange.attempts.append(attempt.record("cancelled"))
+        exchange.outcome = "cancelled"
+        return Verdict.DONE
     if attempt.relayed or attempt.tail:
         _end_relayed(exchange, attempt)
-        return True
+        return Verdict.DONE
+    if exchange.refusal is not None:
+        raise exchange.refusal
     status = attempt.status
     if attempt.error is not None or status is None or status in _RETRIED:
-        reason = attempt.error.reason if attempt.error is not None else f"status_{status}"
-        _failed(exchange, attempt, reason)
-        return False
+        _failed(exchange, attempt, attempt.error.reason if attempt.error is not None else f"status_{status}")
+        return Verdict.FAILED
     if status >= 300:
-        target.succeeded()
+        attempt.target.succeeded()
         exchange.attempts.append(attempt.record(f"status_{status}"))
         _give_upstream_error(exchange, attempt, status)
-        return True
-    body = attempt.body()
+        return Verdict.DONE
     try:
-        exchange.tokens, _ = read_answer(body)
+        exchange.tokens, _ = read_answer(attempt.body())
     except msgspec.DecodeError:
         attempt.error = UpstreamError("protocol", "The upstream's answer is not JSON.", sent=True)
         _failed(exchange, attempt, "protocol")
-        return False
-    target.succeeded()
-    await _give_whole(exchange, attempt, status, body)
-    return True
+        return Verdict.FAILED
+    attempt.target.succeeded()
+    return Verdict.WHOLE
 
 
 def _failed(exchange: Exchange, attempt: Attempt, reason: str) -> None:
@@ -91,20 +99,26 @@ def _end_relayed(exchange: Exchange, attempt: Attempt) -> None:
     exchange.hold_end(attempt.tail)
 
 
-async def _give_whole(exchange: Exchange, attempt: Attempt, status: int, body: bytes) -> None:
-    chain = exchange.runtime.chain
+async def give_whole(exchange: Exchange, attempt: Attempt) -> None:
+    """Return a whole answer through the plugins."""
+    response = Response(attempt.status or 200, attempt.content_type.decode("latin-1"), attempt.body())
+    await exchange.runtime.chain.response(exchange, response)
+    hold_whole(exchange, attempt, response)
+
+
+def hold_whole(exchange: Exchange, attempt: Attempt, response: Response | None = None) -> None:
+    """Return a whole answer; ``response`` is what plugins made of it."""
     exchange.first_at = attempt.head_at
     exchange.outcome = "ok"
     lines = attempt.head_lines()
     exchange.attempts.append(attempt.record("ok"))
-    if chain.on_response:
-        response = Response(status, attempt.content_type.decode("latin-1"), body)
-        await chain.response(exchange, response)
-        status, body = response.status, response.body
     rate = attempt.target.rate
     if rate is not None and exchange.tokens is not None:
         lines += b"x-gateway-cost: %.9f\r\n" % (cost_of(rate, exchange.tokens) / 1e9)
-    exchange.hold(status, lines, body)
+    if response is None:
+        exchange.hold(attempt.status or 200, lines, attempt.body())
+    else:
+        exchange.hold(response.status, lines, response.body)
 
 
 def _give_upstream_error(exchange: Exchange, attempt: Attempt, status: int) -> None:

@@ -27,12 +27,18 @@ def _zlib(window_bits: int) -> Decoder:
     inflate = zlib.decompressobj(window_bits)
 
     def decode(data: bytes, most: int) -> bytes:
-        try:
-            out = inflate.decompress(data, most)
-        except zlib.error as error:
-            raise ValueError(f"The upstream's compressed answer is damaged: {error}.") from None
-        if inflate.unconsumed_tail:
-            raise ValueError("The upstream's compressed answer is too large.")
+        nonlocal inflate
+        out = b""
+        while data:
+            if inflate.eof:
+                inflate = zlib.decompressobj(window_bits)  # gzip members may follow one another (RFC 1952 §2.2)
+            try:
+                out += inflate.decompress(data, most - len(out) + 1)  # 0 would mean without limit
+            except zlib.error as error:
+                raise ValueError(f"The upstream's compressed answer is damaged: {error}.") from None
+            if len(out) > most or inflate.unconsumed_tail:
+                raise ValueError("The upstream's compressed answer is too large.")
+            data = inflate.unused_data
         return out
 
     return decode
@@ -46,7 +52,7 @@ def _brotli() -> Decoder:
             out: bytes = inflate.process(data, output_buffer_limit=most)
         except brotli.error as error:
             raise ValueError(f"The upstream's compressed answer is damaged: {error}.") from None
-        if not inflate.can_accept_more_data():
+        if len(out) > most or not inflate.can_accept_more_data():
             raise ValueError("The upstream's compressed answer is too large.")
         return out
 

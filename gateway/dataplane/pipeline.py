@@ -7,28 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from typing import TYPE_CHECKING
 
 from gateway.dataplane import answers
 from gateway.dataplane import body as bodies
 from gateway.dataplane.admission import BYTES_PER_TOKEN, DEFAULT_COMPLETION_TOKENS
-from gateway.dataplane.attempt import Attempt
+from gateway.dataplane.calling import attempt_once, pause_before_retry
 from gateway.dataplane.pricing import worst_case
 from gateway.dataplane.settlement import settle, usage_event
-from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.plugin.api import Answer
 from gateway.plugin.api import Route as RouteView
 
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
-    from gateway.dataplane.routing import Route, Target
+    from gateway.dataplane.routing import Route
 
 logger = logging.getLogger("gateway.pipeline")
-
-_LONGEST_PAUSE = 5.0  # seconds; an upstream that asks for more is passed over, and the client told
 
 
 async def handle(exchange: Exchange) -> None:
@@ -53,7 +49,7 @@ async def handle(exchange: Exchange) -> None:
         logger.exception("request failed", extra={"request_id": exchange.id})
         answers.fail(exchange, GatewayError(Kind.INTERNAL, "internal_error", "The gateway failed at this request."))
     finally:
-        if chain.on_usage:
+        if chain.on_usage and exchange.grant is not None:
             await settle_with_plugins(exchange)
         else:
             settle(exchange)
@@ -133,126 +129,35 @@ def admit(exchange: Exchange) -> None:
 
 async def call(exchange: Exchange) -> None:
     """Try the route's targets until one answers; relay or return its answer. Raises :class:`GatewayError`."""
-    loop = exchange.wire.loop
-    route = find_route(exchange)
-    targets = route.candidates(exchange.endpoint, loop.time())
-    if not targets:
-        raise bodies.invalid(
-            f"The model '{exchange.model}' does not serve {exchange.spec.path.decode()}.",
-            "model",
-            "unsupported_endpoint",
-        )
-    last = len(targets) - 1
-    for index, target in enumerate(targets):
-        if await call_target(exchange, route, target, is_last=index == last):
-            return
-
-
-async def call_target(exchange: Exchange, route: Route, target: Target, *, is_last: bool) -> bool:
-    """Try one target as often as its provider allows. True: the client has its answer, or its error."""
     chain = exchange.runtime.chain
-    retry = target.provider.retry
-    number = 1
-    while True:
-        if chain.on_route:
-            await chain.route(exchange, RouteView(route.name, target.provider.name, target.model))
-        attempt = await attempt_once(exchange, target)
-        if exchange.refusal is not None and not exchange.response_started:
-            raise exchange.refusal
-        if attempt.cancelled:
-            exchange.attempts.append(attempt.record("cancelled"))
-            exchange.outcome = "cancelled"
-            return True
-        if await answers.conclude(exchange, attempt):
-            return True
-        replayable = exchange.upload is None
-        # A busy target is not asked again while another may be free.
-        pause = None if attempt.status == 429 and not is_last else pause_before_retry(attempt, number, retry.backoff)
-        if number >= retry.attempts or pause is None or not replayable:
-            if is_last or not replayable:
-                answers.give_up(exchange, attempt)
-                return True
-            return False
-        await asyncio.sleep(pause)
-        number += 1
-
-
-def pause_before_retry(attempt: Attempt, number: int, backoff: float) -> float | None:
-    """Seconds to wait before the same target is tried again; None where that makes no sense.
-
-    Exponential with full jitter (Brooker, "Exponential Backoff And Jitter"), or what ``Retry-After`` asks for.
-    """
-    error = attempt.error
-    if error is not None and error.reason in ("total_timeout", "first_token_timeout", "queue_full", "queue_timeout"):
-        return None
-    if attempt.retry_after is not None:
-        try:
-            asked = float(attempt.retry_after)
-        except ValueError:
-            return None
-        return asked if 0 <= asked <= _LONGEST_PAUSE else None
-    return random.uniform(0, min(_LONGEST_PAUSE, backoff * 2 ** (number - 1)))
-
-
-async def attempt_once(exchange: Exchange, target: Target) -> Attempt:
-    """Send the request and wait until its answer is complete, relayed, or failed.
-
-    A kept-alive connection that the upstream closed just when it was used again is not a failure of the upstream: the
-    request goes out once more, on a connection that was looked at or is new.
-    """
-    attempt = await send_once(exchange, target)
-    while attempt.went_stale:
-        target.pool.drop_stale()
-        attempt = await send_once(exchange, target)
-    return attempt
-
-
-async def send_once(exchange: Exchange, target: Target) -> Attempt:
-    """Take a connection, send, and wait for the end."""
-    loop = exchange.wire.loop
-    attempt = Attempt(exchange, target, loop.create_future())
-    pool = target.pool
-    connection = pool.take_idle()
-    if connection is None:
-        try:
-            connection = await pool.acquire(loop.time() + target.provider.timeouts.first_token)
-        except UpstreamError as error:
-            attempt.error = error
-            return attempt
-    exchange.attempt = attempt
-    exchange.target = target
-    attempt.send(connection, *request_for(exchange, target))
-    try:
-        await attempt.done
-    except asyncio.CancelledError:
-        attempt.cancel()
-        raise
-    finally:
-        exchange.attempt = None
-        if attempt.events is not None:
-            exchange.tokens = attempt.events.tokens
-            exchange.events_seen = attempt.events.events
-    return attempt
-
-
-def request_for(exchange: Exchange, target: Target) -> tuple[bytes, bytes]:
-    """The head and the body to send to a target."""
-    head = target.head_for(exchange.spec.path)
-    if exchange.runtime.tracer is not None:
-        exchange.runtime.tracer.propagate(exchange)
-    if exchange.upload is not None:
-        return exchange.upload_request(head, target.model)
-    fields = exchange.fields
-    assert fields is not None
-    fields["model"] = target.model_raw
-    if exchange.stream and exchange.spec.generates and not exchange.hide_usage:
-        exchange.hide_usage = bodies.ask_for_usage(fields)
-    body = bodies.encode(fields)
-    organization = b""
-    if target.local and exchange.caller is not None:
-        organization = f"x-gateway-organization: {exchange.caller.organization}\r\n".encode("latin-1", "replace")
-    line = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
-    return head + exchange.forwarded + organization + line, body
+    route = find_route(exchange)
+    targets = route.candidates(exchange.endpoint, exchange.wire.loop.time())
+    for target in targets:
+        is_last = target is targets[-1]
+        tries = 0
+        pause: float | None = 0.0
+        while pause is not None:
+            if pause:
+                await asyncio.sleep(pause)
+            tries += 1
+            if chain.on_route:
+                await chain.route(exchange, RouteView(route.name, target.provider.name, target.model))
+            attempt = await attempt_once(exchange, target)
+            verdict = answers.conclude(exchange, attempt)
+            if verdict is answers.Verdict.WHOLE:
+                if chain.on_response:
+                    await answers.give_whole(exchange, attempt)
+                else:
+                    answers.hold_whole(exchange, attempt)
+            if verdict is not answers.Verdict.FAILED:
+                return
+            pause = pause_before_retry(exchange, attempt, tries, is_last=is_last)
+        if is_last or exchange.upload is not None:
+            answers.give_up(exchange, attempt)
+            return
+    raise bodies.invalid(
+        f"The model '{exchange.model}' does not serve {exchange.spec.path.decode()}.", "model", "unsupported_endpoint"
+    )
 
 
 async def settle_with_plugins(exchange: Exchange) -> None:

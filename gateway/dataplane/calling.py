@@ -1,0 +1,95 @@
+"""Calling one target: take a connection, send, wait for the end; and how long to wait before trying again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+from gateway.dataplane import body as bodies
+from gateway.dataplane.attempt import Attempt
+from gateway.dataplane.upstream.errors import UpstreamError
+
+if TYPE_CHECKING:
+    from gateway.dataplane.exchange import Exchange
+    from gateway.dataplane.routing import Target
+
+LONGEST_PAUSE = 5.0
+"""Seconds; an upstream that asks for more is passed over, and the client told."""
+
+_NOT_AGAIN = frozenset(("total_timeout", "first_token_timeout", "queue_full", "queue_timeout"))
+
+
+async def attempt_once(exchange: Exchange, target: Target) -> Attempt:
+    """Send the request and wait until its answer is complete, relayed, or failed.
+
+    A kept-alive connection that the upstream closed just when it was used again is not a failure of the upstream: the
+    request goes out once more, on a connection that was looked at or is new.
+    """
+    loop = exchange.wire.loop
+    pool = target.pool
+    while True:
+        attempt = Attempt(exchange, target, loop.create_future())
+        connection = pool.take_idle()
+        if connection is None:
+            try:
+                connection = await pool.acquire(loop.time() + target.provider.timeouts.first_token)
+            except UpstreamError as error:
+                attempt.error = error
+                return attempt
+        exchange.attempt = attempt
+        exchange.target = target
+        attempt.send(connection, *request_for(exchange, target))
+        try:
+            await attempt.done
+        except asyncio.CancelledError:
+            attempt.cancel()
+            raise
+        finally:
+            exchange.attempt = None
+            if attempt.events is not None:
+                exchange.tokens = attempt.events.tokens
+                exchange.events_seen = attempt.events.events
+        if not attempt.went_stale:
+            return attempt
+        pool.drop_stale()
+
+
+def request_for(exchange: Exchange, target: Target) -> tuple[bytes, bytes]:
+    """The head and the body to send to a target."""
+    head = target.head_for(exchange.spec.path)
+    if exchange.runtime.tracer is not None:
+        exchange.runtime.tracer.propagate(exchange)
+    if exchange.upload is not None:
+        return exchange.upload_request(head, target.model)
+    fields = exchange.fields
+    assert fields is not None
+    fields["model"] = target.model_raw
+    if exchange.stream and exchange.spec.generates and not exchange.hide_usage:
+        exchange.hide_usage = bodies.ask_for_usage(fields)
+    body = bodies.encode(fields)
+    organization = b""
+    if target.local and exchange.caller is not None:
+        organization = f"x-gateway-organization: {exchange.caller.organization}\r\n".encode("latin-1", "replace")
+    line = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+    return head + exchange.forwarded + organization + line, body
+
+
+def pause_before_retry(exchange: Exchange, attempt: Attempt, tries: int, *, is_last: bool) -> float | None:
+    """Seconds to wait before the same target is tried again; None where that makes no sense.
+
+    Exponential with full jitter (Brooker, "Exponential Backoff And Jitter"), or what ``Retry-After`` asks for.
+    """
+    retry = attempt.target.provider.retry
+    error = attempt.error
+    if tries >= retry.attempts or exchange.upload is not None or (error is not None and error.reason in _NOT_AGAIN):
+        return None
+    if attempt.status == 429 and not is_last:
+        return None  # a busy target is not asked again while another may be free
+    if attempt.retry_after is not None:
+        try:
+            asked = float(attempt.retry_after)
+        except ValueError:
+            return None
+        return asked if 0 <= asked <= LONGEST_PAUSE else None
+    return random.uniform(0, min(LONGEST_PAUSE, retry.backoff * 2 ** (tries - 1)))
