@@ -23,6 +23,8 @@ SEGMENT_BYTES = 67_108_864
 SEGMENTS = 16
 MAX_UNWRITTEN = 8_388_608  # bytes kept in memory while the disk takes no more
 
+_LINE_BREAK = ord("\n")
+
 _encoder = msgspec.json.Encoder()
 
 
@@ -51,6 +53,7 @@ class FileSink:
         self._fd = -1
         self._size = 0
         self._number = 0
+        self._torn = False  # the file ends within a line
         self.dropped = 0
         directory.mkdir(parents=True, exist_ok=True)
         self._open_next()
@@ -73,11 +76,12 @@ class FileSink:
             release()
 
     def _write(self) -> None:
-        if self._fd < 0 or self._size > SEGMENT_BYTES:
+        if self._fd < 0 or (self._size > SEGMENT_BYTES and not self._torn):
             self._open_next()
         while self._buffer:
             written = os.write(self._fd, self._buffer)
             self._size += written
+            self._torn = self._buffer[written - 1] != _LINE_BREAK
             if written == len(self._buffer):
                 self._buffer.clear()
             else:
@@ -87,7 +91,7 @@ class FileSink:
         # The disk is full or gone: events wait in memory for the next flush, up to a bound.
         if len(self._buffer) > MAX_UNWRITTEN:
             lines = self._buffer.count(b"\n")
-            self._buffer.clear()
+            self._buffer[:] = b"\n" if self._torn else b""
             self.dropped += lines
             logger.error("usage events dropped", extra={"dropped": lines, "reason": str(error)})
         else:
@@ -107,9 +111,17 @@ class FileSink:
         path = self._directory / f"usage-{self._worker}-{self._number:08d}.jsonl"
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._size = os.fstat(self._fd).st_size
+        if self._size and _is_torn(path):
+            self._buffer[:0] = b"\n"  # a process before this one was killed on a full disk, in mid-line
 
     def close(self) -> None:
         self.flush()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _is_torn(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"

@@ -34,6 +34,7 @@ class Upload:
         self._header_field = b""
         self._header_value = b""
         self._in_model = False
+        self._named = False
         self._parser = _parser(
             boundary,
             {
@@ -55,7 +56,7 @@ class Upload:
         self._seen += len(data)
 
     def _part_begin(self) -> None:
-        self._in_model = False
+        self._in_model = self._named = False
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._header_field += data[start:end]
@@ -74,6 +75,11 @@ class Upload:
             header = Message()
             header["content-disposition"] = self._header_value.decode("latin-1")
             name = header.get_param("name", header="content-disposition")
+            if isinstance(name, tuple):
+                name = name[2]  # name*=utf-8''model (RFC 2231)
+            if self._named:
+                raise invalid("A part has more than one Content-Disposition.", code="invalid_multipart")
+            self._named = True
             self._in_model = name == "model"
             if self._in_model and self.model is not None:
                 raise invalid("The form holds 'model' more than once.", "model", "duplicate_parameter")
@@ -90,6 +96,8 @@ class Upload:
 
     def _part_end(self) -> None:
         if self._in_model:
+            if not self._value:
+                raise invalid("'model' must not be empty.", "model")
             self.model = self._value.decode("utf-8", "replace")
 
 
