@@ -90,7 +90,7 @@ class FileSink:
     def _keep(self, error: OSError) -> None:
         # The disk is full or gone: events wait in memory for the next flush, up to a bound.
         if len(self._buffer) > MAX_UNWRITTEN:
-            lines = self._buffer.count(b"\n")
+            lines = self._buffer.count(b"\n") - self._buffer.startswith(b"\n")  # that one mends a torn line
             self._buffer[:] = b"\n" if self._torn else b""
             self.dropped += lines
             logger.error("usage events dropped", extra={"dropped": lines, "reason": str(error)})
