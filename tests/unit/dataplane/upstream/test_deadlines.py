@@ -52,7 +52,7 @@ async def drops(peer: Peer) -> None:
 async def test_a_deadline_ends_the_call_and_closes_the_connection(script: Script, deadline: str, reason: str) -> None:
     async with raw_upstream(script) as upstream, pool_of(upstream.base_url) as pool:
         before = time.monotonic()
-        call = await exchange(pool, **{deadline: SHORT})
+        call = await exchange(pool, b"{}", **{deadline: SHORT})
         took = time.monotonic() - before
         assert call.reason == reason
         assert call.error is not None

@@ -1,0 +1,207 @@
+"""Usage events on disk before answers go out."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import stat
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.contract.usage import UsageEvent
+from gateway.dataplane import emit
+from gateway.dataplane.emit import FileSink
+from tests.support.plugins import usage_event
+
+
+def lines(directory: Path) -> list[bytes]:
+    return [line for path in sorted(directory.glob("usage-*.jsonl")) for line in path.read_bytes().split(b"\n") if line]
+
+
+def ids(directory: Path) -> list[str]:
+    return [msgspec.json.decode(line, type=UsageEvent).id for line in lines(directory)]
+
+
+def files(directory: Path, worker: int = 0) -> list[Path]:
+    return sorted(directory.glob(f"usage-{worker}-*.jsonl"))
+
+
+@pytest.fixture
+async def sink(tmp_path: Path) -> AsyncIterator[FileSink]:
+    one = FileSink(tmp_path, 3, asyncio.get_running_loop())
+    yield one
+    one.close()
+
+
+async def test_a_line_is_on_disk_when_its_answer_is_released(sink: FileSink, tmp_path: Path) -> None:
+    seen: list[tuple[str, list[str]]] = []
+
+    def release(name: str) -> Callable[[], None]:
+        return lambda: seen.append((name, ids(tmp_path)))
+
+    for name in ("a", "b"):
+        sink.append(usage_event(id=name), release(name))
+    assert seen == []
+    await asyncio.sleep(0)
+    assert seen == [("a", ["a", "b"]), ("b", ["a", "b"])]
+    sink.append(usage_event(id="c"), release("c"))
+    await asyncio.sleep(0)
+    assert seen[-1] == ("c", ["a", "b", "c"])
+
+
+async def test_events_of_one_turn_share_one_write(sink: FileSink, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes = []
+    write = os.write
+    monkeypatch.setattr(emit.os, "write", lambda fd, data: writes.append(len(data)) or write(fd, data))
+    for number in range(50):
+        sink.append(usage_event(id=str(number)), lambda: None)
+    await asyncio.sleep(0)
+    assert len(writes) == 1
+
+
+async def test_an_event_survives_the_disk_as_it_was(sink: FileSink, tmp_path: Path) -> None:
+    event = usage_event(id="x", model="m\n\u2028é", tags={"a": "b\n"}, cost_nanos=7, first_token_ns=None)
+    sink.append(event, lambda: None)
+    sink.flush()
+    (line,) = lines(tmp_path)
+    assert msgspec.json.decode(line, type=UsageEvent) == event
+
+
+async def test_the_file_is_for_its_owner_alone(sink: FileSink, tmp_path: Path) -> None:
+    (path,) = files(tmp_path, 3)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.name == "usage-3-00000001.jsonl"
+
+
+async def test_closing_writes_and_releases_what_is_left(tmp_path: Path) -> None:
+    sink = FileSink(tmp_path, 0, asyncio.get_running_loop())
+    released = []
+    sink.append(usage_event(id="last"), lambda: released.append(1))
+    sink.close()
+    assert ids(tmp_path) == ["last"]
+    assert released == [1]
+
+
+async def test_files_are_cut_at_a_size_and_the_oldest_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emit, "SEGMENT_BYTES", 2000)
+    monkeypatch.setattr(emit, "SEGMENTS", 3)
+    other = tmp_path / "usage-1-00000001.jsonl"
+    other.write_text("another worker's\n")
+    sink = FileSink(tmp_path, 0, asyncio.get_running_loop())
+    for number in range(60):
+        sink.append(usage_event(id=f"{number:03d}"), lambda: None)
+        sink.flush()
+    sink.close()
+    own = files(tmp_path)
+    assert 2 <= len(own) <= 3
+    assert all(path.stat().st_size < 2000 + 1000 for path in own)
+    assert other.exists()
+    kept = [msgspec.json.decode(line, type=UsageEvent).id for path in own for line in path.read_bytes().splitlines()]
+    assert kept == [f"{number:03d}" for number in range(60 - len(kept), 60)]
+
+
+async def test_a_new_process_goes_on_in_the_last_file(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        sink = FileSink(tmp_path, 0, asyncio.get_running_loop())
+        sink.append(usage_event(id=name), lambda: None)
+        sink.close()
+    assert ids(tmp_path) == ["a", "b"]
+    assert [path.name for path in files(tmp_path)] == ["usage-0-00000001.jsonl"]
+
+
+async def test_a_new_process_after_a_torn_line_starts_a_fresh_one(tmp_path: Path) -> None:
+    sink = FileSink(tmp_path, 0, asyncio.get_running_loop())
+    sink.append(usage_event(id="a"), lambda: None)
+    sink.close()
+    (path,) = files(tmp_path)
+    with path.open("ab") as file:
+        file.write(b'{"id":"torn","endp')
+    sink = FileSink(tmp_path, 0, asyncio.get_running_loop())
+    sink.append(usage_event(id="b"), lambda: None)
+    sink.close()
+    found = lines(tmp_path)
+    assert [msgspec.json.decode(found[0])["id"], msgspec.json.decode(found[-1])["id"]] == ["a", "b"]
+    assert len(found) == 3
+
+
+class FullDisk:
+    """Takes ``room`` bytes, then refuses; stands in for ``os.write``."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.real = os.write
+
+    def __call__(self, fd: int, data: bytearray) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken = self.real(fd, bytes(data[: self.room]))
+        self.room -= taken
+        return taken
+
+
+async def test_a_full_disk_holds_no_answer_back_and_loses_nothing(
+    sink: FileSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = FullDisk(100)  # less than a line
+    monkeypatch.setattr(emit.os, "write", disk)
+    released = []
+    for name in ("a", "b"):
+        sink.append(usage_event(id=name), lambda: released.append(1))
+        sink.flush()
+    assert released == [1, 1]
+    assert "not written yet" in caplog.text
+    disk.room = 10**6
+    sink.append(usage_event(id="c"), lambda: None)
+    sink.flush()
+    assert ids(tmp_path) == ["a", "b", "c"]
+    assert sink.dropped == 0
+
+
+async def test_what_waits_for_the_disk_is_bounded_and_what_is_lost_is_counted(
+    sink: FileSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(emit, "MAX_UNWRITTEN", 2000)
+    disk = FullDisk(100)
+    monkeypatch.setattr(emit.os, "write", disk)
+    for number in range(100):
+        sink.append(usage_event(id=str(number)), lambda: None)
+        sink.flush()
+        assert len(sink._buffer) < 4000
+    assert sink.dropped > 0
+    assert "dropped" in caplog.text
+    disk.room = 10**6
+    sink.append(usage_event(id="after"), lambda: None)
+    sink.flush()
+    whole = []
+    for line in lines(tmp_path):
+        try:
+            whole.append(msgspec.json.decode(line, type=UsageEvent).id)
+        except msgspec.DecodeError:
+            continue  # the line that was torn when the disk filled up
+    assert whole[-1] == "after"
+    assert len(whole) + sink.dropped == 101, "each event is either on disk, whole, or counted as lost"
+
+
+async def test_a_file_that_cannot_be_opened_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emit, "SEGMENT_BYTES", 10)
+    sink = FileSink(tmp_path, 0, asyncio.get_running_loop())
+    sink.append(usage_event(id="a"), lambda: None)
+    sink.flush()
+    real = os.open
+
+    def fails(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(emit.os, "open", fails)
+    sink.append(usage_event(id="b"), lambda: None)
+    sink.flush()
+    assert ids(tmp_path) == ["a"]
+    monkeypatch.setattr(emit.os, "open", real)
+    sink.append(usage_event(id="c"), lambda: None)
+    sink.flush()
+    assert ids(tmp_path) == ["a", "b", "c"]
+    sink.close()
