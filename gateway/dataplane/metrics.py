@@ -23,7 +23,7 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 
 TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 TOKENS = tuple(4**power for power in range(14))
 """The buckets that OpenTelemetry's GenAI metrics advise for ``gen_ai.client.token.usage``."""
-MAX_SERIES = 5_000
+MAX_SERIES = 1_000
 """Label sets kept of each family; those that come later are counted under ``other``."""
 _ABSURD = 2**40
 """Tokens an upstream may claim for one request; what is beyond is not believed."""

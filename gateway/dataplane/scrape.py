@@ -10,11 +10,23 @@ from prometheus_client.core import Metric
 
 from gateway.dataplane.exposition import LARGEST, LEAST, families
 from gateway.dataplane.metrics import Metrics
-from gateway.dataplane.snapshots import SnapshotFiles, merge
+from gateway.dataplane.snapshots import Snapshot, SnapshotFiles, merge
+
+
+class Gathered:
+    """The numbers of one moment, a collector for prometheus-client. It shares nothing with the event loop."""
+
+    def __init__(self, total: Snapshot, processes: dict[str, int]) -> None:
+        self._total = total
+        self._processes = processes
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric."""
+        return families(self._total, sorted(self._processes.items()))
 
 
 class Scrape:
-    """A collector for prometheus-client over all processes of the gateway.
+    """Gathers what all processes of the gateway count.
 
     ``share``: other workers may be asked for this one's numbers, so they are published at each :meth:`tick`. They are
     also published before they are told: what was once told is not forgotten when this process dies.
@@ -35,10 +47,10 @@ class Scrape:
         """Publish this worker's numbers now; also called at its end."""
         self._files.publish(self.metrics.snapshot(os.getpid()))
 
-    def collect(self) -> Iterator[Metric]:
-        """Every metric, added up."""
+    def gather(self) -> Gathered:
+        """The numbers as they stand, added up."""
         own = self.metrics.snapshot(os.getpid())
         self._files.publish(own)
         others = self._files.others()
         processes = {self._name: own.pid, **{name: snapshot.pid for name, snapshot in others.items()}}
-        return families(merge((own, *others.values()), LARGEST, LEAST), sorted(processes.items()))
+        return Gathered(merge((own, *others.values()), LARGEST, LEAST), processes)

@@ -38,7 +38,9 @@ def routes(worker: Worker) -> list[Route]:
 
     async def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(worker.scrape), media_type=None, headers={"content-type": content_type})
+        # Writing out thousands of series takes longer than any request should wait for.
+        body = await worker.loop.run_in_executor(None, encode, worker.scrape.gather())
+        return Response(body, media_type=None, headers={"content-type": content_type})
 
     # Cost Ops documents the answer of /ready as that of /health.
     handlers = {"/health": health, "/live": live, "/ready": health, "/ping": ping, "/metrics": metrics}
