@@ -142,14 +142,18 @@ def _gen_ai(series: dict[SeriesKey, list[int]]) -> Iterator[Metric]:
     for name, text, offset, seconds in _HISTOGRAMS:
         family = HistogramMetricFamily(name, text, labels=_GEN_AI)
         for labels, numbers in found.items():
-            family.add_metric(labels, _buckets(numbers, offset, seconds), numbers[offset] / _NANO)
+            buckets = _buckets(numbers, offset, seconds)
+            if buckets[-1][1]:  # most label sets never stream, and buckets are most of a scrape
+                family.add_metric(labels, buckets, numbers[offset] / _NANO)
         yield family
     usage = HistogramMetricFamily(
         "gen_ai_client_token_usage", "Tokens of a request.", labels=(*_GEN_AI, "gen_ai_token_type")
     )
     for labels, numbers in found.items():
         for kind, offset in (("input", metrics.INPUT), ("output", metrics.OUTPUT)):
-            usage.add_metric((*labels, kind), _buckets(numbers, offset, metrics.TOKENS), numbers[offset])
+            buckets = _buckets(numbers, offset, metrics.TOKENS)
+            if buckets[-1][1]:
+                usage.add_metric((*labels, kind), buckets, numbers[offset])
     yield usage
 
 
