@@ -64,7 +64,7 @@ class EventStream:
             if not data:
                 return data
         self.events += data.count(b"data:")
-        if b'"usage"' in data and _USAGE.search(data) is not None:
+        if b'"usage"' in data and (b'"usage":{' in data or _USAGE.search(data) is not None):
             data = self._read_usage(data)
         if b'"error"' in data and _ERROR.search(data) is not None:
             self.failed = True
@@ -96,14 +96,11 @@ class EventStream:
         self._held += data
 
     def _read_usage(self, data: bytes) -> bytes:
-        kept = []
-        for event in split_events(data):
-            if _USAGE.search(event) is not None and not self._keep(event):
-                continue
-            kept.append(event)
-        return b"".join(kept)
+        return b"".join([event for event in split_events(data) if b'"usage"' not in event or self._keep(event)])
 
     def _keep(self, event: bytes) -> bool:
+        if _USAGE.search(event) is None:
+            return True
         payload = data_of(event)
         try:
             tokens, has_choices = read_answer(payload or b"")
