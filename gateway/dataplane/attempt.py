@@ -213,8 +213,9 @@ class Attempt:
             self.finish()
 
     def on_writable(self, writable: bool) -> None:
-        # Only a request body that is relayed as it comes can fill the upstream's buffer for long.
-        self.exchange.wire.read_more(writable)
+        # Only of an upload is there more to read; otherwise the client is listened to, because it may leave.
+        if self.exchange.upload is not None:
+            self.exchange.wire.read_more(writable)
 
     # relaying
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import select
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
@@ -73,6 +74,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.arrived = 0
         self.current: Exchange | None = None  # being answered; `cycle` is the last one parsed
         self.broken = False
+        self.starting = False
         self.busy_since = self.loop.time()
         self.linger_until = 0.0
 
@@ -83,39 +85,60 @@ class GatewayProtocol(HttpToolsProtocol):
             return  # an answer with "connection: close" is out, and the rest of the request is let pass
         self.arrived = len(data)
         self.head_fed += self.arrived
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self._malformed(head_too_large=isinstance(error.__context__, _HeadTooLarge))
-            return
-        except httptools.HttpParserUpgrade:
-            return  # an upgrade nobody serves is answered as the request it also is
-        if self.in_head and self.head_fed > MAX_HEAD_BYTES:
+        while data:
+            try:
+                self.parser.feed_data(data)
+                break
+            except httptools.HttpParserError as error:
+                self._malformed(head_too_large=isinstance(error.__context__, _HeadTooLarge))
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+        if self.head_fed > MAX_HEAD_BYTES:
             self._malformed(head_too_large=True)
+
+    def _head_without_upgrade(self) -> bytes:
+        """The head of a request that offers another protocol, without the offer.
+
+        Nobody takes it, so the request is served as it is (RFC 9110 §7.8); but the parser has left its body unread.
+        Java's client offers HTTP/2 in this way with every first request.
+        """
+        parser, self.parser = self.parser, httptools.HttpRequestParser(self)
+        lines = [b"%b %b HTTP/%b" % (parser.get_method(), self.url, parser.get_http_version().encode())]
+        for name, value in self.headers:
+            if name == b"connection":
+                value = b", ".join(part for part in value.split(b",") if part.strip().lower() != b"upgrade")
+            if name not in (b"upgrade", b"http2-settings"):
+                lines.append(b"%b: %b" % (name, value))
+        return b"\r\n".join([*lines, b"", b""])
 
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
         self.in_head = True
-        self.head_fed = self.arrived
+        self.head_fed = 0  # of reads that follow: where in this one the head begins isn't known
         self.busy_since = self.loop.time()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        if self.in_head:  # trailers are read and forgotten
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self.in_head = False
         headers = self.headers
         if len(headers) > MAX_HEADERS or (
-            self.head_fed > MAX_HEAD_BYTES and sum(len(n) + len(v) + 4 for n, v in headers) > MAX_HEAD_BYTES
+            max(self.head_fed, self.arrived) > MAX_HEAD_BYTES
+            and sum(len(n) + len(v) + 4 for n, v in headers) > MAX_HEAD_BYTES
         ):
             raise _HeadTooLarge
         version = self.parser.get_http_version()
-        if version not in ("1.1", "1.0"):
-            raise _UnknownVersion
+        if version not in ("1.1", "1.0") or self.parser.get_method() == b"CONNECT":
+            raise _NotServed
+        if self.parser.should_upgrade():
+            return
         spec = BY_PATH.get(self.url) or (BY_PATH.get(self.url.partition(b"?")[0]) if b"?" in self.url else None)
-        if spec is not None and self.parser.get_method() == b"POST" and not self.parser.should_upgrade():
+        if spec is not None and self.parser.get_method() == b"POST":
             self._open(spec, headers, version == "1.1")
             return
         self.expect_100_continue = any(n == b"expect" and v.lower() == b"100-continue" for n, v in headers)
@@ -134,6 +157,7 @@ class GatewayProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
+        self.head_fed = 0  # what comes between two pieces of a body, or after it, is bounded like a head
         cycle = self.cycle
         if type(cycle) is not Exchange:
             super().on_body(body)
@@ -145,6 +169,9 @@ class GatewayProtocol(HttpToolsProtocol):
             self._refuse(cycle, self._too_large())
 
     def on_message_complete(self) -> None:
+        self.head_fed = 0
+        if self.parser.should_upgrade():
+            return
         cycle = self.cycle
         if type(cycle) is not Exchange:
             super().on_message_complete()
@@ -265,13 +292,27 @@ class GatewayProtocol(HttpToolsProtocol):
             self._answered_early()
             return
         if not exchange.keep_alive:
-            transport.close()
+            if self.broken:
+                self._answered_early()
+            else:
+                transport.close()
             return
         self.read_more(True)
         self.busy_since = self.loop.time()
-        if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
+        if self.pipeline and not self.starting:
+            self._start_waiting()
+
+    def _start_waiting(self) -> None:
+        """Start the next request; one that is answered at once is followed by another here, not within itself."""
+        self.starting = True
+        try:
+            while self.pipeline:
+                cycle, app = self.pipeline.pop()
+                self._start_asgi_task(cycle, app)
+                if not (cycle.response_complete and cycle.keep_alive) or self.broken or self.transport.is_closing():
+                    return
+        finally:
+            self.starting = False
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -310,6 +351,7 @@ class GatewayProtocol(HttpToolsProtocol):
         # Closing with unread bytes would reset the connection and take the answer with it (RFC 9112 §9.6): let the
         # client finish or notice, for a while.
         self.broken = True
+        self.read_more(True)
         self.linger_until = self.loop.time() + 2.0
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -416,6 +458,9 @@ class GatewayProtocol(HttpToolsProtocol):
             if now > self.linger_until:
                 self.transport.abort()
             return
+        if not self.transport.is_reading() and _has_left(self.transport):
+            self.transport.abort()  # the end of the connection is not told to who doesn't read
+            return
         cycle = self.cycle
         age = now - self.busy_since
         if cycle is None or cycle.response_complete:
@@ -433,6 +478,15 @@ class GatewayProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
 
+def _has_left(transport: asyncio.Transport) -> bool:
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return False
+    poller = select.poll()
+    poller.register(sock.fileno(), select.POLLRDHUP)
+    return bool(poller.poll(0))
+
+
 def _encoded(encoding: bytes) -> GatewayError | None:
     if encoding.strip().lower() in (b"", b"identity"):
         return None
@@ -446,5 +500,5 @@ class _HeadTooLarge(Exception):
     pass
 
 
-class _UnknownVersion(Exception):
+class _NotServed(Exception):
     pass
