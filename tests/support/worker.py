@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from gateway.contract.usage import UsageEvent
 from gateway.dataplane.access_log import AccessLog
@@ -15,6 +15,7 @@ from gateway.dataplane.app import Worker
 from gateway.dataplane.emit import FileSink
 from gateway.dataplane.runtime import Runtime, build_runtime
 from gateway.dataplane.scrape import Scrape
+from gateway.dataplane.server import GatewayProtocol
 from gateway.dataplane.upstream.resolver import Resolver
 from gateway.dataplane.worker import _Server, _server_config
 from gateway.plugin.api import Plugin
@@ -56,10 +57,13 @@ class KeepingSink(FileSink):
 class RunningWorker:
     """``address`` for sockets, and the parts a test may look at."""
 
-    def __init__(self, worker: Worker, sink: KeepingSink, address: tuple[str, int]) -> None:
+    def __init__(
+        self, worker: Worker, sink: KeepingSink, address: tuple[str, int], connections: set[GatewayProtocol]
+    ) -> None:
         self.worker = worker
         self.sink = sink
         self.address = address
+        self.connections = connections
 
     @property
     def runtime(self) -> Runtime:
@@ -101,7 +105,8 @@ async def running_worker(
     await server.startup(sockets=[listener])
     serving = loop.create_task(server.main_loop())
     try:
-        yield RunningWorker(worker, sink, listener.getsockname())
+        connections = cast("set[GatewayProtocol]", server.server_state.connections)
+        yield RunningWorker(worker, sink, listener.getsockname(), connections)
     finally:
         server.should_exit = True
         await serving

@@ -56,7 +56,12 @@ async def test_a_line_is_on_disk_when_its_answer_is_released(sink: FileSink, tmp
 async def test_events_of_one_turn_share_one_write(sink: FileSink, monkeypatch: pytest.MonkeyPatch) -> None:
     writes = []
     write = os.write
-    monkeypatch.setattr(emit.os, "write", lambda fd, data: writes.append(len(data)) or write(fd, data))
+
+    def counted(fd: int, data: bytes) -> int:
+        writes.append(len(data))
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", counted)
     for number in range(50):
         sink.append(usage_event(id=str(number)), lambda: None)
     await asyncio.sleep(0)
@@ -147,7 +152,7 @@ async def test_a_full_disk_holds_no_answer_back_and_loses_nothing(
     sink: FileSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     disk = FullDisk(100)  # less than a line
-    monkeypatch.setattr(emit.os, "write", disk)
+    monkeypatch.setattr(os, "write", disk)
     released = []
     for name in ("a", "b"):
         sink.append(usage_event(id=name), lambda: released.append(1))
@@ -166,7 +171,7 @@ async def test_what_waits_for_the_disk_is_bounded_and_what_is_lost_is_counted(
 ) -> None:
     monkeypatch.setattr(emit, "MAX_UNWRITTEN", 2000)
     disk = FullDisk(100)
-    monkeypatch.setattr(emit.os, "write", disk)
+    monkeypatch.setattr(os, "write", disk)
     for number in range(100):
         sink.append(usage_event(id=str(number)), lambda: None)
         sink.flush()
@@ -196,11 +201,11 @@ async def test_a_file_that_cannot_be_opened_is_tried_again(tmp_path: Path, monke
     def fails(*_: object) -> int:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(emit.os, "open", fails)
+    monkeypatch.setattr(os, "open", fails)
     sink.append(usage_event(id="b"), lambda: None)
     sink.flush()
     assert ids(tmp_path) == ["a"]
-    monkeypatch.setattr(emit.os, "open", real)
+    monkeypatch.setattr(os, "open", real)
     sink.append(usage_event(id="c"), lambda: None)
     sink.flush()
     assert ids(tmp_path) == ["a", "b", "c"]
