@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import orjson
 
-from gateway.dataplane.attempt import Attempt, upstream_failure
-from gateway.dataplane.envelope import body_of, event_of, status_of
+from gateway.dataplane.attempt import Attempt
+from gateway.dataplane.envelope import body_of, event_of, status_of, upstream_failure
 from gateway.dataplane.pricing import cost_of
 from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.dataplane.usage import read_answer

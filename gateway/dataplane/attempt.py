@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from gateway.contract.usage import Attempt as AttemptRecord
 from gateway.dataplane.decoding import Decoder, decoder_for
 from gateway.dataplane.envelope import event_of
-from gateway.dataplane.streaming import EventStream, OversizedEvent
+from gateway.dataplane.relay import EventRelay
+from gateway.dataplane.streaming import EventStream
 from gateway.dataplane.upstream.connection import Connection, Headers
 from gateway.dataplane.upstream.errors import UpstreamError
-from gateway.kernel.errors import GatewayError, Kind
-from gateway.plugin.sse import split_events
+from gateway.kernel.errors import GatewayError
 
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 MAX_BUFFERED = 67_108_864
 """Bytes of a whole JSON answer; a larger one is a fault of the upstream."""
 MAX_ERROR_BODY = 1_048_576
-_QUEUED_EVENTS = 64
 _LINGER = 2.0  # seconds an upstream has to end its answer after [DONE], before its connection is closed
 
 _READ = frozenset((b"content-type", b"content-length", b"content-encoding"))
@@ -60,10 +58,8 @@ class Attempt:
     __slots__ = (
         "_chunks",
         "_decoder",
-        "_last",
         "_mode",
-        "_pump",
-        "_queue",
+        "_relay",
         "_sent_at",
         "_size",
         "_started_ns",
@@ -108,9 +104,7 @@ class Attempt:
         self._chunks: list[bytes] = []
         self._size = 0
         self._decoder: Decoder | None = None
-        self._last = b""
-        self._queue: deque[tuple[bytes | None, bool]] | None = None
-        self._pump: asyncio.Task[None] | None = None
+        self._relay: EventRelay = None  # type: ignore[assignment]  # set where there is an event stream
         self._sent_at = time.perf_counter()
         self._started_ns = time.time_ns()
 
@@ -155,11 +149,12 @@ class Attempt:
             self.length = None
             self._decoder = decoder_for(encoding)
             if self._decoder is None:
-                self._broken(f"The upstream answered in the encoding {encoding[:40]!r}, which was not asked for.")
+                self.fail(f"The upstream answered in the encoding {encoding[:40]!r}, which was not asked for.")
                 return
         self._mode = self._mode_for(status)
         if self._mode is Mode.EVENTS:
-            self.events = EventStream(self.exchange.hide_usage)
+            self._relay = EventRelay(self)
+            self.events = self._relay.events
 
     def _mode_for(self, status: int) -> Mode:
         if status >= 300:
@@ -180,18 +175,18 @@ class Attempt:
             try:
                 data = self._decoder(data, MAX_BUFFERED)
             except ValueError as error:
-                self._broken(str(error))
+                self.fail(str(error))
                 return
         mode = self._mode
         if mode is Mode.EVENTS:
-            self._relay_events(data)
+            self._relay.feed(data)
         elif mode is Mode.WHOLE:
             self._chunks.append(data)
             self._size += len(data)
             if self._size > (MAX_BUFFERED if self.status == 200 else MAX_ERROR_BODY):
-                self._broken("The upstream's answer is too large.")
+                self.fail("The upstream's answer is too large.")
         elif not self.exchange.response_started:
-            self._begin(data)
+            self.begin(data)
         else:
             self.exchange.write(data)
 
@@ -199,10 +194,10 @@ class Attempt:
         if self.finished:
             return
         if self._mode is Mode.EVENTS:
-            self._end_of_events()
+            self._relay.end()
         elif self._mode is Mode.BYTES:
             if not self.exchange.response_started:
-                self._begin(b"")
+                self.begin(b"")
             self.finish()
         else:
             self.finish()
@@ -219,7 +214,7 @@ class Attempt:
 
     # relaying
 
-    def _begin(self, data: bytes) -> None:
+    def begin(self, data: bytes) -> None:
         """The first piece is here: from now on the client sees this attempt."""
         exchange = self.exchange
         exchange.first_at = time.perf_counter()
@@ -243,106 +238,40 @@ class Attempt:
             )
         )
 
-    def _relay_events(self, data: bytes) -> None:
-        events = self.events
-        assert events is not None
-        try:
-            out = events.feed(data)
-        except OversizedEvent:
-            self._broken("The upstream sent an event that is too large.")
-            return
-        if not out:
-            return
-        chain = self.exchange.runtime.chain
-        if chain.on_chunk:
-            if chain.chunk_sync is None or self._queue is not None:
-                self._enqueue(out)
-                return
-            try:
-                out = b"".join([chain.chunk_sync(self.exchange, event) for event in split_events(out)])
-            except GatewayError as error:
-                self._refused(error)
-                return
-        self._deliver(out, events.done)
+    def give(self, data: bytes) -> None:
+        """Pass a piece on to the client."""
+        if self.exchange.response_started:
+            self.exchange.write(data)
+        elif data:
+            self.begin(data)
 
-    def _deliver(self, out: bytes, last: bool) -> None:
-        self._last = out or self._last
-        if last:
-            # The last event waits until the usage event is safe.
-            self.tail = out
-            if self.connection is not None and self.connection.handler is self:
-                self.connection.deadline = self.connection.total_at = self.exchange.wire.loop.time() + _LINGER
-            self.finish()
-        elif not self.exchange.response_started:
-            if out:
-                self._begin(out)
-        else:
-            self.exchange.write(out)
-
-    def _end_of_events(self) -> None:
-        """The upstream ended its stream without ``[DONE]``."""
-        events = self.events
-        assert events is not None
-        if events.unterminated_done:
-            self._relay_events(b"\n\n")
-            if self.finished:
-                return
-        if self._queue is not None:
-            self._enqueue(None)
-            return
-        complete = not self.exchange.spec.generates or events.failed or events.summed or _says_finished(self._last)
-        if not complete or events.partial:
-            self.error = UpstreamError("reset", "The upstream's stream ended before its answer did.", sent=True)
-        elif self.exchange.spec.generates and not events.failed:
-            self.tail = b"data: [DONE]\n\n"
+    def end_with(self, tail: bytes) -> None:
+        """The answer is complete; its last piece waits until the usage event is safe."""
+        self.tail = tail
+        connection = self.connection
+        if connection is not None and connection.handler is self:
+            connection.deadline = connection.total_at = self.exchange.wire.loop.time() + _LINGER
         self.finish()
 
-    # plugins that wait in on_chunk: events queue up here, and the upstream is not read while many do
-
-    def _enqueue(self, out: bytes | None) -> None:
-        assert self.events is not None
-        if self._queue is None:
-            self._queue = deque()
-        self._queue.append((out, self.events.done))
-        if len(self._queue) > _QUEUED_EVENTS:
-            self._read_upstream(False)
-        if self._pump is None:
-            self._pump = self.exchange.wire.loop.create_task(self._run_pump(self._queue))
-
-    async def _run_pump(self, queue: deque[tuple[bytes | None, bool]]) -> None:
-        exchange = self.exchange
-        chain = exchange.runtime.chain
-        try:
-            while queue and not self.finished:
-                out, last = queue.popleft()
-                if out is None:
-                    self._queue = None
-                    self._end_of_events()
-                    return
-                kept = [await chain.chunk(exchange, event) for event in split_events(out)]
-                self._deliver(b"".join(kept), last)
-                if len(queue) == _QUEUED_EVENTS // 2:
-                    self._read_upstream(True)
-        except GatewayError as error:
-            self._refused(error)
-        finally:
-            self._pump = None
-
-    def _refused(self, error: GatewayError) -> None:
-        """A plugin refused an event: the client gets the error as the last one."""
+    def refuse(self, error: GatewayError) -> None:
+        """A plugin refused an event: the client gets the error, as the last event where some have gone out."""
         self._abort_connection()
-        if not self.exchange.response_started:
-            self.exchange.refusal = error
-        else:
+        self.exchange.refusal = error
+        if self.exchange.response_started:
             self.tail = event_of(error)
-            self.exchange.refusal = error
         self.finish()
 
     # the end
 
-    def _broken(self, message: str) -> None:
+    def fail(self, message: str) -> None:
+        """The upstream's answer is no good."""
         self._abort_connection()
         self.error = UpstreamError("protocol", message, sent=True)
+        self.finish()
+
+    def cut(self, message: str) -> None:
+        """The upstream ended its answer too early."""
+        self.error = UpstreamError("reset", message, sent=True)
         self.finish()
 
     @property
@@ -370,8 +299,8 @@ class Attempt:
             return
         self.cancelled = True
         self._abort_connection()
-        if self._pump is not None:
-            self._pump.cancel()
+        if self.events is not None:
+            self._relay.cancel()
         self.finish()
 
     def _abort_connection(self) -> None:
@@ -395,14 +324,15 @@ class Attempt:
         connection = self.connection
         if connection is None or connection.handler is not self:
             return
-        self._read_upstream(writable)
+        self.read_upstream(writable)
         if writable:
             connection.last_data = self.exchange.wire.loop.time()
             connection.deadline = 0.0
         else:
             connection.deadline = connection.total_at
 
-    def _read_upstream(self, resume: bool) -> None:
+    def read_upstream(self, resume: bool) -> None:
+        """Read on from the upstream, or leave its bytes in the kernel."""
         connection = self.connection
         if connection is None or connection.handler is not self or connection.transport.is_closing():
             return
@@ -410,27 +340,3 @@ class Attempt:
             connection.transport.resume_reading()
         else:
             connection.transport.pause_reading()
-
-
-def _says_finished(data: bytes) -> bool:
-    return b'"finish_reason":"' in data or b'"finish_reason": "' in data
-
-
-# Where a provider is, and why it can't be reached, is for the operator's log.
-_PUBLIC: dict[str, str] = {
-    "dns": "The provider's address does not resolve.",
-    "connect": "The provider takes no connection.",
-    "connect_timeout": "The provider took no connection in time.",
-    "tls": "No secure connection to the provider could be made.",
-    "proxy": "The provider could not be reached through its proxy.",
-}
-
-
-def upstream_failure(error: UpstreamError) -> GatewayError:
-    """What a client is told of a transport failure that no other target could make good."""
-    message = _PUBLIC.get(error.reason, error.message)
-    if error.reason in ("queue_full", "queue_timeout"):
-        return GatewayError(Kind.UNAVAILABLE, "upstream_busy", message, retry_after=1.0)
-    if error.is_timeout:
-        return GatewayError(Kind.TIMEOUT, error.reason, message)
-    return GatewayError(Kind.UPSTREAM, f"upstream_{error.reason}", message)

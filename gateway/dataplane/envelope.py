@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 
+from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.kernel.errors import GatewayError, Kind
 
 # kind → (HTTP status, the envelope's ``type``)
@@ -41,3 +42,23 @@ def body_of(error: GatewayError) -> bytes:
 def event_of(error: GatewayError) -> bytes:
     """The same as a server-sent event, for a stream that has begun."""
     return b"data: " + body_of(error) + b"\n\n"
+
+
+# Where a provider is, and why it can't be reached, is for the operator's log.
+_PUBLIC: dict[str, str] = {
+    "dns": "The provider's address does not resolve.",
+    "connect": "The provider takes no connection.",
+    "connect_timeout": "The provider took no connection in time.",
+    "tls": "No secure connection to the provider could be made.",
+    "proxy": "The provider could not be reached through its proxy.",
+}
+
+
+def upstream_failure(error: UpstreamError) -> GatewayError:
+    """What a client is told of a transport failure that no other target could make good."""
+    message = _PUBLIC.get(error.reason, error.message)
+    if error.reason in ("queue_full", "queue_timeout"):
+        return GatewayError(Kind.UNAVAILABLE, "upstream_busy", message, retry_after=1.0)
+    if error.is_timeout:
+        return GatewayError(Kind.TIMEOUT, error.reason, message)
+    return GatewayError(Kind.UPSTREAM, f"upstream_{error.reason}", message)

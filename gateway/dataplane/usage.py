@@ -12,6 +12,9 @@ from msgspec import Struct
 from gateway.contract.usage import Tokens
 
 
+MAX_TOKENS = 2**40
+
+
 class _Details(Struct):
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
@@ -45,7 +48,8 @@ def tokens_of(usage: _Usage) -> Tokens:
         prompt = max(0, (usage.total_tokens or 0) - (completion or 0))
     asked = usage.prompt_tokens_details or usage.input_tokens_details
     given = usage.completion_tokens_details or usage.output_tokens_details
-    prompt, completion = max(0, prompt), max(0, completion or 0)  # a negative count would give money back
+    # A negative count would give money back, and one beyond any model's is a fault of the upstream.
+    prompt, completion = min(max(0, prompt), MAX_TOKENS), min(max(0, completion or 0), MAX_TOKENS)
     return Tokens(
         prompt=prompt,
         cached=min(prompt, max(0, asked.cached_tokens or 0) if asked is not None else 0),

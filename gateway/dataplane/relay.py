@@ -1,0 +1,121 @@
+"""Relaying an event stream: whole events out of the upstream's bytes, through the plugins, to the client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from gateway.dataplane.streaming import EventStream, OversizedEvent
+from gateway.kernel.errors import GatewayError
+from gateway.plugin.sse import split_events
+
+if TYPE_CHECKING:
+    from gateway.dataplane.attempt import Attempt
+
+QUEUED = 64
+"""Pieces that may wait for a plugin before the upstream is read no further."""
+
+_DONE = b"data: [DONE]\n\n"
+
+
+class EventRelay:
+    """The stream of one attempt. With plain hooks, or none, an event leaves within the callback it arrived in; for a
+    hook that waits, events queue up and a task passes them on in order.
+    """
+
+    __slots__ = ("_attempt", "_chain", "_last", "_pump", "_queue", "events")
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._chain = attempt.exchange.runtime.chain
+        self.events = EventStream(attempt.exchange.hide_usage)
+        self._last = b""
+        self._queue: deque[tuple[bytes | None, bool]] | None = None
+        self._pump: asyncio.Task[None] | None = None
+
+    def feed(self, data: bytes) -> None:
+        """The next bytes from the upstream."""
+        events = self.events
+        try:
+            out = events.feed(data)
+        except OversizedEvent:
+            self._attempt.fail("The upstream sent an event that is too large.")
+            return
+        if not out:
+            return
+        chain = self._chain
+        if chain.on_chunk:
+            if chain.chunk_sync is None:
+                self._enqueue(out)
+                return
+            exchange = self._attempt.exchange
+            try:
+                out = b"".join([chain.chunk_sync(exchange, event) for event in split_events(out)])
+            except GatewayError as error:
+                self._attempt.refuse(error)
+                return
+        self._deliver(out, events.done)
+
+    def _deliver(self, out: bytes, last: bool) -> None:
+        self._last = out or self._last
+        if last:
+            self._attempt.end_with(out)
+        else:
+            self._attempt.give(out)
+
+    def end(self) -> None:
+        """The upstream ended its answer without ``[DONE]``."""
+        events = self.events
+        attempt = self._attempt
+        if events.unterminated_done:
+            self.feed(b"\n\n")
+            if attempt.finished:
+                return
+        if self._queue is not None:
+            self._enqueue(None)
+            return
+        generates = attempt.exchange.spec.generates
+        complete = not generates or events.failed or events.summed or _says_finished(self._last)
+        if not complete or events.partial:
+            attempt.cut("The upstream's stream ended before its answer did.")
+        else:
+            attempt.end_with(_DONE if generates and not events.failed else b"")
+
+    def cancel(self) -> None:
+        """Pass nothing more on."""
+        if self._pump is not None:
+            self._pump.cancel()
+
+    # for plugins that wait in on_chunk
+
+    def _enqueue(self, out: bytes | None) -> None:
+        if self._queue is None:
+            self._queue = deque()
+        self._queue.append((out, self.events.done))
+        if len(self._queue) > QUEUED:
+            self._attempt.read_upstream(False)
+        if self._pump is None:
+            self._pump = self._attempt.exchange.wire.loop.create_task(self._run(self._queue))
+
+    async def _run(self, queue: deque[tuple[bytes | None, bool]]) -> None:
+        attempt = self._attempt
+        try:
+            while queue and not attempt.finished:
+                out, last = queue.popleft()
+                if out is None:
+                    self._queue = None
+                    self.end()
+                    return
+                kept = [await self._chain.chunk(attempt.exchange, event) for event in split_events(out)]
+                self._deliver(b"".join(kept), last)
+                if len(queue) == QUEUED // 2:
+                    attempt.read_upstream(True)
+        except GatewayError as error:
+            attempt.refuse(error)
+        finally:
+            self._pump = None
+
+
+def _says_finished(data: bytes) -> bool:
+    return b'"finish_reason":"' in data or b'"finish_reason": "' in data
