@@ -79,6 +79,7 @@ class _Process:
         self.options = options
         self.base_dir = Path(options.config_path).absolute().parent if options.config_path else Path.cwd()
         self._reloading: asyncio.Task[None] | None = None
+        self._reload_again = False
 
     async def serve(self) -> int:
         options = self.options
@@ -131,6 +132,19 @@ class _Process:
         os.close(self.options.ready_fd)
         await server.main_loop()
         await server.shutdown(sockets=self.options.sockets)
+        await self._end_rest()
+
+    async def _end_rest(self) -> None:
+        """End the requests that the drain did not wait for; each is told, settled and recorded like any other."""
+        tasks = []
+        for connection in tuple(self.server.server_state.connections):
+            exchange = connection.current if isinstance(connection, GatewayProtocol) else None
+            if exchange is not None and exchange.task is not None and not exchange.response_complete:
+                exchange.task.cancel()
+                tasks.append(exchange.task)
+        if tasks:
+            await asyncio.wait(tasks, timeout=SWEEP)
+            await asyncio.sleep(0)  # the turn in which their usage events are written
 
     def _stop(self) -> None:
         self.worker.draining = True
@@ -138,7 +152,16 @@ class _Process:
 
     def _reload(self) -> None:
         if self._reloading is None or self._reloading.done():
-            self._reloading = asyncio.get_running_loop().create_task(self._swap())
+            self._reloading = asyncio.get_running_loop().create_task(self._swap_until_current())
+        else:
+            self._reload_again = True
+
+    async def _swap_until_current(self) -> None:
+        """Take the configuration up, once more where it changed meanwhile."""
+        self._reload_again = True
+        while self._reload_again:
+            self._reload_again = False
+            await self._swap()
 
     async def _swap(self) -> None:
         """Build the new configuration; only a whole and valid one replaces the old."""
