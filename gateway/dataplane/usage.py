@@ -11,7 +11,6 @@ from msgspec import Struct
 
 from gateway.contract.usage import Tokens
 
-
 MAX_TOKENS = 2**40
 
 
