@@ -169,7 +169,10 @@ def fail(exchange: Exchange, error: GatewayError) -> None:
     exchange.outcome = "refused" if exchange.grant is None else "error"
     if exchange.response_started:
         exchange.outcome = "cut"
-        exchange.hold_end(event_of(error), intact=exchange.chunked)
+        if exchange.is_events:
+            exchange.hold_end(event_of(error), intact=exchange.chunked)
+        else:
+            exchange.hold_end(b"", intact=False)
         return
     exchange.hold(status_of(error), error_lines(error, exchange), body_of(error))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gateway.contract.usage import Attempt as AttemptRecord
 from gateway.dataplane.decoding import Decoder, decoder_for
 from gateway.dataplane.envelope import event_of
-from gateway.dataplane.relay import EventRelay
+from gateway.dataplane.relay import CLIENT, EventRelay
 from gateway.dataplane.streaming import EventStream
 from gateway.dataplane.upstream.connection import Connection, Headers
 from gateway.dataplane.upstream.errors import UpstreamError
@@ -58,6 +58,7 @@ class Attempt:
     __slots__ = (
         "_chunks",
         "_decoder",
+        "_holders",
         "_mode",
         "_relay",
         "_sent_at",
@@ -104,6 +105,7 @@ class Attempt:
         self._chunks: list[bytes] = []
         self._size = 0
         self._decoder: Decoder | None = None
+        self._holders = 0
         self._relay: EventRelay = None  # type: ignore[assignment]  # set where there is an event stream
         self._sent_at = time.perf_counter()
         self._started_ns = time.time_ns()
@@ -203,9 +205,13 @@ class Attempt:
             self.finish()
 
     def on_fail(self, error: UpstreamError) -> None:
-        if not self.finished:
-            self.error = error
-            self.finish()
+        if not self.finished and not (self.events is not None and self._relay.fail(error)):
+            self.end_in(error)
+
+    def end_in(self, error: UpstreamError) -> None:
+        """The attempt failed."""
+        self.error = error
+        self.finish()
 
     def on_writable(self, writable: bool) -> None:
         # Only of an upload is there more to read; otherwise the client is listened to, because it may leave.
@@ -266,13 +272,7 @@ class Attempt:
     def fail(self, message: str) -> None:
         """The upstream's answer is no good."""
         self._abort_connection()
-        self.error = UpstreamError("protocol", message, sent=True)
-        self.finish()
-
-    def cut(self, message: str) -> None:
-        """The upstream ended its answer too early."""
-        self.error = UpstreamError("reset", message, sent=True)
-        self.finish()
+        self.on_fail(UpstreamError("protocol", message, sent=True))
 
     @property
     def went_stale(self) -> bool:
@@ -321,22 +321,21 @@ class Attempt:
 
     def on_client_writable(self, writable: bool) -> None:
         """Read the upstream no faster than the client reads. The stall deadline rests meanwhile."""
+        self.hold_upstream(CLIENT, not writable)
+
+    def hold_upstream(self, who: int, held: bool) -> None:
+        """Leave the upstream's bytes in the kernel as long as anyone wants that: ``CLIENT`` or ``PLUGINS``."""
+        before = self._holders
+        after = self._holders = before | who if held else before & ~who
         connection = self.connection
-        if connection is None or connection.handler is not self:
+        if bool(before) is bool(after) or connection is None or connection.handler is not self:
             return
-        self.read_upstream(writable)
-        if writable:
+        if connection.transport.is_closing():
+            return
+        if after:
+            connection.transport.pause_reading()
+            connection.deadline = connection.total_at
+        else:
+            connection.transport.resume_reading()
             connection.last_data = self.exchange.wire.loop.time()
             connection.deadline = 0.0
-        else:
-            connection.deadline = connection.total_at
-
-    def read_upstream(self, resume: bool) -> None:
-        """Read on from the upstream, or leave its bytes in the kernel."""
-        connection = self.connection
-        if connection is None or connection.handler is not self or connection.transport.is_closing():
-            return
-        if resume:
-            connection.transport.resume_reading()
-        else:
-            connection.transport.pause_reading()

@@ -24,10 +24,12 @@ async def attempt_once(exchange: Exchange, target: Target) -> Attempt:
     """Send the request and wait until its answer is complete, relayed, or failed.
 
     A kept-alive connection that the upstream closed just when it was used again is not a failure of the upstream: the
-    request goes out once more, on a connection that was looked at or is new.
+    request goes out once more, on a connection that was looked at or is new. Once only: a request that makes an
+    upstream break must not break all its connections.
     """
     loop = exchange.wire.loop
     pool = target.pool
+    again = False
     while True:
         attempt = Attempt(exchange, target, loop.create_future())
         connection = pool.take_idle()
@@ -50,8 +52,9 @@ async def attempt_once(exchange: Exchange, target: Target) -> Attempt:
             if attempt.events is not None:
                 exchange.tokens = attempt.events.tokens
                 exchange.events_seen = attempt.events.events
-        if not attempt.went_stale:
+        if again or not attempt.went_stale:
             return attempt
+        again = True
         pool.drop_stale()
 
 

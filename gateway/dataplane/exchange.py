@@ -58,6 +58,7 @@ class Exchange(Request):
         "grant",
         "hide_usage",
         "http11",
+        "is_events",
         "keep_alive",
         "max_tokens",
         "outcome",
@@ -125,6 +126,7 @@ class Exchange(Request):
         self.declared_length: int | None = None
         self.max_tokens: int | None = None
         self.hide_usage = False
+        self.is_events = False
         self.refusal: GatewayError | None = None
         self.caller: Credential | None = None
         self.grant: Grant | None = None
@@ -250,6 +252,7 @@ class Exchange(Request):
         """Send the head and the first piece of a body that comes in pieces. ``length`` is in bytes, where known."""
         self.response_started = True
         self.status = status
+        self.is_events = b"text/event-stream" in lines
         if length is not None:
             lines += b"content-length: %d\r\n" % length
             self._length = length
@@ -274,14 +277,13 @@ class Exchange(Request):
 
     def hold_end(self, data: bytes, *, intact: bool = True) -> None:
         """Make the last piece ready. Not ``intact``: the client must be able to tell that the body was cut."""
-        if not intact and (self._length >= 0 or not self.chunked):
-            self.keep_alive = False
-            self._held = data
-            return
-        if self.chunked:
-            self._held = (b"%x\r\n%b\r\n" % (len(data), data) if data else b"") + _LAST_CHUNK
-        else:
-            self._held = data
+        if self.chunked and data:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if not intact:
+            self.keep_alive = False  # the promised length, or the last chunk, is missing at the connection's end
+        elif self.chunked:
+            data += _LAST_CHUNK
+        self._held = data
 
     def release(self) -> None:
         """Send what is held and finish. Called once, when the request's usage event is safe."""

@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from gateway.dataplane.streaming import EventStream, OversizedEvent
+from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.kernel.errors import GatewayError
 from gateway.plugin.sse import split_events
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 QUEUED = 64
 """Pieces that may wait for a plugin before the upstream is read no further."""
 
+CLIENT, PLUGINS = 1, 2
+"""Who may want the upstream to be read no further for now."""
+
 _DONE = b"data: [DONE]\n\n"
 
 
@@ -24,7 +28,7 @@ class EventRelay:
     hook that waits, events queue up and a task passes them on in order.
     """
 
-    __slots__ = ("_attempt", "_chain", "_last", "_pump", "_queue", "events")
+    __slots__ = ("_attempt", "_chain", "_failure", "_last", "_pump", "_queue", "events")
 
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
@@ -33,6 +37,7 @@ class EventRelay:
         self._last = b""
         self._queue: deque[tuple[bytes | None, bool]] | None = None
         self._pump: asyncio.Task[None] | None = None
+        self._failure: UpstreamError | None = None
 
     def feed(self, data: bytes) -> None:
         """The next bytes from the upstream."""
@@ -78,9 +83,17 @@ class EventRelay:
         generates = attempt.exchange.spec.generates
         complete = not generates or events.failed or events.summed or _says_finished(self._last)
         if not complete or events.partial:
-            attempt.cut("The upstream's stream ended before its answer did.")
+            attempt.end_in(UpstreamError("reset", "The upstream's stream ended before its answer did.", sent=True))
         else:
             attempt.end_with(_DONE if generates and not events.failed else b"")
+
+    def fail(self, error: UpstreamError) -> bool:
+        """The upstream failed. True: plugins still hold events that came before, and the failure waits behind them."""
+        if self._pump is None:
+            return False
+        self._failure = error
+        self._enqueue(None)
+        return True
 
     def cancel(self) -> None:
         """Pass nothing more on."""
@@ -94,7 +107,7 @@ class EventRelay:
             self._queue = deque()
         self._queue.append((out, self.events.done))
         if len(self._queue) > QUEUED:
-            self._attempt.read_upstream(False)
+            self._attempt.hold_upstream(PLUGINS, True)
         if self._pump is None:
             self._pump = self._attempt.exchange.wire.loop.create_task(self._run(self._queue))
 
@@ -105,12 +118,17 @@ class EventRelay:
                 out, last = queue.popleft()
                 if out is None:
                     self._queue = None
-                    self.end()
+                    if self._failure is not None:
+                        attempt.end_in(self._failure)
+                    else:
+                        self.end()
                     return
                 kept = [await self._chain.chunk(attempt.exchange, event) for event in split_events(out)]
+                if attempt.finished:
+                    return
                 self._deliver(b"".join(kept), last)
                 if len(queue) == QUEUED // 2:
-                    attempt.read_upstream(True)
+                    attempt.hold_upstream(PLUGINS, False)
         except GatewayError as error:
             attempt.refuse(error)
         finally:
