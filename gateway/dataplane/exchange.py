@@ -45,6 +45,7 @@ class Exchange(Request):
         "_size",
         "attempt",
         "attempts",
+        "begun",
         "caller",
         "chunked",
         "complete",
@@ -127,6 +128,7 @@ class Exchange(Request):
         self.max_tokens: int | None = None
         self.hide_usage = False
         self.is_events = False
+        self.begun = False
         self.refusal: GatewayError | None = None
         self.caller: Credential | None = None
         self.grant: Grant | None = None
@@ -214,12 +216,23 @@ class Exchange(Request):
         if self.attempt is not None:
             self.attempt.send_more(_LAST_CHUNK if self.declared_length is None else b"", last=True)
 
+    def begin(self) -> None:
+        """The task runs. Raises what has happened to the request since it was made."""
+        self.begun = True
+        if self.refusal is not None:
+            raise self.refusal
+        if self.disconnected:
+            raise asyncio.CancelledError
+
     def refuse(self, error: GatewayError) -> None:
         """Refuse a request that is being served already: what was begun upstream is given up."""
         self.refusal = error
+        self._interrupt()
+
+    def _interrupt(self) -> None:
         if self.attempt is not None:
             self.attempt.cancel()
-        elif self.task is not None:
+        elif self.begun and self.task is not None:  # a task cancelled before it begins would never end its request
             self.task.cancel()
 
     # the answer
@@ -306,10 +319,8 @@ class Exchange(Request):
     def on_disconnect(self) -> None:
         """The client is gone: close the upstream connection at once and stop whatever is being waited for."""
         self.disconnected = True
-        if self.attempt is not None:
-            self.attempt.cancel()
-        elif self.task is not None and not self.response_complete:
-            self.task.cancel()
+        if not self.response_complete:
+            self._interrupt()
 
     def on_writable(self, writable: bool) -> None:
         """The client's send buffer filled up or drained: the upstream is read no faster than the client reads."""

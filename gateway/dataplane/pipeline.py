@@ -31,6 +31,7 @@ async def handle(exchange: Exchange) -> None:
     """Serve one request whose body is here (or, for an upload, whose model is known). Never raises."""
     chain = exchange.runtime.chain
     try:
+        exchange.begin()
         parse(exchange)
         admit(exchange)
         exchange.turns = chain.turns

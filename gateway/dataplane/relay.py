@@ -14,8 +14,8 @@ from gateway.plugin.sse import split_events
 if TYPE_CHECKING:
     from gateway.dataplane.attempt import Attempt
 
-QUEUED = 64
-"""Pieces that may wait for a plugin before the upstream is read no further."""
+QUEUED = 262_144
+"""Bytes that may wait for a plugin before the upstream is read no further."""
 
 CLIENT, PLUGINS = 1, 2
 """Who may want the upstream to be read no further for now."""
@@ -28,7 +28,7 @@ class EventRelay:
     hook that waits, events queue up and a task passes them on in order.
     """
 
-    __slots__ = ("_attempt", "_chain", "_failure", "_last", "_pump", "_queue", "events")
+    __slots__ = ("_attempt", "_chain", "_failure", "_last", "_pump", "_queue", "_queued", "events")
 
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
@@ -38,6 +38,7 @@ class EventRelay:
         self._queue: deque[tuple[bytes | None, bool]] | None = None
         self._pump: asyncio.Task[None] | None = None
         self._failure: UpstreamError | None = None
+        self._queued = 0
 
     def feed(self, data: bytes) -> None:
         """The next bytes from the upstream."""
@@ -106,7 +107,8 @@ class EventRelay:
         if self._queue is None:
             self._queue = deque()
         self._queue.append((out, self.events.done))
-        if len(self._queue) > QUEUED:
+        self._queued += len(out or b"")
+        if self._queued > QUEUED:
             self._attempt.hold_upstream(PLUGINS, True)
         if self._pump is None:
             self._pump = self._attempt.exchange.wire.loop.create_task(self._run(self._queue))
@@ -127,7 +129,8 @@ class EventRelay:
                 if attempt.finished:
                     return
                 self._deliver(b"".join(kept), last)
-                if len(queue) == QUEUED // 2:
+                self._queued -= len(out)
+                if self._queued <= QUEUED // 2:
                     attempt.hold_upstream(PLUGINS, False)
         except GatewayError as error:
             attempt.refuse(error)

@@ -107,6 +107,8 @@ class Pool:
             raise
         finally:
             timer.cancel()
+            if (waiter.cancelled() or waiter.exception() is not None) and waiter in self._waiters:
+                self._waiters.remove(waiter)  # it gave up: its place in the queue is free
 
     def _pass_on(self, connection: Connection | None) -> None:
         if connection is None:
