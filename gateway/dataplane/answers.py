@@ -45,11 +45,15 @@ def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
         _end_relayed(exchange, attempt)
         return Verdict.DONE
     if exchange.refusal is not None:
+        exchange.attempts.append(attempt.record("refused"))
         raise exchange.refusal
     status = attempt.status
     if attempt.error is not None or status is None or status in _RETRIED:
         _failed(exchange, attempt, attempt.error.reason if attempt.error is not None else f"status_{status}")
         return Verdict.FAILED
+    if attempt.events is not None:
+        _end_relayed(exchange, attempt)  # plugins left nothing of the stream
+        return Verdict.DONE
     if status >= 300:
         attempt.target.succeeded()
         exchange.attempts.append(attempt.record(f"status_{status}"))

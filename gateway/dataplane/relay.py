@@ -56,12 +56,20 @@ class EventRelay:
                 self._enqueue(out)
                 return
             exchange = self._attempt.exchange
+            kept = []
             try:
-                out = b"".join([chain.chunk_sync(exchange, event) for event in split_events(out)])
+                for event in split_events(out):
+                    kept.append(chain.chunk_sync(exchange, event))
             except GatewayError as error:
-                self._attempt.refuse(error)
+                self._refuse(kept, error)
                 return
+            out = b"".join(kept)
         self._deliver(out, events.done)
+
+    def _refuse(self, kept: list[bytes], error: GatewayError) -> None:
+        # What came before the refused event goes out: how many events one read brings must make no difference.
+        self._attempt.give(b"".join(kept))
+        self._attempt.refuse(error)
 
     def _deliver(self, out: bytes, last: bool) -> None:
         self._last = out or self._last
@@ -115,6 +123,7 @@ class EventRelay:
 
     async def _run(self, queue: deque[tuple[bytes | None, bool]]) -> None:
         attempt = self._attempt
+        kept: list[bytes] = []
         try:
             while queue and not attempt.finished:
                 out, last = queue.popleft()
@@ -125,7 +134,9 @@ class EventRelay:
                     else:
                         self.end()
                     return
-                kept = [await self._chain.chunk(attempt.exchange, event) for event in split_events(out)]
+                kept = []
+                for event in split_events(out):
+                    kept.append(await self._chain.chunk(attempt.exchange, event))
                 if attempt.finished:
                     return
                 self._deliver(b"".join(kept), last)
@@ -133,7 +144,8 @@ class EventRelay:
                 if self._queued <= QUEUED // 2:
                     attempt.hold_upstream(PLUGINS, False)
         except GatewayError as error:
-            attempt.refuse(error)
+            if not attempt.finished:
+                self._refuse(kept, error)
         finally:
             self._pump = None
 
