@@ -12,6 +12,10 @@ import orjson
 
 from tests.support.raw_upstream import WAIT
 
+_FIELD = b'--b\r\ncontent-disposition: form-data; name="%b"\r\n\r\n'
+FORM_START = _FIELD % b"model" + b"m\r\n" + _FIELD % b"file"
+"""A form of the boundary ``b`` for the model ``m``, up to where its file begins."""
+
 
 class Answer:
     """One answer: ``headers`` by lower-case name; ``body`` with chunk framing removed, ``pieces`` chunk by chunk."""

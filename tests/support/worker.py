@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -103,20 +104,27 @@ async def running_worker(
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
     await server.startup(sockets=[listener])
-    serving = loop.create_task(server.main_loop())
+    ticking = loop.create_task(_tick(server))
+    connections = cast("set[GatewayProtocol]", server.server_state.connections)
     try:
-        connections = cast("set[GatewayProtocol]", server.server_state.connections)
         yield RunningWorker(worker, sink, listener.getsockname(), connections)
     finally:
-        server.should_exit = True
-        await serving
-        for connection in tuple(server.server_state.connections):
+        ticking.cancel()
+        for each in server.servers:
+            each.close()
+        listener.close()
+        for connection in tuple(connections):
             connection.transport.abort()
-        await server.shutdown(sockets=[listener])
         await _at_rest(worker.runtime)
         worker.runtime.retire()
         sink.close()
         log.close()
+
+
+async def _tick(server: _Server) -> None:
+    for counter in itertools.count():
+        await server.on_tick(counter)
+        await asyncio.sleep(0.1)
 
 
 async def _at_rest(runtime: Runtime) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def always(status: bytes, *headers: bytes, body: bytes = ERROR) -> Script:
     return first(status, *headers, times=10**9, body=body)
 
 
-async def ask(gateway: RunningWorker, **fields: object) -> Answer:
+async def ask(gateway: RunningWorker, **fields: Any) -> Answer:
     async with wire(gateway.address) as client:
         await client.send(post("/v1/chat/completions", chat(**fields)))
         return await client.answer()
@@ -276,7 +277,7 @@ async def test_a_stream_that_says_it_is_finished_ends_with_done(
         running_worker(settings_for(provider(upstream.base_url)), tmp_path) as gateway,
         wire(gateway.address) as client,
     ):
-        options = {"stream_options": {"include_usage": True}} if asks else {}
+        options: dict[str, Any] = {"stream_options": {"include_usage": True}} if asks else {}
         await client.send(post("/v1/chat/completions", chat(stream=True, **options)))
         got = await client.answer()
         usage = usage_event() if asks and usage_event() in ending else b""

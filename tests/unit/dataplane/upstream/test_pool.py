@@ -99,6 +99,21 @@ async def test_who_stops_waiting_leaves_the_turn_to_the_next() -> None:
         held.abort()
 
 
+async def test_who_gave_up_waiting_holds_no_place_in_the_queue() -> None:
+    limits = Connections(max=1, queue=1)
+    async with raw_upstream(serve_completions) as upstream, pool_of(upstream.base_url, limits=limits) as pool:
+        held = await acquire(pool)
+        for _ in range(3):
+            assert await reason_of(acquire(pool, within=0.02)) == "queue_timeout"
+            waiting = asyncio.create_task(acquire(pool))
+            await queued(pool, 1)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert pool.waiting == 0
+        held.abort()
+
+
 async def test_who_leaves_just_when_a_turn_comes_passes_it_on() -> None:
     limits = Connections(max=1, queue=5)
     async with raw_upstream(serve_completions) as upstream, pool_of(upstream.base_url, limits=limits) as pool:

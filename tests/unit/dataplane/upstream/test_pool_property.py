@@ -83,6 +83,7 @@ class _World:
         assert 0 <= pool.open_connections <= self.most
         alive = sum(connection.alive for connection in self.real)
         assert alive <= pool.open_connections
+        assert pool.waiting <= len(self.waiting), "who has left still holds a place in the queue"
         if pool.waiting:
             assert not pool._idle, "a connection rests while somebody waits for one"
             assert pool.open_connections == self.most, "a slot is free while somebody waits for one"
