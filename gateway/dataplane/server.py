@@ -273,8 +273,7 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         work = pipeline.handle(exchange)
         task = _Task(work, loop=self.loop) if _Task is not None else self.loop.create_task(work)
-        if not task.done():
-            exchange.task = task  # what it waits for holds it too, so that no set of tasks is needed
+        exchange.task = task  # what it waits for holds it too, so that no set of tasks is needed
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         if type(cycle) is Exchange:
