@@ -220,15 +220,17 @@ def _budget(budget: Budget, scope: str) -> Counter:
     return Counter("cost", budget.amount, budget.period, scope)
 
 
-def carry_over(old: dict[str, Limiter], new: dict[str, Limiter]) -> None:
-    """Keep what was used when a configuration is replaced: a limit that is still there goes on counting.
+def carry_over(old: dict[str, Limiter], new: dict[str, Limiter]) -> dict[str, Limiter]:
+    """The limiters of the ``new`` configuration, with what was used under the ``old``: a limit that is still there goes
+    on counting.
 
-    Grants of running requests settle in the old counter object, so the same object is kept where nothing but the limit
-    changed.
+    A key that is still there keeps its limiter, because requests of the old configuration are still admitted and
+    settled by it; its counters stay where nothing but the limit changed.
     """
+    limiters = {}
     for name, limiter in new.items():
-        before = old.get(name)
-        if before is None:
+        before = limiters[name] = old.get(name, limiter)
+        if before is limiter:
             continue
         known: dict[tuple[str, str | None, str], list[Counter]] = {}
         for counter in before.counters:
@@ -239,5 +241,5 @@ def carry_over(old: dict[str, Limiter], new: dict[str, Limiter]) -> None:
             if same:
                 same[0].limit = counter.limit
             kept.append(same.pop(0) if same else counter)
-        limiter.take(tuple(kept))
-        before.era += 1  # its counters may roll without it from here on
+        before.take(tuple(kept))
+    return limiters

@@ -97,16 +97,9 @@ async def build_runtime(
         if tracer is not None:
             tracer.release()
         raise
-    runtime = Runtime(
-        settings,
-        credentials_from(settings, master_key, limiters),
-        limiters,
-        router_from(settings, pools),
-        pools,
-        chain,
-        tracer=tracer,
-    )
+    router = router_from(settings, pools)
     if previous is not None:
-        # Last, because the running configuration's counters take the new limits, which nothing may undo.
-        carry_over(previous.limiters, limiters)
-    return runtime
+        # Last, because the running configuration's limiters take the new limits, which nothing may undo.
+        limiters = carry_over(previous.limiters, limiters)
+    credentials = credentials_from(settings, master_key, limiters)
+    return Runtime(settings, credentials, limiters, router, pools, chain, tracer=tracer)
