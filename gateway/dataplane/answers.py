@@ -37,8 +37,10 @@ class Verdict(Enum):
 
 def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
     """Judge a finished attempt. After ``FAILED`` another may be made. Raises what a plugin refused with."""
-    if attempt.cancelled and exchange.refusal is None:
+    if attempt.cancelled:
         exchange.attempts.append(attempt.record("cancelled"))
+        if exchange.refusal is not None:
+            raise exchange.refusal  # not the client left: it has to be told, in mid-answer too
         exchange.outcome = "cancelled"
         return Verdict.DONE
     if attempt.relayed or attempt.tail:
