@@ -220,7 +220,7 @@ def test_a_reload_keeps_what_was_used_and_takes_the_new_limit() -> None:
     before = limiters_from(settings_with(Limit(metric="concurrency", limit=1)))
     grant = before["one"].admit(0, 0, time.time())
     after = limiters_from(settings_with(Limit(metric="concurrency", limit=2), plan_limit=1))
-    carry_over(before, after)
+    after = carry_over(before, after)
     assert used(after["one"]) == [1, 1]
     assert [counter.limit for counter in after["one"].counters] == [2, 1]
     with pytest.raises(GatewayError, match="plan 'team'"):
@@ -235,16 +235,54 @@ def test_a_reload_with_new_keys_and_limits_starts_those_at_zero() -> None:
     settings = settings_with(Limit(metric="tokens", limit=9, window="hour"))
     settings = Settings(plans=settings.plans, keys=(*settings.keys, Key(key="gw_test_two", name="two", plan="team")))
     after = limiters_from(settings)
-    carry_over(before, after)
+    after = carry_over(before, after)
     assert used(after["one"]) == [0, 1]
     assert used(after["two"]) == [0]
+
+
+STEP = st.tuples(st.sampled_from(["admit", "admit late", "settle", "later", "reload"]), st.integers(0, 9))
+
+
+@given(st.lists(STEP, max_size=40))
+def test_no_order_of_windows_and_reloads_leaves_anything_behind(steps: list[tuple[str, int]]) -> None:
+    """``admit late`` is a request that began before the last reload and is admitted after it."""
+    limits = (
+        Limit(metric="tokens", limit=10**6, window="minute"),
+        Limit(metric="tokens", limit=10**6, window="hour"),
+        Limit(metric="concurrency", limit=10**6),
+    )
+    settings = settings_with(*limits, budget=Budget(amount=1000, period="day"), plan_limit=10**6)
+    current = limiters_from(settings)
+    callers = [current["one"]]
+    running: list[Grant] = []
+    now = NOW
+    for step, which in steps:
+        if step == "admit":
+            running.append(callers[-1].admit(100, 50, now))
+        elif step == "admit late":
+            running.append(callers[max(0, len(callers) - 2)].admit(100, 50, now))
+        elif step == "settle" and running:
+            settle(running.pop(which % len(running)), 0, 0)
+        elif step == "later":
+            now += 25 * (1 + which)
+        elif step == "reload":
+            current = carry_over(current, limiters_from(settings))
+            callers.append(current["one"])
+        held = {(c.metric, c.window): c.used for c in current["one"].counters}
+        assert all(count >= 0 for count in held.values()), held
+        assert held["concurrency", None] == len(running)
+        assert held["tokens", "minute"] <= held["tokens", "hour"] <= 100 * len(running)
+        assert held["cost", "day"] <= 50 * len(running)
+    for grant in running:
+        settle(grant, 0, 0)
+    assert all(c.used == 0 for c in current["one"].counters if c.metric != "requests")
 
 
 def test_two_limits_of_one_kind_stay_two_over_a_reload() -> None:
     limits = (Limit(metric="requests", limit=9, window="hour"), Limit(metric="requests", limit=3, window="hour"))
     before, after = limiters_from(settings_with(*limits)), limiters_from(settings_with(*limits))
     before["one"].admit(0, 0, time.time())
-    carry_over(before, after)
+    after = carry_over(before, after)
     after["one"].admit(0, 0, time.time())
     assert used(after["one"]) == [2, 2, 2]
     assert len({id(counter) for counter in after["one"].counters}) == 3

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,18 @@ def slow(go: asyncio.Event) -> Script:
     return script
 
 
+@asynccontextmanager
+async def launched(settings: dict[str, Any], directory: Path) -> AsyncIterator[RunningGateway]:
+    """A gateway that the test ends itself; what is left of it in the end is killed."""
+    gateway = await in_thread(RunningGateway, settings, directory)
+    try:
+        yield gateway
+    finally:
+        if gateway.process.poll() is None:
+            gateway.process.kill()
+            gateway.process.wait()
+
+
 async def in_thread(call: Callable[..., Any], *arguments: Any) -> Any:
     return await asyncio.to_thread(call, *arguments)
 
@@ -75,35 +88,40 @@ async def test_a_stream_outlives_a_reload_and_keeps_its_limit(tmp_path: Path) ->
 
 async def test_a_stop_lets_a_stream_finish_and_takes_no_more(tmp_path: Path) -> None:
     go = asyncio.Event()
-    async with raw_upstream(slow(go)) as upstream:
-        gateway = await in_thread(RunningGateway, config(upstream.base_url), tmp_path)
-        async with wire(gateway.address) as client, wire(gateway.address) as idle:
-            await client.send(post("/v1/chat/completions", chat(stream=True)))
-            got = await client.head()
-            await client.piece(got)
-            gateway.process.send_signal(signal.SIGTERM)
-            assert await idle.at_end(), "an idle connection is closed"
-            go.set()
-            await client.rest(got)
-            assert got.complete
-            assert got.body.endswith(DONE)
-            assert await client.at_end()
+    async with (
+        raw_upstream(slow(go)) as upstream,
+        launched(config(upstream.base_url), tmp_path) as gateway,
+        wire(gateway.address) as client,
+        wire(gateway.address) as idle,
+    ):
+        await client.send(post("/v1/chat/completions", chat(stream=True)))
+        got = await client.head()
+        await client.piece(got)
+        gateway.process.send_signal(signal.SIGTERM)
+        assert await idle.at_end(), "an idle connection is closed"
+        go.set()
+        await client.rest(got)
+        assert got.complete
+        assert got.body.endswith(DONE)
+        assert await client.at_end()
         assert await in_thread(gateway.process.wait, 15) == 0
     (event,) = usage(tmp_path)
     assert (event["outcome"], event["status"]) == ("ok", 200)
 
 
 async def test_a_stream_that_does_not_finish_in_time_is_ended_and_written_down(tmp_path: Path) -> None:
-    async with raw_upstream(slow(asyncio.Event())) as upstream:
-        gateway = await in_thread(RunningGateway, config(upstream.base_url, drain=1), tmp_path)
-        async with wire(gateway.address) as client:
-            await client.send(post("/v1/chat/completions", chat(stream=True)))
-            got = await client.head()
-            await client.piece(got)
-            gateway.process.send_signal(signal.SIGTERM)
-            await client.rest(got)
-            assert DONE not in got.body
-            assert b"shutting_down" in got.body
+    async with (
+        raw_upstream(slow(asyncio.Event())) as upstream,
+        launched(config(upstream.base_url, drain=1), tmp_path) as gateway,
+        wire(gateway.address) as client,
+    ):
+        await client.send(post("/v1/chat/completions", chat(stream=True)))
+        got = await client.head()
+        await client.piece(got)
+        gateway.process.send_signal(signal.SIGTERM)
+        await client.rest(got)
+        assert DONE not in got.body
+        assert b"shutting_down" in got.body
         assert await in_thread(gateway.process.wait, 15) == 0
     (event,) = usage(tmp_path)
     assert event["outcome"] in ("cut", "cancelled")
@@ -117,15 +135,14 @@ async def test_a_killed_gateway_has_written_down_what_it_answered(tmp_path: Path
             await peer.request()
             await peer.send(STREAM_HEAD, chunk(delta("one", "stop")), chunk(DONE), LAST_CHUNK)
 
-    async with raw_upstream(quick) as upstream:
-        gateway = await in_thread(RunningGateway, config(upstream.base_url), tmp_path)
-        try:
-            async with wire(gateway.address) as client:
-                ids = []
-                for _ in range(20):
-                    await client.send(post("/v1/chat/completions", chat(stream=True)))
-                    ids.append((await client.answer()).headers["x-request-id"])
-        finally:
-            gateway.process.kill()
-            gateway.process.wait()
+    ids = []
+    async with (
+        raw_upstream(quick) as upstream,
+        launched(config(upstream.base_url), tmp_path) as gateway,
+        wire(gateway.address) as client,
+    ):
+        for _ in range(20):
+            await client.send(post("/v1/chat/completions", chat(stream=True)))
+            ids.append((await client.answer()).headers["x-request-id"])
+        gateway.process.kill()
     assert [event["id"] for event in usage(tmp_path)] == ids
