@@ -1,15 +1,16 @@
 """One call to one target: receives the answer and either keeps it whole or relays it as it comes.
 
 The upstream connection calls the methods of :class:`Attempt` directly, so that an event goes from socket to socket
-within one callback. The pipeline waits only for :attr:`Attempt.done`.
+within one callback. The pipeline awaits the attempt itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Generator
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.contract.usage import Attempt as AttemptRecord
 from gateway.dataplane.decoding import Decoder, decoder_for
@@ -51,13 +52,14 @@ class Mode(Enum):
 
 
 class Attempt:
-    """See the module. After ``done``: ``error`` is a transport failure, ``cancelled`` means that the client left,
+    """See the module. Once finished: ``error`` is a transport failure, ``cancelled`` means that the client left,
     ``relayed`` that the body went out in pieces, and otherwise ``status``, ``lines`` and :meth:`body` are the answer.
     """
 
     __slots__ = (
         "_chunks",
         "_decoder",
+        "_done",
         "_holders",
         "_mode",
         "_relay",
@@ -67,7 +69,6 @@ class Attempt:
         "cancelled",
         "connection",
         "content_type",
-        "done",
         "error",
         "events",
         "exchange",
@@ -83,10 +84,10 @@ class Attempt:
         "target",
     )
 
-    def __init__(self, exchange: Exchange, target: Target, done: asyncio.Future[None]) -> None:
+    def __init__(self, exchange: Exchange, target: Target) -> None:
         self.exchange = exchange
         self.target = target
-        self.done = done
+        self._done: asyncio.Future[None] | None = None
         self.number = len(exchange.attempts) + 1
         self.connection: Connection | None = None
         self.status: int | None = None
@@ -289,9 +290,25 @@ class Attempt:
 
     def finish(self) -> None:
         """Wake the pipeline. Calling it twice is harmless."""
+        if self.finished:
+            return
         self.finished = True
-        if not self.done.done():
-            self.done.set_result(None)
+        if self._done is not None:
+            if not self._done.done():
+                self._done.set_result(None)
+        elif self.exchange.flow is not None:
+            self.exchange.flow.wake()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """Wait until the attempt is finished: in a task for a future, and by hand for :meth:`finish`."""
+        if self.finished:
+            return
+        flow = self.exchange.flow
+        if flow is not None and flow.task is None:
+            yield self
+        else:
+            self._done = self.exchange.wire.loop.create_future()
+            yield from self._done
 
     def cancel(self) -> None:
         """The client left: the upstream must stop generating."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.dataplane import body as bodies
 from gateway.dataplane.attempt import Attempt
+from gateway.dataplane.flow import INTO_TASK
 from gateway.dataplane.upstream.errors import UpstreamError
 
 if TYPE_CHECKING:
@@ -31,9 +32,11 @@ async def attempt_once(exchange: Exchange, target: Target) -> Attempt:
     pool = target.pool
     again = False
     while True:
-        attempt = Attempt(exchange, target, loop.create_future())
+        attempt = Attempt(exchange, target)
         connection = pool.take_idle()
         if connection is None:
+            if exchange.by_hand:
+                await INTO_TASK
             try:
                 connection = await pool.acquire(loop.time() + target.provider.timeouts.first_token)
             except UpstreamError as error:
@@ -43,7 +46,7 @@ async def attempt_once(exchange: Exchange, target: Target) -> Attempt:
         exchange.target = target
         attempt.send(connection, *request_for(exchange, target))
         try:
-            await attempt.done
+            await attempt
         except asyncio.CancelledError:
             attempt.cancel()
             raise

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.dataplane.admission import Grant
     from gateway.dataplane.attempt import Attempt
     from gateway.dataplane.body import Fields
+    from gateway.dataplane.flow import Flow
     from gateway.dataplane.routing import Route, Target
     from gateway.dataplane.runtime import Runtime
     from gateway.dataplane.server import GatewayProtocol
@@ -55,6 +56,7 @@ class Exchange(Request):
         "events_seen",
         "fields",
         "first_at",
+        "flow",
         "forwarded",
         "grant",
         "hide_usage",
@@ -75,7 +77,6 @@ class Exchange(Request):
         "started_ns",
         "status",
         "target",
-        "task",
         "tokens",
         "trace",
         "turn",
@@ -132,7 +133,7 @@ class Exchange(Request):
         self.refusal: GatewayError | None = None
         self.caller: Credential | None = None
         self.grant: Grant | None = None
-        self.task: asyncio.Task[None] | None = None
+        self.flow: Flow | None = None
         self.attempt: Attempt | None = None
         self.attempts: list[AttemptRecord] = []
         self.tokens: Tokens | None = None
@@ -224,6 +225,11 @@ class Exchange(Request):
         if self.disconnected:
             raise asyncio.CancelledError
 
+    @property
+    def by_hand(self) -> bool:
+        """Whether the pipeline is not in a task yet: see :mod:`gateway.dataplane.flow`."""
+        return self.flow is not None and self.flow.task is None
+
     def refuse(self, error: GatewayError) -> None:
         """Refuse a request that is being served already: what was begun upstream is given up."""
         self.refusal = error
@@ -232,8 +238,9 @@ class Exchange(Request):
     def _interrupt(self) -> None:
         if self.attempt is not None:
             self.attempt.cancel()
-        elif self.begun and self.task is not None:  # a task cancelled before it begins would never end its request
-            self.task.cancel()
+        elif self.begun and self.flow is not None and self.flow.task is not None:
+            # A task cancelled before it begins would never end its request.
+            self.flow.task.cancel()
 
     # the answer
 

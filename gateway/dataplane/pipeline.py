@@ -14,6 +14,7 @@ from gateway.dataplane import answers
 from gateway.dataplane import body as bodies
 from gateway.dataplane.admission import BYTES_PER_TOKEN, DEFAULT_COMPLETION_TOKENS
 from gateway.dataplane.calling import attempt_once, pause_before_retry
+from gateway.dataplane.flow import INTO_TASK
 from gateway.dataplane.pricing import worst_case
 from gateway.dataplane.settlement import settle, usage_event
 from gateway.kernel.errors import GatewayError, Kind
@@ -139,6 +140,8 @@ async def call(exchange: Exchange) -> None:
         pause: float | None = 0.0
         while pause is not None:
             if pause:
+                if exchange.by_hand:
+                    await INTO_TASK
                 await asyncio.sleep(pause)
             tries += 1
             if chain.on_route:

@@ -7,10 +7,8 @@ Requests of both kinds may follow each other on one connection, pipelined or not
 from __future__ import annotations
 
 import asyncio
-import functools
 import select
-import sys
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import httptools
 from uvicorn.config import Config
@@ -24,6 +22,7 @@ from gateway.dataplane.body import invalid
 from gateway.dataplane.endpoints.inference import BY_PATH, Endpoint
 from gateway.dataplane.envelope import body_of, status_of
 from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.flow import Flow
 from gateway.dataplane.settlement import settle
 from gateway.dataplane.upload import Upload
 from gateway.kernel.errors import GatewayError, Kind
@@ -47,9 +46,6 @@ _JSON_TYPES = (b"application/json", b"")
 _READ = frozenset(
     (b"authorization", b"x-api-key", b"api-key", b"content-length", b"content-type", b"content-encoding", b"expect")
 )
-
-# A task that runs at once up to its first wait saves a turn of the event loop; Python has it from 3.12 on.
-_Task: Any = functools.partial(cast("Any", asyncio.Task), eager_start=True) if sys.version_info >= (3, 12) else None
 
 
 class GatewayProtocol(HttpToolsProtocol):
@@ -179,7 +175,7 @@ class GatewayProtocol(HttpToolsProtocol):
         cycle.complete = True
         if cycle.response_complete:
             return
-        if cycle.upload is not None and cycle.task is not None:
+        if cycle.upload is not None and cycle.flow is not None:
             cycle.upload_ended()
         elif cycle.turn:
             self._run(cycle)
@@ -271,9 +267,8 @@ class GatewayProtocol(HttpToolsProtocol):
             fail(exchange, exchange.refusal)
             settle(exchange)
             return
-        work = pipeline.handle(exchange)
-        task = _Task(work, loop=self.loop) if _Task is not None else self.loop.create_task(work)
-        exchange.task = task  # what it waits for holds it too, so that no set of tasks is needed
+        exchange.flow = flow = Flow(pipeline.handle(exchange), self.loop)
+        flow.start(as_task=not exchange.runtime.chain.plain)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         if type(cycle) is Exchange:
@@ -326,7 +321,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _refuse(self, exchange: Exchange, error: GatewayError) -> None:
         exchange.drop_body()
-        if exchange.task is not None:
+        if exchange.flow is not None:
             exchange.keep_alive = False
             exchange.refuse(error)
             return
@@ -370,7 +365,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if exchange.upload_more(body):
             return
         held = exchange.feed(body)
-        if exchange.task is not None:
+        if exchange.flow is not None:
             if held > _UPLOAD_WINDOW:
                 self.read_more(False)
         elif upload.model is not None and exchange.turn:
@@ -401,7 +396,7 @@ class GatewayProtocol(HttpToolsProtocol):
             # Its own body broke off: that request is the one to be told, when its turn comes.
             cycle.complete = True
             cycle.keep_alive = False
-            if cycle.task is not None:
+            if cycle.flow is not None:
                 cycle.refuse(error)
             else:
                 cycle.refusal = error
@@ -438,7 +433,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _lost(self, exchange: Exchange) -> None:
         exchange.on_disconnect()
-        if exchange.task is None:
+        if exchange.flow is None:
             settle(exchange)  # it never started: free what it holds
 
     def pause_writing(self) -> None:
@@ -465,7 +460,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if cycle is None or cycle.response_complete:
             if age > (incomplete if self.in_head else idle):
                 self.transport.close()
-        elif type(cycle) is Exchange and not cycle.complete and cycle.task is None and age > incomplete:
+        elif type(cycle) is Exchange and not cycle.complete and cycle.flow is None and age > incomplete:
             error = GatewayError(Kind.INVALID, "request_timeout", "The request's body did not arrive in time.")
             self._refuse(cycle, error)
 

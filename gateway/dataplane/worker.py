@@ -23,6 +23,7 @@ from gateway.dataplane.scrape import Scrape
 from gateway.dataplane.server import GatewayProtocol
 from gateway.dataplane.tracing import TracingError
 from gateway.dataplane.upstream.resolver import Resolver
+from gateway.kernel.errors import GatewayError, Kind
 from gateway.plugin.load import PluginError
 from gateway.settings.faults import ConfigError
 from gateway.settings.load import load
@@ -136,15 +137,18 @@ class _Process:
 
     async def _end_rest(self) -> None:
         """End the requests that the drain did not wait for; each is told, settled and recorded like any other."""
-        tasks = []
+        error = GatewayError(Kind.UNAVAILABLE, "shutting_down", "The gateway is shutting down.", retry_after=1)
+        running = []
         for connection in tuple(self.server.server_state.connections):
             exchange = connection.current if isinstance(connection, GatewayProtocol) else None
-            if exchange is not None and exchange.task is not None and not exchange.response_complete:
-                exchange.task.cancel()
-                tasks.append(exchange.task)
+            if exchange is not None and exchange.flow is not None and not exchange.response_complete:
+                exchange.keep_alive = False
+                exchange.refuse(error)
+                running.append(exchange.flow.task)
+        tasks = [task for task in running if task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=SWEEP)
-            await asyncio.sleep(0)  # the turn in which their usage events are written
+        await asyncio.sleep(0)  # the turn in which their usage events are written
 
     def _stop(self) -> None:
         self.worker.draining = True

@@ -44,9 +44,11 @@ class Chain:
         self.on_usage = self._bind("on_usage")[::-1]
         self.on_error = self._bind("on_error")[::-1]
         self._after = {bit: self.on_chunk[place + 1 :] for place, (bit, _, _) in enumerate(self.on_chunk)}
-        plain = not any(inspect.iscoroutinefunction(call) for _, call, _ in self.on_chunk)
-        self.chunk_sync: Chunk | None = _linked(self.on_chunk) if plain else None
+        self.chunk_sync: Chunk | None = _linked(self.on_chunk) if _plain(self.on_chunk) else None
         """As :meth:`chunk` without awaiting; None where some ``on_chunk`` is a coroutine function."""
+        hooks = (self.on_request, self.on_route, self.on_response, self.on_chunk, self.on_usage, self.on_error)
+        self.plain: bool = all(map(_plain, hooks))
+        """Whether no hook is a coroutine function: then the chain never waits."""
         self._started: list[Plugin] = []
 
     def _bind(self, name: str) -> tuple[Hook, ...]:
@@ -213,6 +215,10 @@ def _restore(request: Request, before: tuple[bytes | None, str] | None) -> None:
 
 def _unchanged(request: Request, event: bytes) -> bytes:
     return event
+
+
+def _plain(hooks: tuple[Hook, ...]) -> bool:
+    return not any(inspect.iscoroutinefunction(call) for _, call, _ in hooks)
 
 
 def _linked(hooks: Iterable[Hook]) -> Chunk:
