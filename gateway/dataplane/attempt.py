@@ -111,13 +111,13 @@ class Attempt:
         self._sent_at = time.perf_counter()
         self._started_ns = time.time_ns()
 
-    def send(self, connection: Connection, head: bytes, body: bytes) -> None:
+    def send(self, connection: Connection, request: list[bytes | memoryview]) -> None:
         """Write the request; the answer comes by the ``on_`` methods. An upload goes on with :meth:`send_more`."""
         self.connection = connection
         connection.reusable = self.exchange.complete
         timeouts = self.target.provider.timeouts
         total_at = self.exchange.wire.loop.time() + timeouts.total
-        connection.send(self, head, body, timeouts.first_token, timeouts.stall, total_at)
+        connection.send(self, request, timeouts.first_token, timeouts.stall, total_at)
 
     def send_more(self, data: bytes, *, last: bool = False) -> None:
         """The next piece of an upload. The first-token deadline starts anew with each."""

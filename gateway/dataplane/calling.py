@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 LONGEST_PAUSE = 5.0
 """Seconds; an upstream that asks for more is passed over, and the client told."""
 
+_JOINED = 65_536  # bytes of a body below which one joined write is cheaper than a vectored one
+_JSON_BODY = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
 _NOT_AGAIN = frozenset(("total_timeout", "first_token_timeout", "queue_full", "queue_timeout"))
 
 
@@ -44,7 +46,7 @@ async def attempt_once(exchange: Exchange, target: Target) -> Attempt:
                 return attempt
         exchange.attempt = attempt
         exchange.target = target
-        attempt.send(connection, *request_for(exchange, target))
+        attempt.send(connection, request_for(exchange, target))
         try:
             await attempt
         except asyncio.CancelledError:
@@ -61,24 +63,25 @@ async def attempt_once(exchange: Exchange, target: Target) -> Attempt:
         pool.drop_stale()
 
 
-def request_for(exchange: Exchange, target: Target) -> tuple[bytes, bytes]:
-    """The head and the body to send to a target."""
+def request_for(exchange: Exchange, target: Target) -> list[bytes | memoryview]:
+    """The head and the body to send to a target, in pieces; the first is all where the body is small."""
     head = target.head_for(exchange.spec.path)
     if exchange.runtime.tracer is not None:
         exchange.runtime.tracer.propagate(exchange)
     if exchange.upload is not None:
-        return exchange.upload_request(head, target.model)
+        return list(exchange.upload_request(head, target.model))
     fields = exchange.fields
     assert fields is not None
     fields["model"] = target.model_raw
     if exchange.stream and exchange.spec.generates and not exchange.hide_usage:
         exchange.hide_usage = bodies.ask_for_usage(fields)
-    body = bodies.encode(fields)
-    organization = b""
     if target.local and exchange.caller is not None:
-        organization = f"x-gateway-organization: {exchange.caller.organization}\r\n".encode("latin-1", "replace")
-    line = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
-    return head + exchange.forwarded + organization + line, body
+        head += f"x-gateway-organization: {exchange.caller.organization}\r\n".encode("latin-1", "replace")
+    if len(exchange.raw) < _JOINED:
+        body = bodies.encode(fields)
+        return [head + exchange.forwarded + _JSON_BODY % len(body) + body]
+    pieces = bodies.parts(fields)
+    return [head + exchange.forwarded + _JSON_BODY % sum(map(len, pieces)), *pieces]
 
 
 def pause_before_retry(exchange: Exchange, attempt: Attempt, tries: int, *, is_last: bool) -> float | None:

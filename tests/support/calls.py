@@ -74,11 +74,13 @@ def start(
     stall: float = LONG,
     total: float = LONG,
     handler: Call | None = None,
+    head: bytes = b"POST /x HTTP/1.1\r\nhost: test\r\n",
+    length: int | None = None,
 ) -> Call:
-    """Send a request over a connection."""
+    """Send a request over a connection. ``length`` is that of the body, where only its start is sent here."""
     call = handler or Call()
-    head = b"POST /x HTTP/1.1\r\nhost: test\r\ncontent-length: %d\r\n\r\n" % len(body)
-    connection.send(call, head, body, first, stall, asyncio.get_running_loop().time() + total)
+    head += b"content-length: %d\r\n\r\n" % (len(body) if length is None else length)
+    connection.send(call, [head + body], first, stall, asyncio.get_running_loop().time() + total)
     return call
 
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from gateway.dataplane.upstream.pool import Pool
 
 MAX_HEAD_BYTES = 65_536
-_JOINED = 65_536  # bytes of a body below which one joined write is cheaper than a vectored one
 _BODILESS = frozenset((204, 304))
 
 Headers = list[tuple[bytes, bytes]]
@@ -110,8 +109,10 @@ class Connection(asyncio.Protocol):
 
     # requests
 
-    def send(self, handler: Handler, head: bytes, body: bytes, first: float, stall: float, total_at: float) -> None:
-        """Start an exchange: write ``head`` and ``body``, answer to ``handler``.
+    def send(
+        self, handler: Handler, request: list[bytes | memoryview], first: float, stall: float, total_at: float
+    ) -> None:
+        """Start an exchange: write the pieces of ``request``, answer to ``handler``.
 
         ``first`` and ``stall`` are seconds, ``total_at`` is loop time. Whoever calls must hold the connection.
         """
@@ -130,10 +131,10 @@ class Connection(asyncio.Protocol):
         pool.active.add(self)
         if not pool.sweeping:
             pool.watch()
-        if len(body) < _JOINED:
-            self.transport.write(head + body)
+        if len(request) == 1:
+            self.transport.write(request[0])
         else:
-            self.transport.writelines((head, body))
+            self.transport.writelines(request)
 
     def send_more(self, data: bytes, first: float) -> None:
         """Continue a request body that is being streamed; the first-token deadline starts over."""

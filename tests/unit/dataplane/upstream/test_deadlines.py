@@ -11,7 +11,7 @@ import pytest
 
 from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.settings.model import Timeouts
-from tests.support.calls import Call, acquire, exchange, pool_of
+from tests.support.calls import acquire, exchange, pool_of, start
 from tests.support.raw_upstream import LAST_CHUNK, Peer, Script, chunk, raw_upstream
 
 SHORT = 0.2
@@ -85,9 +85,8 @@ async def test_a_streamed_request_body_keeps_the_first_token_deadline_away() -> 
         await peer.gone()
 
     async with raw_upstream(script) as upstream, pool_of(upstream.base_url) as pool:
-        connection, call = await acquire(pool), Call()
-        head = b"POST /x HTTP/1.1\r\ncontent-length: 8\r\n\r\n"
-        connection.send(call, head, b"", 2 * SHORT, 5.0, asyncio.get_running_loop().time() + 30)
+        connection = await acquire(pool)
+        call = start(connection, b"", first=2 * SHORT, length=8)
         for _ in range(8):
             await asyncio.sleep(SHORT / 2)
             connection.send_more(b"x", 2 * SHORT)

@@ -13,7 +13,7 @@ from gateway.dataplane.routing import Target
 from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.dataplane.upstream.pool import Pool
 from gateway.settings.model import Provider, Timeouts
-from tests.support.calls import Call, acquire, exchange, pool_of
+from tests.support.calls import acquire, exchange, pool_of, start
 from tests.support.raw_upstream import Peer, RawUpstream, Script, raw_upstream, serve_completions
 from tests.support.tls import server_context
 
@@ -62,12 +62,7 @@ async def test_plain_http_goes_in_absolute_form_with_the_proxys_credentials() ->
 
 
 async def send(pool: Pool, head: bytes) -> int:
-    connection = await acquire(pool)
-    call = Call()
-    connection.send(
-        call, head + b"content-length: 2\r\n\r\n", b"{}", 30.0, 30.0, asyncio.get_running_loop().time() + 30
-    )
-    return (await call.done()).status
+    return (await start(await acquire(pool), head=head).done()).status
 
 
 async def test_https_goes_through_a_tunnel_and_tells_the_proxy_nothing_more(tmp_path: Path) -> None:
