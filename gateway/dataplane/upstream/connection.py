@@ -181,10 +181,7 @@ class Connection(asyncio.Protocol):
             if self.alive:
                 self._close()
             return
-        if not self.received:
-            self.received = True
-            self.deadline_reason = "stall_timeout"
-            self.deadline = 0.0
+        self.received = True
         self.last_data = self._loop.time()
         self._head_bytes += len(data)
         try:
@@ -203,6 +200,10 @@ class Connection(asyncio.Protocol):
         body = self._body
         if body and self.handler is not None:
             self._head_bytes = 0
+            if self.deadline_reason == "first_token_timeout":
+                # Headers alone are no token: some upstreams send them at once and then think.
+                self.deadline_reason = "stall_timeout"
+                self.deadline = 0.0
             whole = body[0] if len(body) == 1 else b"".join(body)
             body.clear()
             self.handler.on_data(whole)

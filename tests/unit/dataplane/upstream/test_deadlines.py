@@ -31,6 +31,13 @@ async def one_chunk(peer: Peer) -> None:
     await peer.gone()
 
 
+async def head_only(peer: Peer) -> None:
+    """Headers at once, and then nothing: no token has come."""
+    await peer.request()
+    await peer.send(STREAM)
+    await peer.gone()
+
+
 async def drops(peer: Peer) -> None:
     """A byte in time, always, and never an end."""
     await peer.request()
@@ -44,6 +51,7 @@ async def drops(peer: Peer) -> None:
     ("script", "deadline", "reason"),
     [
         (silent, "first", "first_token_timeout"),
+        (head_only, "first", "first_token_timeout"),
         (one_chunk, "stall", "stall_timeout"),
         (drops, "total", "total_timeout"),
         (silent, "total", "total_timeout"),
