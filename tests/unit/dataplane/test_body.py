@@ -64,6 +64,7 @@ def test_every_value_goes_out_byte_for_byte(document: dict[str, Any], data: st.D
     fields = bodies.decode(raw.encode())
     assert {name: bytes(value).decode() for name, value in fields.items()} == spellings
     sent = bodies.encode(fields).decode()
+    assert b"".join(bodies.parts(fields)).decode() == sent
     assert json.loads(sent) == json.loads(raw)
     assert list(json.loads(sent)) == list(document)
     for text in spellings.values():
