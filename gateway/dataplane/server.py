@@ -17,35 +17,24 @@ from uvicorn.server import ServerState
 
 from gateway.dataplane import pipeline
 from gateway.dataplane.answers import error_lines, fail
-from gateway.dataplane.auth import secret_of
 from gateway.dataplane.body import invalid
 from gateway.dataplane.endpoints.inference import BY_PATH, Endpoint
 from gateway.dataplane.envelope import body_of, status_of
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.flow import Flow
+from gateway.dataplane.opening import body_too_large, open_exchange
 from gateway.dataplane.settlement import settle
-from gateway.dataplane.upload import Upload
 from gateway.kernel.errors import GatewayError, Kind
 
 if TYPE_CHECKING:
     from gateway.dataplane.app import Worker
     from gateway.dataplane.clock import Clock
-    from gateway.dataplane.runtime import Runtime
 
 MAX_HEAD_BYTES = 65_536
 MAX_HEADERS = 200
 MAX_PIPELINED = 16
 _UPLOAD_WINDOW = 262_144  # bytes of an upload kept while no upstream takes them
 _DISCARDED = 1_048_576  # bytes of a refused body read to keep the connection; beyond, it is closed
-
-# Client headers that mean something to an upstream (OpenAI API reference, "Debugging requests"; W3C Trace Context).
-_FORWARDED = frozenset(
-    (b"openai-beta", b"idempotency-key", b"traceparent", b"tracestate", b"user-agent", b"x-client-request-id")
-)
-_JSON_TYPES = (b"application/json", b"")
-_READ = frozenset(
-    (b"authorization", b"x-api-key", b"api-key", b"content-length", b"content-type", b"content-encoding", b"expect")
-)
 
 
 class GatewayProtocol(HttpToolsProtocol):
@@ -162,7 +151,7 @@ class GatewayProtocol(HttpToolsProtocol):
         elif cycle.upload is not None:
             self._upload(cycle, body)
         elif cycle.feed(body) > self.worker.max_body_bytes:
-            self._refuse(cycle, self._too_large())
+            self._refuse(cycle, body_too_large(self.worker))
 
     def on_message_complete(self) -> None:
         self.head_fed = 0
@@ -184,67 +173,14 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _open(self, spec: Endpoint, headers: list[tuple[bytes, bytes]], http11: bool) -> None:
         """The head of an inference request is here: authenticate before a byte of its body is kept."""
-        worker = self.worker
-        runtime: Runtime = worker.runtime
-        parser = self.parser
-        exchange = Exchange(
-            self,
-            runtime,
-            spec,
-            headers,
-            self.clock.request_id(),
-            http11,
-            parser.should_keep_alive() and not worker.draining,
-        )
-        runtime.active += 1
-        authorization = secret = None
-        for name, value in headers:
-            if name in _READ:
-                if name == b"authorization":
-                    authorization = value
-                elif name == b"content-length":
-                    exchange.declared_length = int(value)
-                elif name == b"content-type":
-                    exchange.content_type = value
-                elif name == b"expect":
-                    self.expect_100_continue = value.lower() == b"100-continue"
-                elif name == b"content-encoding":
-                    exchange.refusal = _encoded(value)
-                else:
-                    secret = value
-            elif name in _FORWARDED:
-                exchange.forwarded += b"%b: %b\r\n" % (name, value)
-        previous, self.cycle = self.cycle, exchange
-        try:
-            if authorization is not None:
-                secret = secret_of(authorization)
-            exchange.caller = caller = runtime.credentials.find(secret)
-            exchange.credential = caller.name
-            exchange.organization = caller.organization
-            self._check_body_head(exchange)
-        except GatewayError as error:
-            exchange.refusal = error
+        previous: Any = self.cycle
+        self.cycle = exchange = open_exchange(self, spec, headers, http11)
         if previous is None or previous.response_complete:
             self._start(exchange)
         else:
-            self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]  # an Exchange is started by _start_asgi_task
+            self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]  # _start_asgi_task knows it
             if len(self.pipeline) >= MAX_PIPELINED:
                 self.read_more(False)
-
-    def _check_body_head(self, exchange: Exchange) -> None:
-        if (exchange.declared_length or 0) > self.worker.max_body_bytes:
-            raise self._too_large()
-        if exchange.spec.form:
-            exchange.upload = Upload(exchange.content_type.decode("latin-1"))
-        elif exchange.content_type not in _JSON_TYPES and b"json" not in exchange.content_type.lower():
-            kind = exchange.content_type.decode("latin-1")[:100]
-            raise GatewayError(
-                Kind.UNSUPPORTED_MEDIA,
-                "unsupported_media_type",
-                f"Expected Content-Type application/json, got '{kind}'.",
-            )
-        if self.worker.draining:
-            raise GatewayError(Kind.UNAVAILABLE, "shutting_down", "The gateway is shutting down.", retry_after=1)
 
     def _start(self, exchange: Exchange) -> None:
         """It is this request's turn on its connection."""
@@ -315,10 +251,6 @@ class GatewayProtocol(HttpToolsProtocol):
 
     # bodies that are refused or relayed
 
-    def _too_large(self) -> GatewayError:
-        most = self.worker.max_body_bytes
-        return GatewayError(Kind.TOO_LARGE, "request_too_large", f"The body is larger than the {most} bytes allowed.")
-
     def _refuse(self, exchange: Exchange, error: GatewayError) -> None:
         exchange.drop_body()
         if exchange.flow is not None:
@@ -355,7 +287,7 @@ class GatewayProtocol(HttpToolsProtocol):
         assert upload is not None
         exchange.received += len(body)
         if exchange.received > self.worker.max_body_bytes:
-            self._refuse(exchange, self._too_large())
+            self._refuse(exchange, body_too_large(self.worker))
             return
         try:
             upload.feed(body)
@@ -479,15 +411,6 @@ def _has_left(transport: asyncio.Transport) -> bool:
     poller = select.poll()
     poller.register(sock.fileno(), select.POLLRDHUP)
     return bool(poller.poll(0))
-
-
-def _encoded(encoding: bytes) -> GatewayError | None:
-    if encoding.strip().lower() in (b"", b"identity"):
-        return None
-    name = encoding[:40].decode("latin-1")
-    return GatewayError(
-        Kind.UNSUPPORTED_MEDIA, "unsupported_content_encoding", f"Send the body unencoded, not as '{name}'."
-    )
 
 
 class _HeadTooLarge(Exception):

@@ -1,0 +1,87 @@
+"""The head of an inference request: an exchange made of it, authenticated, and refused where it can be no request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.dataplane.auth import secret_of
+from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.upload import Upload
+from gateway.kernel.errors import GatewayError, Kind
+
+if TYPE_CHECKING:
+    from gateway.dataplane.app import Worker
+    from gateway.dataplane.endpoints.inference import Endpoint
+    from gateway.dataplane.server import GatewayProtocol
+
+# Client headers that mean something to an upstream (OpenAI API reference, "Debugging requests"; W3C Trace Context).
+_FORWARDED = frozenset(
+    (b"openai-beta", b"idempotency-key", b"traceparent", b"tracestate", b"user-agent", b"x-client-request-id")
+)
+_READ = frozenset(
+    (b"authorization", b"x-api-key", b"api-key", b"content-length", b"content-type", b"content-encoding", b"expect")
+)
+_JSON_TYPES = (b"application/json", b"")
+
+
+def open_exchange(wire: GatewayProtocol, spec: Endpoint, headers: list[tuple[bytes, bytes]], http11: bool) -> Exchange:
+    """An exchange for a request whose head has been read; ``refusal`` is set where it must not be served."""
+    worker = wire.worker
+    runtime = worker.runtime
+    keep_alive = wire.parser.should_keep_alive() and not worker.draining
+    exchange = Exchange(wire, runtime, spec, headers, worker.clock.request_id(), http11, keep_alive)
+    runtime.active += 1
+    authorization = secret = None
+    for name, value in headers:
+        if name in _READ:
+            if name == b"authorization":
+                authorization = value
+            elif name == b"content-length":
+                exchange.declared_length = int(value)
+            elif name == b"content-type":
+                exchange.content_type = value
+            elif name == b"expect":
+                wire.expect_100_continue = value.lower() == b"100-continue"
+            elif name == b"content-encoding":
+                exchange.refusal = _encoded(value)
+            else:
+                secret = value
+        elif name in _FORWARDED:
+            exchange.forwarded += b"%b: %b\r\n" % (name, value)
+    try:
+        if authorization is not None:
+            secret = secret_of(authorization)
+        exchange.caller = caller = runtime.credentials.find(secret)
+        exchange.credential = caller.name
+        exchange.organization = caller.organization
+        _check_body_head(exchange, worker)
+    except GatewayError as error:
+        exchange.refusal = error
+    return exchange
+
+
+def _check_body_head(exchange: Exchange, worker: Worker) -> None:
+    if (exchange.declared_length or 0) > worker.max_body_bytes:
+        raise body_too_large(worker)
+    if exchange.spec.form:
+        exchange.upload = Upload(exchange.content_type.decode("latin-1"))
+    elif exchange.content_type not in _JSON_TYPES and b"json" not in exchange.content_type.lower():
+        kind = exchange.content_type.decode("latin-1")[:100]
+        message = f"Expected Content-Type application/json, got '{kind}'."
+        raise GatewayError(Kind.UNSUPPORTED_MEDIA, "unsupported_media_type", message)
+    if worker.draining:
+        raise GatewayError(Kind.UNAVAILABLE, "shutting_down", "The gateway is shutting down.", retry_after=1)
+
+
+def body_too_large(worker: Worker) -> GatewayError:
+    """The error for a body beyond the configured size."""
+    message = f"The body is larger than the {worker.max_body_bytes} bytes allowed."
+    return GatewayError(Kind.TOO_LARGE, "request_too_large", message)
+
+
+def _encoded(encoding: bytes) -> GatewayError | None:
+    if encoding.strip().lower() in (b"", b"identity"):
+        return None
+    name = encoding[:40].decode("latin-1")
+    message = f"Send the body unencoded, not as '{name}'."
+    return GatewayError(Kind.UNSUPPORTED_MEDIA, "unsupported_content_encoding", message)
