@@ -304,7 +304,7 @@ class Attempt:
         if self.finished:
             return
         flow = self.exchange.flow
-        if flow is not None and flow.task is None:
+        if flow is not None and flow.by_hand:
             yield self
         else:
             self._done = self.exchange.wire.loop.create_future()

@@ -17,6 +17,7 @@ from gateway.contract.usage import Attempt as AttemptRecord
 from gateway.contract.usage import Outcome, Tokens
 from gateway.dataplane.auth import Credential
 from gateway.dataplane.endpoints.inference import Endpoint
+from gateway.dataplane.flow import INTO_TASK
 from gateway.kernel.errors import GatewayError
 from gateway.plugin.api import Request
 
@@ -228,7 +229,12 @@ class Exchange(Request):
     @property
     def by_hand(self) -> bool:
         """Whether the pipeline is not in a task yet: see :mod:`gateway.dataplane.flow`."""
-        return self.flow is not None and self.flow.task is None
+        return self.flow is not None and self.flow.by_hand
+
+    async def before_waiting(self) -> None:
+        """What plugins await may need a task: time limits do, and HTTP clients have them."""
+        if self.by_hand:
+            await INTO_TASK
 
     def refuse(self, error: GatewayError) -> None:
         """Refuse a request that is being served already: what was begun upstream is given up."""
@@ -238,9 +244,8 @@ class Exchange(Request):
     def _interrupt(self) -> None:
         if self.attempt is not None:
             self.attempt.cancel()
-        elif self.begun and self.flow is not None and self.flow.task is not None:
-            # A task cancelled before it begins would never end its request.
-            self.flow.task.cancel()
+        elif self.begun and self.flow is not None:  # a task cancelled before it begins would never end its request
+            self.flow.cancel()
 
     # the answer
 

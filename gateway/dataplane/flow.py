@@ -29,18 +29,21 @@ INTO_TASK = _IntoTask()
 
 
 class Flow:
-    """One running pipeline. ``task`` is None while it is run by hand."""
+    """One running pipeline. ``by_hand`` tells how; ``task`` is what it runs in otherwise."""
 
-    __slots__ = ("_coroutine", "_loop", "_waiting", "task")
+    __slots__ = ("_coroutine", "_future", "_loop", "_waiting", "by_hand", "task")
 
     def __init__(self, coroutine: Coroutine[Any, None, None], loop: asyncio.AbstractEventLoop) -> None:
         self._coroutine = coroutine
         self._loop = loop
         self._waiting = False
+        self._future: asyncio.Future[Any] | None = None
+        self.by_hand = True
         self.task: asyncio.Task[None] | None = None
 
     def start(self, *, as_task: bool) -> None:
         """Begin; up to the first wait where it is run by hand."""
+        self.by_hand = not as_task  # known before a task begins that begins at once
         if not as_task:
             self.resume()
         elif _Task is not None:
@@ -56,16 +59,27 @@ class Flow:
         except StopIteration:
             return
         if waited is INTO_TASK:
-            self.task = self._loop.create_task(self._coroutine)
+            self._go_on_in_task()
         elif isinstance(waited, asyncio.Future):
             # A plain hook returned something to wait for: only now is it known that a task is needed.
             waited._asyncio_future_blocking = False
+            self._future = waited
             waited.add_done_callback(self._go_on_in_task)
         else:
             self._waiting = True
 
-    def _go_on_in_task(self, _: object) -> None:
+    def _go_on_in_task(self, _: object = None) -> None:
+        self._future = None
+        self.by_hand = False
         self.task = self._loop.create_task(self._coroutine)
+
+    def cancel(self) -> None:
+        """Stop what is being waited for. By hand that is an attempt, which is cancelled itself, or a future."""
+        if self._future is not None:
+            self._future.remove_done_callback(self._go_on_in_task)
+            self._go_on_in_task()
+        if self.task is not None:
+            self.task.cancel()
 
     def wake(self) -> None:
         """What the flow waits for by hand is here. Nothing happens where it has not come to wait for it yet."""

@@ -73,6 +73,9 @@ class Request:
     turns: int
     """One bit per plugin whose turn came: the chain's own mark, ``Chain.turns`` before ``on_request`` runs."""
 
+    async def before_waiting(self) -> None:
+        """Called by the chain before it awaits what a hook returned: a place to see to it that a task is running."""
+
     @property
     def raw(self) -> bytes:
         """The request body as it would go upstream."""

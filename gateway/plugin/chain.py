@@ -90,7 +90,7 @@ class Chain:
                 if result is None:
                     continue
                 if not isinstance(result, Answer):
-                    result = await result
+                    result = await _awaited(request, result)
                     if result is None:
                         continue
                     if not isinstance(result, Answer):
@@ -132,7 +132,7 @@ class Chain:
                 try:
                     result = call(request, route)
                     if result is not None:
-                        await result
+                        await _awaited(request, result)
                 except Exception as error:
                     guard.failed("on_route", error)
 
@@ -144,7 +144,7 @@ class Chain:
                 try:
                     result = call(request, response)
                     if result is not None:
-                        await result
+                        await _awaited(request, result)
                 except Exception as error:
                     guard.failed("on_response", error)
                     if before is not None:
@@ -185,7 +185,7 @@ class Chain:
                 try:
                     result = call(request, event)
                     if result is not None:
-                        await result
+                        await _awaited(request, result)
                 except Exception as error:
                     guard.note("on_usage", error)
 
@@ -196,7 +196,7 @@ class Chain:
                 try:
                     result = call(request, error)
                     if result is not None:
-                        await result
+                        await _awaited(request, result)
                 except Exception as failure:
                     guard.note("on_error", failure)
 
@@ -248,6 +248,16 @@ def _link(hook: Hook, then: Chunk | None) -> Chunk:
         return event if then is None else then(request, event)
 
     return chunk
+
+
+async def _awaited(request: Request, result: Any) -> Any:
+    try:
+        await request.before_waiting()
+    except BaseException:
+        if inspect.iscoroutine(result):
+            result.close()
+        raise
+    return await result
 
 
 def _require_bytes(result: object) -> None:
