@@ -58,7 +58,7 @@ KINDS: list[type[Coroutine | ReturnsCoroutine | ReturnsFuture]] = [Coroutine, Re
 
 def plugin(kind: type[Coroutine | ReturnsCoroutine | ReturnsFuture], work: Work) -> Plugin:
     made = kind(None, CONTEXT)
-    made.work = work  # type: ignore[assignment]
+    made.work = work
     return made
 
 
