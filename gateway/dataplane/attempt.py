@@ -107,7 +107,7 @@ class Attempt:
         self._size = 0
         self._decoder: Decoder | None = None
         self._holders = 0
-        self._relay: EventRelay = None  # type: ignore[assignment]  # set where there is an event stream
+        self._relay: EventRelay | None = None  # while an event stream is relayed
         self._sent_at = time.perf_counter()
         self._started_ns = time.time_ns()
 
@@ -156,8 +156,8 @@ class Attempt:
                 return
         self._mode = self._mode_for(status)
         if self._mode is Mode.EVENTS:
-            self._relay = EventRelay(self)
-            self.events = self._relay.events
+            self._relay = relay = EventRelay(self)
+            self.events = relay.events
 
     def _mode_for(self, status: int) -> Mode:
         if status >= 300:
@@ -181,7 +181,7 @@ class Attempt:
                 self.fail(str(error))
                 return
         mode = self._mode
-        if mode is Mode.EVENTS:
+        if self._relay is not None:
             self._relay.feed(data)
         elif mode is Mode.WHOLE:
             self._chunks.append(data)
@@ -196,7 +196,7 @@ class Attempt:
     def on_end(self) -> None:
         if self.finished:
             return
-        if self._mode is Mode.EVENTS:
+        if self._relay is not None:
             self._relay.end()
         elif self._mode is Mode.BYTES:
             if not self.exchange.response_started:
@@ -206,7 +206,7 @@ class Attempt:
             self.finish()
 
     def on_fail(self, error: UpstreamError) -> None:
-        if not self.finished and not (self.events is not None and self._relay.fail(error)):
+        if not self.finished and not (self._relay is not None and self._relay.fail(error)):
             self.end_in(error)
 
     def end_in(self, error: UpstreamError) -> None:
@@ -293,6 +293,7 @@ class Attempt:
         if self.finished:
             return
         self.finished = True
+        self._relay = None  # it refers back here, and cycles wait long for the collector
         if self._done is not None:
             if not self._done.done():
                 self._done.set_result(None)
@@ -316,7 +317,7 @@ class Attempt:
             return
         self.cancelled = True
         self._abort_connection()
-        if self.events is not None:
+        if self._relay is not None:
             self._relay.cancel()
         self.finish()
 

@@ -28,15 +28,9 @@ class Credential:
         self.limiter = limiter
 
 
-MISSING = GatewayError(
-    Kind.UNAUTHENTICATED,
-    "missing_api_key",
-    "You didn't provide an API key. Expected it in the Authorization header as 'Bearer KEY'.",
-)
-NO_BEARER = GatewayError(
-    Kind.UNAUTHENTICATED, "invalid_authorization", "Expected the Authorization header to be 'Bearer KEY'."
-)
-UNKNOWN = GatewayError(Kind.UNAUTHENTICATED, "invalid_api_key", "Incorrect API key provided.")
+def _refusal(code: str, message: str) -> GatewayError:
+    # Made anew each time: an exception that is raised again keeps the frames of every time before.
+    return GatewayError(Kind.UNAUTHENTICATED, code, message)
 
 
 def digest_of(secret: bytes) -> bytes:
@@ -47,7 +41,7 @@ def digest_of(secret: bytes) -> bytes:
 def secret_of(authorization: bytes) -> bytes:
     """The secret in an ``Authorization`` value (RFC 6750 §2.1). Raises :class:`GatewayError` for another scheme."""
     if authorization[:7].lower() != b"bearer ":
-        raise NO_BEARER
+        raise _refusal("invalid_authorization", "Expected the Authorization header to be 'Bearer KEY'.")
     return authorization[7:].strip()
 
 
@@ -60,10 +54,13 @@ class Credentials:
     def find(self, secret: bytes | None) -> Credential:
         """The caller behind a secret. Raises :class:`GatewayError`."""
         if not secret:
-            raise MISSING
+            raise _refusal(
+                "missing_api_key",
+                "You didn't provide an API key. Expected it in the Authorization header as 'Bearer KEY'.",
+            )
         credential = self._by_digest.get(hashlib.sha256(secret).digest())
         if credential is None:
-            raise UNKNOWN
+            raise _refusal("invalid_api_key", "Incorrect API key provided.")
         return credential
 
 
