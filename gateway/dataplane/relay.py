@@ -73,10 +73,13 @@ class EventRelay:
 
     def _deliver(self, out: bytes, last: bool) -> None:
         self._last = out or self._last
-        if last:
-            self._attempt.end_with(out)
-        else:
+        if not last:
             self._attempt.give(out)
+            return
+        # Only the last event has to wait for the usage event; what came with it goes out now.
+        held = split_events(out)[-1] if out else out
+        self._attempt.give(out[: len(out) - len(held)])
+        self._attempt.end_with(held)
 
     def end(self) -> None:
         """The upstream ended its answer without ``[DONE]``."""
