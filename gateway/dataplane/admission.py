@@ -162,6 +162,14 @@ def settle(grant: Grant, tokens: int, cost: int) -> None:
     _settle_late(grant, counters, tokens, cost)
 
 
+def undo(grant: Grant) -> None:
+    """Give back all that was taken, the request itself included: it is admitted anew as something else."""
+    if grant.counters and grant.era == grant.limiter.era:
+        for counter in grant.limiter.requests:
+            counter.used -= 1
+    settle(grant, 0, 0)
+
+
 def _settle_late(grant: Grant, counters: tuple[Counter, ...], tokens: int, cost: int) -> None:
     # A window that is over since has lost its count, and nothing is given back to the next.
     for counter, window in zip(counters, grant.windows, strict=True):

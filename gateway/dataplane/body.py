@@ -139,11 +139,14 @@ def max_tokens_of(fields: Fields, least: int) -> int | None:
     if raw is not None:
         newer = _bounded("max_completion_tokens", raw, least, MAX_TOKENS)
         limit = limit if newer is None else max(newer, limit or 0)
-    choices = fields.get("n")
-    if choices is None:
-        return limit
-    count = _bounded("n", choices, 1, MAX_CHOICES) or 1
+    count = choices_of(fields)
     return None if limit is None else limit * count
+
+
+def choices_of(fields: Fields) -> int:
+    """How many answers were asked for. Raises :class:`GatewayError` naming ``n``."""
+    raw = fields.get("n")
+    return 1 if raw is None else _bounded("n", raw, 1, MAX_CHOICES) or 1
 
 
 def _bounded(name: str, raw: Raw, least: int, most: int) -> int | None:

@@ -45,6 +45,8 @@ async def attempt_once(exchange: Exchange, target: Target) -> Attempt:
                 attempt.error = error
                 return attempt
         exchange.attempt = attempt
+        exchange.tokens = None
+        exchange.events_seen = 0
         exchange.target = target
         attempt.send(connection, request_for(exchange, target))
         try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gateway.dataplane import answers
 from gateway.dataplane import body as bodies
-from gateway.dataplane.admission import BYTES_PER_TOKEN, DEFAULT_COMPLETION_TOKENS
+from gateway.dataplane.admission import BYTES_PER_TOKEN, DEFAULT_COMPLETION_TOKENS, undo
 from gateway.dataplane.calling import attempt_once, pause_before_retry
 from gateway.dataplane.flow import INTO_TASK
 from gateway.dataplane.pricing import worst_case
@@ -83,16 +83,24 @@ def read_fields(exchange: Exchange) -> None:
 
 
 async def consult_plugins(exchange: Exchange) -> Answer | None:
-    """Let the plugins change, answer or refuse the request; take over what they changed."""
+    """Let the plugins change, answer or refuse the request; what they changed is taken over and admitted anew."""
     chain = exchange.runtime.chain
     raw, asked = exchange._raw, exchange.model
     answer = await chain.request(exchange)
-    if answer is None and exchange.is_json and exchange._raw is not raw:
-        chosen = exchange.model
+    if answer is not None:
+        return answer
+    chosen = exchange.model
+    if exchange.is_json and exchange._raw is not raw:
         read_fields(exchange)
         if chosen != asked:
             exchange.model = chosen
-    return answer
+    elif chosen == asked:
+        return None
+    if exchange.grant is not None:
+        undo(exchange.grant)
+        exchange.grant = None
+    admit(exchange)
+    return None
 
 
 def find_route(exchange: Exchange) -> Route:
@@ -113,8 +121,10 @@ def admit(exchange: Exchange) -> None:
         return
     prompt = len(exchange.raw) // BYTES_PER_TOKEN + 1 if exchange.is_json else 0
     completion = 0
-    if exchange.spec.generates:
-        completion = DEFAULT_COMPLETION_TOKENS if exchange.max_tokens is None else exchange.max_tokens
+    if exchange.max_tokens is not None:
+        completion = exchange.max_tokens
+    elif exchange.spec.generates:
+        completion = DEFAULT_COMPLETION_TOKENS * bodies.choices_of(exchange.fields or {})
     cost = 0
     if caller.limiter.cost:
         for target in route.candidates(exchange.endpoint, 0.0):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import time
 from typing import TYPE_CHECKING, Any
 
 import httptools
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 MAX_HEAD_BYTES = 65_536
 MAX_HEADERS = 200
 MAX_PIPELINED = 16
-_UPLOAD_WINDOW = 262_144  # bytes of an upload kept while no upstream takes them
+LONGEST_BODY = 600.0  # seconds a body may take that keeps coming
+_WINDOW = 262_144  # bytes of a body kept while it can't be served or sent on yet
 _DISCARDED = 1_048_576  # bytes of a refused body read to keep the connection; beyond, it is closed
 
 
@@ -150,8 +152,8 @@ class GatewayProtocol(HttpToolsProtocol):
             self._discard(cycle, body)
         elif cycle.upload is not None:
             self._upload(cycle, body)
-        elif cycle.feed(body) > self.worker.max_body_bytes:
-            self._refuse(cycle, body_too_large(self.worker))
+        else:
+            self._keep(cycle, body)
 
     def on_message_complete(self) -> None:
         self.head_fed = 0
@@ -261,6 +263,14 @@ class GatewayProtocol(HttpToolsProtocol):
         if exchange.turn:
             self._answer_early(exchange)
 
+    def _keep(self, exchange: Exchange, body: bytes) -> None:
+        self.busy_since = self.loop.time()
+        size = exchange.feed(body)
+        if size > self.worker.max_body_bytes:
+            self._refuse(exchange, body_too_large(self.worker))
+        elif not exchange.turn and size > _WINDOW:
+            self.read_more(False)  # it goes on when those before it are answered
+
     def _discard(self, exchange: Exchange, body: bytes) -> None:
         exchange.received += len(body)
         if exchange.received > _DISCARDED and exchange.turn and not exchange.response_complete:
@@ -298,7 +308,7 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         held = exchange.feed(body)
         if exchange.flow is not None:
-            if held > _UPLOAD_WINDOW:
+            if held > _WINDOW:
                 self.read_more(False)
         elif upload.model is not None and exchange.turn:
             self._run(exchange)
@@ -392,7 +402,13 @@ class GatewayProtocol(HttpToolsProtocol):
         if cycle is None or cycle.response_complete:
             if age > (incomplete if self.in_head else idle):
                 self.transport.close()
-        elif type(cycle) is Exchange and not cycle.complete and cycle.flow is None and age > incomplete:
+        elif (
+            type(cycle) is Exchange
+            and not cycle.complete
+            and cycle.flow is None
+            and cycle.turn
+            and (age > incomplete or time.perf_counter() - cycle.started > LONGEST_BODY)
+        ):
             error = GatewayError(Kind.INVALID, "request_timeout", "The request's body did not arrive in time.")
             self._refuse(cycle, error)
 
