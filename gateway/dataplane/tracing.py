@@ -217,7 +217,10 @@ def tracer_for(settings: Telemetry, previous: Tracer | None) -> Tracer | None:
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("opentelemetry"):
             raise
-        message = "telemetry.traces needs OpenTelemetry, which is not installed: pip install 'llm-gateway[otel]'"
+        message = (
+            "telemetry.traces needs OpenTelemetry, which is not installed: "
+            ".venv/bin/python -m pip install -e '.[otel]' in the gateway's checkout"
+        )
         raise TracingError(message) from error
     emit, close = otel.start(settings.endpoint)
     return Tracer(settings, emit, close)

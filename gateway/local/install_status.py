@@ -20,7 +20,9 @@ from typing import Literal
 import msgspec
 
 State = Literal["building", "installing", "ready", "failed"]
-HOW_TO_INSTALL = "Install it with `make run`, or `pip install 'llm-gateway[local]'` (a C and C++ compiler is needed)."
+HOW_TO_INSTALL = (
+    "Install it with `make run`, or `.venv/bin/python scripts/install_local.py` (a C and C++ compiler is needed)."
+)
 
 
 class InstallStatus(msgspec.Struct, frozen=True):

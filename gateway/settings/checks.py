@@ -215,7 +215,8 @@ class Checks:
         telemetry = as_dict(self.data.get("telemetry"))
         if telemetry.get("traces") is True and not _is_installed("opentelemetry.exporter.otlp.proto.http"):
             message = "traces need OpenTelemetry, which is not installed"
-            yield ("telemetry", "traces"), message, "pip install 'llm-gateway[otel]'"
+            hint = ".venv/bin/python -m pip install -e '.[otel]' in the gateway's checkout"
+            yield ("telemetry", "traces"), message, hint
 
     def _doubts(self) -> Iterator[Finding]:
         unread = self.main.root is None and self.main.faults

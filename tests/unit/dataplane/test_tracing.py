@@ -178,7 +178,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("opentelemetry.exporter")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter", None)
-    with pytest.raises(TracingError, match=r"pip install 'llm-gateway\[otel\]'"):
+    with pytest.raises(TracingError, match=r"pip install -e '\.\[otel\]' in the gateway's checkout"):
         tracer_for(Telemetry(traces=True), None)
 
 
@@ -191,7 +191,7 @@ def test_a_missing_extra_is_a_fault_of_the_configuration(tmp_path: Any, monkeypa
         load(path, {})
     (fault,) = [fault for fault in caught.value.faults if fault.severity == "error"]
     assert (fault.path, fault.line) == ("telemetry.traces", 2)
-    assert fault.hint == "pip install 'llm-gateway[otel]'"
+    assert fault.hint == ".venv/bin/python -m pip install -e '.[otel]' in the gateway's checkout"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
-from gateway.local.install_status import explain, read
+from gateway.local.install_status import HOW_TO_INSTALL, explain, read
+
+ROOT = Path(__file__).parents[3]
+INSTALLER = ROOT / "scripts" / "install_local.py"
 
 
 def written(path: Path, **fields: Any) -> Path:
@@ -52,3 +55,8 @@ def test_an_unreadable_status_is_none(tmp_path: Path, content: str) -> None:
     (tmp_path / "s").write_text(content)
     assert read(tmp_path / "s") is None
     assert "make run" in explain(read(tmp_path / "absent"))[0]
+
+
+def test_what_is_advised_to_run_exists() -> None:
+    assert f".venv/bin/python {INSTALLER.relative_to(ROOT)}`" in HOW_TO_INSTALL
+    assert INSTALLER.is_file()
