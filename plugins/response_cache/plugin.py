@@ -74,8 +74,12 @@ class ResponseCache(Plugin):
         try:
             # Only here: the memory backend must not need the redis extra.
             from plugins.response_cache.redis import UrlRedisCache  # noqa: PLC0415
-        except ModuleNotFoundError as error:
-            message = f"backend redis needs the redis extra: the package {error.name!r} is not installed"
+        except ImportError:
+            # aiocache turns the missing module into an ImportError of its own.
+            message = (
+                "backend redis needs the package redis, which is not installed: "
+                ".venv/bin/python -m pip install -e '.[redis]' in the gateway's checkout"
+            )
             raise GatewayError(Kind.INVALID, "plugin_config", message, "backend") from None
         return UrlRedisCache(
             context.redis_url, namespace=config.namespace, deadline=config.timeout, connections=config.connections

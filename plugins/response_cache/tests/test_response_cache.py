@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -410,3 +412,24 @@ def test_a_bad_configuration_is_explained(config: dict[str, Any], expected: str)
     with pytest.raises(PluginError) as caught:
         configured("response_cache", config)
     assert expected in str(caught.value)
+
+
+def test_a_missing_redis_package_is_told_with_its_remedy() -> None:
+    program = (
+        "import sys; sys.modules['redis'] = None\n"
+        "from pathlib import Path\n"
+        "from gateway.plugin.api import PluginContext\n"
+        "from gateway.plugin.load import PluginError, load_plugins\n"
+        "from gateway.settings.model import PluginUse\n"
+        "use = PluginUse(name='response_cache', with_={'backend': 'redis'})\n"
+        "try:\n"
+        "    load_plugins([use], PluginContext(data_dir='.', redis_url='redis://127.0.0.1:1'), Path())\n"
+        "except PluginError as error:\n"
+        "    print(error)\n"
+    )
+    # A process of its own: here the package is imported already.
+    told = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
+    ).stdout
+    assert "plugins[0].with.backend: backend redis needs the package redis, which is not installed" in told
+    assert ".venv/bin/python -m pip install -e '.[redis]' in the gateway's checkout" in told
