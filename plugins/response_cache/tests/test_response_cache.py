@@ -428,7 +428,7 @@ def test_a_missing_redis_package_is_told_with_its_remedy() -> None:
         "    print(error)\n"
     )
     # A process of its own: here the package is imported already.
-    told = subprocess.run(
+    told = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
     ).stdout
     assert "plugins[0].with.backend: backend redis needs the package redis, which is not installed" in told
