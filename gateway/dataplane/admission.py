@@ -54,7 +54,7 @@ class Counter:
 
     def __init__(self, metric: str, limit: float, window: str | None, scope: str) -> None:
         self.metric = metric
-        self.limit = int(limit * NANOS_PER_DOLLAR) if metric == "cost" else int(limit)
+        self.limit = round(limit * NANOS_PER_DOLLAR) if metric == "cost" else int(limit)
         self.window = window
         self.scope = scope
         self.used = 0

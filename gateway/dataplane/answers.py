@@ -50,6 +50,10 @@ def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
         exchange.attempts.append(attempt.record("refused"))
         raise exchange.refusal
     status = attempt.status
+    if attempt.error is not None and attempt.error.reason == "first_token_timeout" and not exchange.complete:
+        exchange.attempts.append(attempt.record("request_timeout"))
+        message = "The rest of the request's body did not arrive in time."
+        raise GatewayError(Kind.INVALID, "request_timeout", message)
     if attempt.error is not None or status is None or status in _RETRIED:
         _failed(exchange, attempt, attempt.error.reason if attempt.error is not None else f"status_{status}")
         return Verdict.FAILED
@@ -62,12 +66,13 @@ def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
         _give_upstream_error(exchange, attempt, status)
         return Verdict.DONE
     try:
-        exchange.tokens, _ = read_answer(attempt.body())
+        exchange.tokens = None if attempt.content_type.startswith(b"text/") else read_answer(attempt.body())[0]
     except msgspec.DecodeError:
         attempt.error = UpstreamError("protocol", "The upstream's answer is not JSON.", sent=True)
         _failed(exchange, attempt, "protocol")
         return Verdict.FAILED
     attempt.target.succeeded()
+    exchange.attempts.append(attempt.record("ok"))
     return Verdict.WHOLE
 
 
@@ -117,7 +122,6 @@ def hold_whole(exchange: Exchange, attempt: Attempt, response: Response | None =
     exchange.first_at = attempt.head_at
     exchange.outcome = "ok"
     lines = attempt.head_lines()
-    exchange.attempts.append(attempt.record("ok"))
     rate = attempt.target.rate
     if rate is not None and exchange.tokens is not None:
         lines += b"x-gateway-cost: %.9f\r\n" % (cost_of(rate, exchange.tokens) / 1e9)
@@ -136,7 +140,7 @@ def _give_upstream_error(exchange: Exchange, attempt: Attempt, status: int) -> N
         message = f"The upstream answered with status {status}: {text}"
         body = body_of(GatewayError(Kind.UPSTREAM, "upstream_error", message))
         attempt.content_type = b"application/json"
-    exchange.hold(status if status >= 400 else 502, attempt.head_lines(), body)
+    exchange.hold(status if 400 <= status <= 599 else 502, attempt.head_lines(), body)
 
 
 def _is_envelope(body: bytes) -> bool:

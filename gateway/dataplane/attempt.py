@@ -165,6 +165,8 @@ class Attempt:
         if self.content_type == b"application/json":
             return Mode.WHOLE
         kind = self.content_type.partition(b";")[0].strip().lower()
+        if kind.startswith(b"text/") and kind != b"text/event-stream" and self.exchange.runtime.chain.on_response:
+            return Mode.WHOLE  # a transcript as plain text goes through the plugins like one in JSON
         if kind == b"text/event-stream":
             return Mode.EVENTS
         if kind == b"application/json" or self.exchange.spec.json_answer:

@@ -26,6 +26,7 @@ _encode = msgspec.json.Encoder().encode
 _decode_str = msgspec.json.Decoder(str).decode
 _decode_bool = msgspec.json.Decoder(bool | None).decode
 _decode_int = msgspec.json.Decoder(int | None).decode
+_decode_list = msgspec.json.Decoder(list[Raw]).decode
 _decode_options = msgspec.json.Decoder(dict[str, Raw] | None).decode
 _INCLUDE_USAGE = Raw(b'{"include_usage":true}')
 _TRUE = Raw(b"true")
@@ -144,9 +145,18 @@ def max_tokens_of(fields: Fields, least: int) -> int | None:
 
 
 def choices_of(fields: Fields) -> int:
-    """How many answers were asked for. Raises :class:`GatewayError` naming ``n``."""
-    raw = fields.get("n")
-    return 1 if raw is None else _bounded("n", raw, 1, MAX_CHOICES) or 1
+    """How many answers are made: ``n`` or ``best_of``, for each prompt. Raises :class:`GatewayError`."""
+    count = 1
+    for name in ("n", "best_of"):
+        raw = fields.get(name)
+        if raw is not None:
+            count = max(count, _bounded(name, raw, 1, MAX_CHOICES) or 1)
+    raw = fields.get("prompt")
+    if raw is None or bytes(memoryview(raw)[:1]) != b"[":
+        return count
+    prompts = _decode_list(raw)
+    is_tokens = bool(prompts) and bytes(memoryview(prompts[0])[:1]).isdigit()
+    return count if is_tokens else count * max(1, len(prompts))
 
 
 def _bounded(name: str, raw: Raw, least: int, most: int) -> int | None:

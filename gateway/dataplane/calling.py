@@ -14,6 +14,7 @@ from gateway.dataplane.upstream.errors import UpstreamError
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
     from gateway.dataplane.routing import Target
+    from gateway.dataplane.upstream.connection import Connection
 
 LONGEST_PAUSE = 5.0
 """Seconds; an upstream that asks for more is passed over, and the client told."""
@@ -30,25 +31,22 @@ async def attempt_once(exchange: Exchange, target: Target) -> Attempt:
     request goes out once more, on a connection that was looked at or is new. Once only: a request that makes an
     upstream break must not break all its connections.
     """
-    loop = exchange.wire.loop
     pool = target.pool
+    # Made before a connection is held, because it may refuse; of an upload more arrives while one is being made.
+    request = request_for(exchange, target) if exchange.upload is None else None
     again = False
     while True:
         attempt = Attempt(exchange, target)
-        connection = pool.take_idle()
-        if connection is None:
-            if exchange.by_hand:
-                await INTO_TASK
-            try:
-                connection = await pool.acquire(loop.time() + target.provider.timeouts.first_token)
-            except UpstreamError as error:
-                attempt.error = error
-                return attempt
+        try:
+            connection = pool.take_idle() or await _acquire(exchange, target)
+        except UpstreamError as error:
+            attempt.error = error
+            return attempt
         exchange.attempt = attempt
+        exchange.target = target
         exchange.tokens = None
         exchange.events_seen = 0
-        exchange.target = target
-        attempt.send(connection, request_for(exchange, target))
+        attempt.send(connection, request or request_for(exchange, target))
         try:
             await attempt
         except asyncio.CancelledError:
@@ -63,6 +61,19 @@ async def attempt_once(exchange: Exchange, target: Target) -> Attempt:
             return attempt
         again = True
         pool.drop_stale()
+
+
+async def _acquire(exchange: Exchange, target: Target) -> Connection:
+    if exchange.by_hand:
+        await INTO_TASK
+    pool = target.pool
+    connection = await pool.acquire(exchange.wire.loop.time() + target.provider.timeouts.first_token)
+    try:
+        exchange.check()
+    except BaseException:
+        pool.release(connection)
+        raise
+    return connection
 
 
 def request_for(exchange: Exchange, target: Target) -> list[bytes | memoryview]:

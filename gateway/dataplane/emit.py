@@ -62,7 +62,14 @@ class FileSink:
         if not self._releases:
             self._loop.call_soon(self.flush)
         self._releases.append(release)
-        _encoder.encode_into(event, self._buffer, -1)
+        start = len(self._buffer)
+        try:
+            _encoder.encode_into(event, self._buffer, -1)
+        except Exception:
+            # A plugin's tag that is no text: the rest of the event is the truth and must not be lost.
+            del self._buffer[start:]
+            event.tags = {str(name): str(value) for name, value in event.tags.items()}
+            _encoder.encode_into(event, self._buffer, -1)
         self._buffer += b"\n"
 
     def flush(self) -> None:

@@ -8,6 +8,7 @@ straight to the client's transport: a status line and headers as ready bytes, th
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from gateway.dataplane.upload import Upload
 
 _SECRET_HEADERS = frozenset((b"authorization", b"x-api-key", b"api-key", b"cookie", b"proxy-authorization"))
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_UNSAFE = re.compile(r"[\r\n\0]")
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -73,6 +76,7 @@ class Exchange(Request):
         "response_started",
         "route",
         "runtime",
+        "settled",
         "spec",
         "started",
         "started_ns",
@@ -145,6 +149,7 @@ class Exchange(Request):
         self.outcome: Outcome = "error"
         self.status = 0
         self.complete = False
+        self.settled = False
         self.turn = False
         self.chunked = False
         self.disconnected = False
@@ -219,8 +224,12 @@ class Exchange(Request):
             self.attempt.send_more(_LAST_CHUNK if self.declared_length is None else b"", last=True)
 
     def begin(self) -> None:
-        """The task runs. Raises what has happened to the request since it was made."""
+        """The pipeline runs. Raises as :meth:`check`."""
         self.begun = True
+        self.check()
+
+    def check(self) -> None:
+        """Raise what has happened to the request meanwhile: it was refused, or its client has left."""
         if self.refusal is not None:
             raise self.refusal
         if self.disconnected:
@@ -263,21 +272,18 @@ class Exchange(Request):
         """Make a whole answer ready; :meth:`release` sends it."""
         if self.response_started:
             return
+        if not self.complete:
+            self.keep_alive = False
+        head = _status_line(status) + lines + b"content-length: %d\r\n" % len(body) + self._common() + b"\r\n"
         self.response_started = True
         self.status = status
-        self._held = b"%b%bcontent-length: %d\r\n%b\r\n%b" % (
-            STATUS_LINE[status],
-            lines,
-            len(body),
-            self._common(),
-            body,
-        )
+        self._held = head + body
 
     def start(self, status: int, lines: bytes, length: int | None, data: bytes) -> None:
         """Send the head and the first piece of a body that comes in pieces. ``length`` is in bytes, where known."""
-        self.response_started = True
-        self.status = status
         self.is_events = b"text/event-stream" in lines
+        if not self.complete:
+            self.keep_alive = False
         if length is not None:
             lines += b"content-length: %d\r\n" % length
             self._length = length
@@ -286,7 +292,9 @@ class Exchange(Request):
             lines += b"transfer-encoding: chunked\r\n"
         else:
             self.keep_alive = False
-        head = STATUS_LINE[status] + lines + self._common() + b"\r\n"
+        head = _status_line(status) + lines + self._common() + b"\r\n"
+        self.response_started = True
+        self.status = status
         if self.chunked and data:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         if not self.disconnected:
@@ -316,6 +324,10 @@ class Exchange(Request):
             return
         self.response_complete = True
         held, self._held = self._held, None
+        self._raw = self._body = self.fields = None  # an idle connection keeps its last request
+        self._chunks.clear()
+        self.raw_headers = []
+        self.state = {}
         if not self.disconnected:
             if held:
                 self.wire.transport.write(held)
@@ -340,7 +352,12 @@ class Exchange(Request):
             self.attempt.on_client_writable(writable)
 
 
-def _line(name: str, value: str) -> bytes:
+def _status_line(status: int) -> bytes:
+    return STATUS_LINE.get(status) or b"HTTP/1.1 %d \r\n" % status
+
+
+def _line(name: str, value: object) -> bytes:
     # A plugin's header must not be able to split the head.
-    safe = value.replace("\r", " ").replace("\n", " ").replace("\0", " ")
-    return f"{name}: {safe}\r\n".encode("latin-1", "replace")
+    if not _HEADER_NAME.fullmatch(name):
+        return b""
+    return f"{name}: {_UNSAFE.sub(' ', str(value))}\r\n".encode("latin-1", "replace")

@@ -156,6 +156,7 @@ async def call(exchange: Exchange) -> None:
             tries += 1
             if chain.on_route:
                 await chain.route(exchange, RouteView(route.name, target.provider.name, target.model))
+            exchange.check()
             attempt = await attempt_once(exchange, target)
             verdict = answers.conclude(exchange, attempt)
             if verdict is answers.Verdict.WHOLE:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.dataplane.streaming import EventStream, OversizedEvent
 from gateway.dataplane.upstream.errors import UpstreamError
-from gateway.kernel.errors import GatewayError
+from gateway.kernel.errors import GatewayError, Kind
 from gateway.plugin.sse import split_events
 
 if TYPE_CHECKING:
@@ -149,6 +149,11 @@ class EventRelay:
         except GatewayError as error:
             if not attempt.finished:
                 self._refuse(kept, error)
+        except (Exception, asyncio.CancelledError):
+            # Also what a plugin awaited may have been cancelled; without a pump nothing would end the request.
+            if not attempt.finished:
+                message = "A plugin failed at an event of the stream."
+                self._refuse(kept, GatewayError(Kind.INTERNAL, "plugin_failed", message))
         finally:
             self._pump = None
 

@@ -88,6 +88,7 @@ async def build_runtime(
     for provider in settings.providers:
         base_url = provider.base_url or f"unix:{local_socket}"
         pools[provider.name] = Pool(provider, base_url, loop, resolver)
+    router = router_from(settings, pools)
     context = PluginContext(settings.data_dir, settings.redis_url)
     chain = build_chain(settings.plugins, context, base_dir, on_failure)
     tracer = tracer_for(settings.telemetry, previous.tracer if previous is not None else None)
@@ -97,7 +98,6 @@ async def build_runtime(
         if tracer is not None:
             tracer.release()
         raise
-    router = router_from(settings, pools)
     if previous is not None:
         # Last, because the running configuration's limiters take the new limits, which nothing may undo.
         limiters = carry_over(previous.limiters, limiters)

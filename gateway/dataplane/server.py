@@ -177,11 +177,11 @@ class GatewayProtocol(HttpToolsProtocol):
         """The head of an inference request is here: authenticate before a byte of its body is kept."""
         previous: Any = self.cycle
         self.cycle = exchange = open_exchange(self, spec, headers, http11)
-        if previous is None or previous.response_complete:
+        if (previous is None or previous.response_complete) and not self.flow.write_paused:
             self._start(exchange)
         else:
             self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]  # _start_asgi_task knows it
-            if len(self.pipeline) >= MAX_PIPELINED:
+            if len(self.pipeline) >= MAX_PIPELINED or self.flow.write_paused:
                 self.read_more(False)
 
     def _start(self, exchange: Exchange) -> None:
@@ -229,8 +229,11 @@ class GatewayProtocol(HttpToolsProtocol):
             else:
                 transport.close()
             return
-        self.read_more(True)
         self.busy_since = self.loop.time()
+        if self.flow.write_paused:
+            self.read_more(False)  # a client that does not read its answers gets no more of them made
+            return
+        self.read_more(True)
         if self.pipeline and not self.starting:
             self._start_waiting()
 
@@ -242,6 +245,8 @@ class GatewayProtocol(HttpToolsProtocol):
                 cycle, app = self.pipeline.pop()
                 self._start_asgi_task(cycle, app)
                 if not (cycle.response_complete and cycle.keep_alive) or self.broken or self.transport.is_closing():
+                    return
+                if self.flow.write_paused:
                     return
         finally:
             self.starting = False
@@ -273,7 +278,8 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _discard(self, exchange: Exchange, body: bytes) -> None:
         exchange.received += len(body)
-        if exchange.received > _DISCARDED and exchange.turn and not exchange.response_complete:
+        unanswered = exchange.flow is None and exchange.turn and not exchange.settled
+        if exchange.received > _DISCARDED and unanswered:
             self._answer_early(exchange)
 
     def _answer_early(self, exchange: Exchange) -> None:
@@ -385,8 +391,15 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self.current is not None:
-            self.current.on_writable(True)
+        current = self.current
+        if current is None:
+            return
+        if not current.response_complete:
+            current.on_writable(True)
+        elif current.keep_alive and not self.broken:
+            self.read_more(True)
+            if self.pipeline and not self.starting:
+                self._start_waiting()
 
     def sweep(self, now: float, idle: float, incomplete: float) -> None:
         """Close what has been idle, or has been sending one request, for too long. Called about once a second."""
@@ -399,6 +412,9 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         cycle = self.cycle
         age = now - self.busy_since
+        if self.transport.is_closing() and age > idle:
+            self.transport.abort()  # what it was to send first is not being read
+            return
         if cycle is None or cycle.response_complete:
             if age > (incomplete if self.in_head else idle):
                 self.transport.close()

@@ -21,7 +21,7 @@ def usage_event(exchange: Exchange) -> UsageEvent:
     now = time.perf_counter()
     started_ns = exchange.started_ns
     tokens = exchange.tokens
-    estimated = tokens is None and exchange.target is not None and exchange.outcome != "error"
+    estimated = tokens is None and _was_produced(exchange)
     if tokens is None:
         tokens = _estimate(exchange) if estimated else _NONE
     attempts = exchange.attempts
@@ -51,6 +51,14 @@ def usage_event(exchange: Exchange) -> UsageEvent:
     )
 
 
+def _was_produced(exchange: Exchange) -> bool:
+    """Whether the last attempt can have produced tokens: it was answered, or given up while it was being answered."""
+    if not exchange.attempts or exchange.outcome == "error":
+        return False
+    last = exchange.attempts[-1]
+    return last.reason in ("ok", "cancelled") or (last.status is not None and last.status < 300)
+
+
 def _cost(exchange: Exchange, tokens: Tokens) -> int | None:
     target = exchange.target
     if target is None:
@@ -65,7 +73,10 @@ def _estimate(exchange: Exchange) -> Tokens:
 
 
 def settle(exchange: Exchange, event: UsageEvent | None = None) -> None:
-    """Close a request's books. Called exactly once; afterwards its answer goes out."""
+    """Close a request's books; afterwards its answer goes out. A second call does nothing."""
+    if exchange.settled:
+        return
+    exchange.settled = True
     wire = exchange.wire
     runtime = exchange.runtime
     grant = exchange.grant

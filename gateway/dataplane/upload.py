@@ -77,8 +77,9 @@ class Upload:
             name = header.get_param("name", header="content-disposition")
             if isinstance(name, tuple):
                 name = name[2]  # name*=utf-8''model (RFC 2231)
-            if self._named:
-                raise invalid("A part has more than one Content-Disposition.", code="invalid_multipart")
+            names = [key for key, _ in header.get_params([], "content-disposition") if key.lower() == "name"]
+            if self._named or len(names) > 1:
+                raise invalid("A part has more than one name.", code="invalid_multipart")
             self._named = True
             self._in_model = name == "model"
             if self._in_model and self.model is not None:

@@ -68,11 +68,15 @@ class _Server(uvicorn.Server):
         if counter % 10 == 0:
             self.worker.clock.tick()
             self.worker.scrape.tick()
-            now = self.worker.loop.time()
-            for connection in tuple(self.server_state.connections):
-                if isinstance(connection, GatewayProtocol):
-                    connection.sweep(now, KEEP_ALIVE, INCOMPLETE)
+            self.sweep()
         return self.should_exit
+
+    def sweep(self) -> None:
+        """Look at every client connection: see :meth:`GatewayProtocol.sweep`."""
+        now = self.worker.loop.time()
+        for connection in tuple(self.server_state.connections):
+            if isinstance(connection, GatewayProtocol):
+                connection.sweep(now, KEEP_ALIVE, INCOMPLETE)
 
 
 class _Process:
@@ -98,7 +102,7 @@ class _Process:
                 resolver=self.resolver,
                 on_failure=self.on_failure,
             )
-        except (PluginError, TracingError) as error:
+        except (PluginError, TracingError, ValueError, OSError) as error:
             logger.error("the configuration can't be served", extra={"faults": str(error)})
             return 78  # EX_CONFIG
         sink = FileSink(Path(settings.data_dir) / "usage", options.index, loop)
@@ -132,8 +136,16 @@ class _Process:
         os.write(self.options.ready_fd, b"1")
         os.close(self.options.ready_fd)
         await server.main_loop()
+        sweeping = asyncio.create_task(self._sweep_while_draining())
         await server.shutdown(sockets=self.options.sockets)
+        sweeping.cancel()
         await self._end_rest()
+
+    async def _sweep_while_draining(self) -> None:
+        # uvicorn ticks no more: connections that linger or have gone quiet must not hold the drain.
+        while True:
+            await asyncio.sleep(SWEEP)
+            self.server.sweep()
 
     async def _end_rest(self) -> None:
         """End the requests that the drain did not wait for; each is told, settled and recorded like any other."""

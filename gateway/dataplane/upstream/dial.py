@@ -15,6 +15,7 @@ from gateway.dataplane.upstream.origin import Origin, parse_origin
 from gateway.dataplane.upstream.resolver import Resolver
 from gateway.dataplane.upstream.tls import ResumingContext
 
+_NEXT_ADDRESS = 1.5  # seconds
 MAX_PROXY_HEAD = 16_384
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
@@ -93,14 +94,17 @@ async def _dial_tcp(
     addresses = await resolver.resolve(origin.host, origin.port)
     refusal: Exception | None = None
     for address in addresses:
+        # An address that swallows what is sent to it must not use up the time of the others.
+        patience = None if address is addresses[-1] else _NEXT_ADDRESS
         try:
-            _, protocol = await loop.create_connection(
-                factory,
-                address.host,
-                address.port,
-                ssl=context,
-                server_hostname=origin.host if context is not None else None,
-            )
+            async with asyncio.timeout(patience):
+                _, protocol = await loop.create_connection(
+                    factory,
+                    address.host,
+                    address.port,
+                    ssl=context,
+                    server_hostname=origin.host if context is not None else None,
+                )
         except ssl.SSLError as error:
             raise UpstreamError("tls", f"TLS with {origin.url} failed: {_tls_reason(error)}.") from error
         except OSError as error:
