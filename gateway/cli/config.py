@@ -48,7 +48,7 @@ def read_config(path: Path | None, env: Mapping[str, str]) -> Loaded:
     return read(path, env, _plugin_faults)
 
 
-def _plugin_faults(uses: tuple[PluginUse, ...], base: Path, redis_url: str | None) -> list[Finding]:
+def _plugin_faults(uses: tuple[PluginUse | None, ...], base: Path, redis_url: str | None) -> list[Finding]:
     # Only a configuration that names plugins pays for importing them.
     from gateway.plugin.api import PluginContext  # noqa: PLC0415
     from gateway.plugin.load import PluginError, load_plugins  # noqa: PLC0415

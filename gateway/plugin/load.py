@@ -49,15 +49,18 @@ class PluginError(ValueError):
         super().__init__("\n".join(map(str, faults)))
 
 
-def load_plugins(uses: Sequence[PluginUse], context: PluginContext, base_dir: Path) -> list[tuple[Plugin, Fail]]:
+def load_plugins(uses: Sequence[PluginUse | None], context: PluginContext, base_dir: Path) -> list[tuple[Plugin, Fail]]:
     """Make the plugins with their fail policies, in order, not started. Raises :class:`PluginError`.
 
-    ``base_dir`` is the folder of ``gateway.yaml``, where a relative ``path`` starts.
+    ``base_dir`` is the folder of ``gateway.yaml``, where a relative ``path`` starts. None stands for an entry that was
+    found faulty before: it is passed over, and keeps the places of those after it right.
     """
     loaded: list[tuple[Plugin, Fail]] = []
     faults: list[PluginFault] = []
     seen: dict[str, int] = {}
     for index, use in enumerate(uses):
+        if use is None:
+            continue
         if use.name in seen:
             message = f"already in the chain as plugins[{seen[use.name]}]; a plugin can be used once"
             faults.append(PluginFault(use.name, ("plugins", index, "name"), message))

@@ -23,7 +23,7 @@ from gateway.settings.model import Plan, PluginUse, Provider, Settings
 from gateway.settings.redact import redact
 from gateway.settings.schema import plans_schema, settings_schema
 from gateway.settings.values import Values
-from gateway.settings.view import as_dict, text_of
+from gateway.settings.view import as_dict, as_list, text_of
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +39,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     master_key_variable: str | None = None
 
 
-PluginCheck: TypeAlias = "Callable[[tuple[PluginUse, ...], Path, str | None], Iterable[Finding]]"
+PluginCheck: TypeAlias = "Callable[[tuple[PluginUse | None, ...], Path, str | None], Iterable[Finding]]"
 
 
 def load(path: str | Path | None, env: Mapping[str, str]) -> Settings:
@@ -54,8 +54,8 @@ def load(path: str | Path | None, env: Mapping[str, str]) -> Settings:
 def read(path: str | Path | None, env: Mapping[str, str], check_plugins: PluginCheck | None = None) -> Loaded:
     """Like :func:`load`, with the warnings and the files beside the settings.
 
-    ``check_plugins`` gets the plugins, the directory their paths start at and ``redis_url``, and gives the faults of
-    their own configuration as ``(path, message, hint)``.
+    ``check_plugins`` gets the plugins, None in the place of an entry that does not fit the schema, the directory their
+    paths start at and ``redis_url``, and gives the faults of their own configuration as ``(path, message, hint)``.
     """
     if path is None:
         return Loaded(settings=_placed(embedded(), Path.cwd()))
@@ -153,14 +153,18 @@ def _plan_list(values: Values, plan_values: Values | None) -> PlanList | None:
 
 
 def _check_plugins(values: Values, base: Path, check: PluginCheck) -> None:
-    """Have the plugins checked, where their section is sound, even if other sections are not."""
+    """Have the plugins checked whose entries are sound, even if others or other sections are not."""
     data = as_dict(values.data)
-    try:
-        uses = msgspec.convert(data.get("plugins", []), tuple[PluginUse, ...])
-    except msgspec.ValidationError:
-        return
-    for path, message, hint in check(uses, base, text_of(data, "redis_url") or None) if uses else ():
+    uses = tuple(_plugin_use(item) for item in as_list(data.get("plugins")))
+    for path, message, hint in check(uses, base, text_of(data, "redis_url") or None) if any(uses) else ():
         values.document.fault(values.document.locate(path, key=message == "unknown key"), path, message, hint)
+
+
+def _plugin_use(item: object) -> PluginUse | None:
+    try:
+        return msgspec.convert(item, PluginUse)
+    except msgspec.ValidationError:
+        return None
 
 
 def _placed(settings: Settings, base: Path) -> Settings:

@@ -148,6 +148,19 @@ def test_check_reports_the_faults_of_plugins_beside_others(run: Run) -> None:
     assert "gateway.yaml:2:44 error: plugins[1].with.x: unknown key" in result.output
 
 
+def test_one_faulty_plugin_entry_hides_no_fault_of_another(run: Run) -> None:
+    config = (
+        "plugins:\n- {name: noop, fial: open}\n- {name: nop}\n- {name: keyword_guard, fail: x}\n- 3\n"
+        "- {name: noop, with: {x: 1}}\n"
+    )
+    output = run("check", config=config).output
+    assert 'gateway.yaml:2:16 error: plugins[0].fial: unknown key\n    did you mean "fail"?' in output
+    assert "gateway.yaml:3:10 error: plugins[1].name: no such plugin" in output
+    assert "gateway.yaml:4:31 error: plugins[2].fail: expected one of closed, open" in output
+    assert "gateway.yaml:5:3 error: plugins[3]: expected a mapping, got a number" in output
+    assert "gateway.yaml:6:23 error: plugins[4].with.x: unknown key" in output
+
+
 def test_check_shows_warnings_and_is_content(run: Run) -> None:
     result = run("check", config="")
     assert result.exit_code == 0
