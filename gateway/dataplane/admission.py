@@ -190,16 +190,19 @@ def refusal(counter: Counter, amount: int, now: float) -> GatewayError:
         message = f"Too many requests at once: {counter.scope} allows {limit}. Wait for one to finish."
         return GatewayError(Kind.RATE_LIMITED, "concurrency_limit_exceeded", message, retry_after=1.0)
     wait = max(1.0, counter.resets_at - now) if counter.resets_at != float("inf") else None
+    never = ""
+    if amount > limit and metric in ("tokens", "cost"):
+        wait, never = None, " This request alone is larger than the limit: ask for fewer tokens."
     if metric == "cost":
         spent, most = counter.used / NANOS_PER_DOLLAR, limit / NANOS_PER_DOLLAR
         message = (
             f"The budget of {counter.scope} does not cover this request: ${spent:.6f} of ${most:.6f} per"
             f" {counter.window} is spent or reserved, and this request may cost ${amount / NANOS_PER_DOLLAR:.6f}."
         )
-        return GatewayError(Kind.QUOTA_EXCEEDED, "insufficient_quota", message, retry_after=wait)
+        return GatewayError(Kind.QUOTA_EXCEEDED, "insufficient_quota", message + never, retry_after=wait)
     message = (
         f"Rate limit reached for {counter.scope}: limit {limit} {metric} per {counter.window},"
-        f" used {counter.used}, requested {amount}."
+        f" used {counter.used}, requested {amount}.{never}"
     )
     return GatewayError(Kind.RATE_LIMITED, "rate_limit_exceeded", message, retry_after=wait)
 

@@ -41,6 +41,8 @@ def invalid(message: str, field: str | None = None, code: str = "invalid_request
 
 def decode(raw: bytes) -> Fields:
     """The top level of a JSON object. Raises :class:`GatewayError` ``invalid_json``."""
+    if not raw:
+        raise invalid("The body is empty: expected a JSON object.", code="invalid_json")
     try:
         if not raw.isascii():
             raw.decode()

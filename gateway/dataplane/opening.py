@@ -68,7 +68,7 @@ def _check_body_head(exchange: Exchange, worker: Worker) -> None:
     elif exchange.content_type not in _JSON_TYPES and b"json" not in exchange.content_type.lower():
         kind = exchange.content_type.decode("latin-1")[:100]
         message = f"Expected Content-Type application/json, got '{kind}'."
-        raise GatewayError(Kind.UNSUPPORTED_MEDIA, "unsupported_media_type", message)
+        raise GatewayError(Kind.UNSUPPORTED_MEDIA, "unsupported_media_type", message, "Content-Type")
     if worker.draining:
         raise GatewayError(Kind.UNAVAILABLE, "shutting_down", "The gateway is shutting down.", retry_after=1)
 

@@ -9,6 +9,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
 from gateway.dataplane.body import invalid
+from gateway.kernel.errors import GatewayError, Kind
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -114,7 +115,6 @@ def _boundary_of(content_type: str) -> bytes:
     header["content-type"] = content_type
     boundary = header.get_boundary()
     if header.get_content_type() != "multipart/form-data" or not boundary:
-        raise invalid(
-            "Expected a multipart/form-data body with a boundary in Content-Type.", "Content-Type", "unsupported_media"
-        )
+        message = f"Expected Content-Type multipart/form-data with a boundary, got '{content_type[:100]}'."
+        raise GatewayError(Kind.UNSUPPORTED_MEDIA, "unsupported_media_type", message, "Content-Type")
     return boundary.encode("latin-1", "replace")

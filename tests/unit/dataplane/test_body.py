@@ -102,7 +102,7 @@ def test_a_damaged_document_is_never_passed_on_as_another(document: dict[str, An
 @pytest.mark.parametrize(
     ("raw", "says"),
     [
-        (b"", "truncated"),
+        (b"", "empty"),
         (b"[1]", "must be a JSON object"),
         (b"null", "must be a JSON object"),
         (b'"text"', "must be a JSON object"),
