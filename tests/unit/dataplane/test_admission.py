@@ -17,6 +17,7 @@ from gateway.dataplane.admission import (
     carry_over,
     limiters_from,
     settle,
+    undo,
     window_bounds,
 )
 from gateway.kernel.errors import GatewayError, Kind
@@ -287,3 +288,14 @@ def test_two_limits_of_one_kind_stay_two_over_a_reload() -> None:
     assert used(after["one"]) == [2, 2, 2]
     assert len({id(counter) for counter in after["one"].counters}) == 3
     assert [counter.limit for counter in after["one"].counters] == [9, 3, 5]
+
+
+def test_what_is_undone_was_never_taken() -> None:
+    one = limiter(("requests", 2, "hour"), ("tokens", 100, "hour"), ("concurrency", 1, None))
+    for _ in range(5):
+        undo(one.admit(90, 0, NOW))
+    assert used(one) == [0, 0, 0]
+    grant = one.admit(100, 0, NOW)
+    settle(grant, 60, 0)
+    undo(grant)
+    assert used(one) == [1, 60, 0], "what is settled can't be undone"
