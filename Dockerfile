@@ -1,10 +1,13 @@
 # One image for every command of the gateway:
 #
-#   docker build -t llm-gateway .                        without the local model, about a minute
-#   docker build -t llm-gateway --build-arg LOCAL=1 .    with it: llama.cpp is compiled, some minutes
-#   docker run -p 8080:8080 -v gateway-data:/data llm-gateway
-#   docker run -p 8080:8080 -v gateway-data:/data -v ./gateway.yaml:/app/gateway.yaml:ro llm-gateway
-#   docker run … llm-gateway proxy --config /app/gateway.yaml
+#   docker build -t llm-gateway --build-arg LOCAL=1 .    with the local model: llama.cpp is compiled, some minutes
+#   docker build -t llm-gateway .                        without it, about a minute; needs a file of yours
+#   docker run --name gw -p 8080:8080 -v gateway-data:/data --stop-timeout 40 llm-gateway
+#   docker exec gw cat /data/master_key                  the key
+#
+# With a file of your own, which must listen on 0.0.0.0 and have `data_dir: /data` (begin with config/container.yaml):
+#
+#   docker run -p 8080:8080 -v gateway-data:/data -v ./my.yaml:/app/gateway.yaml:ro -e OPENAI_API_KEY llm-gateway
 ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim AS build
@@ -15,7 +18,7 @@ RUN if [ "$LOCAL" = 1 ]; then \
     fi
 COPY requirements/ requirements/
 RUN python -m venv /venv \
-    && /venv/bin/python -m pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: -r requirements/base.lock
+    && /venv/bin/python -m pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: -r requirements/image.lock
 COPY scripts/install_local.py scripts/llama_only.cmake scripts/
 # Not for this machine's processor alone: any x86-64 since 2013, or any 64-bit ARM.
 RUN if [ "$LOCAL" = 1 ]; then CMAKE_ARGS=-DGGML_NATIVE=OFF /venv/bin/python scripts/install_local.py; fi
@@ -34,7 +37,8 @@ RUN if [ "$LOCAL" = 1 ]; then \
 WORKDIR /app
 COPY --from=build /venv /venv
 COPY config/ config/
-COPY config/examples/container.yaml gateway.yaml
+COPY config/container.yaml gateway.yaml
+COPY config/plans.yaml plans.yaml
 ENV PATH=/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1
 USER 10001
 VOLUME /data

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,7 @@ def test_what_is_copied_is_there_and_reaches_the_build() -> None:
 def test_what_is_run_names_files_of_the_project() -> None:
     runs = " ".join(value for name, value in instructions() if name == "RUN")
     named = re.findall(r"(?:requirements|scripts)/[\w.-]+", runs)
-    assert "requirements/base.lock" in named
+    assert "requirements/image.lock" in named
     assert [path for path in named if not (ROOT / path).is_file()] == []
 
 
@@ -55,14 +56,25 @@ def test_it_runs_as_nobody_in_particular() -> None:
 def test_its_command_serves_a_usable_configuration(tmp_path: Path) -> None:
     command = json.loads(last("ENTRYPOINT")) + json.loads(last("CMD"))
     assert command == ["gateway", "serve", "--config", "/app/gateway.yaml"]
-    assert ("COPY", "config/examples/container.yaml gateway.yaml") in instructions()
-    text = (ROOT / "config/examples/container.yaml").read_text()
+    for copied in ("config/container.yaml gateway.yaml", "config/plans.yaml plans.yaml"):
+        assert ("COPY", copied) in instructions()
+        source, name = copied.split()
+        shutil.copy(ROOT / source, tmp_path / name)
+    text = (tmp_path / "gateway.yaml").read_text()
     assert "host: 0.0.0.0" in text
-    here = tmp_path / "gateway.yaml"
-    here.write_text(text.replace("/app/", f"{ROOT}/").replace("/data", str(tmp_path)))
-    checked = [str(Path(sys.executable).with_name("gateway")), "check", "--config", str(here), "--json"]
-    result = subprocess.run(checked, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
+    assert "data_dir: /data" in text
+    for configuration in (tmp_path / "gateway.yaml", ROOT / "config" / "container.yaml"):
+        checked = [str(Path(sys.executable).with_name("gateway")), "check", "--config", str(configuration), "--json"]
+        result = subprocess.run(checked, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_it_has_the_extras_that_people_turn_on() -> None:
+    lock = (ROOT / "requirements" / "image.lock").read_text()
+    names = set(re.findall(r"^([\w-]+)==", lock, re.MULTILINE))
+    assert names >= {"redis", "opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http", "uvicorn"}
+    base = (ROOT / "requirements" / "base.lock").read_text()
+    assert [line for line in re.findall(r"^\S+==\S+", base, re.MULTILINE) if line not in lock] == []
 
 
 @pytest.mark.parametrize("alive", [True, False])
