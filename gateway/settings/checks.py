@@ -6,6 +6,7 @@ provider together. They therefore take nothing for granted: a value of the wrong
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -14,7 +15,8 @@ from pathlib import PurePath
 from typing import Any, NamedTuple, TypeAlias
 
 from gateway.settings.document import Document
-from gateway.settings.faults import Fault, Path, dotted, nearest, shown
+from gateway.settings.faults import Fault, Path, dotted, named, nearest
+from gateway.settings.known_models import KNOWN
 from gateway.settings.view import Item, as_dict, as_list, entries, find_cycle, names_of, text_of
 
 Finding: TypeAlias = "tuple[Path, str, str | None]"
@@ -98,7 +100,7 @@ class Checks:
     def _providers(self) -> Iterator[Finding]:
         for path, item in self.providers:
             ca_file = text_of(item, "ca_file")
-            if ca_file and not (self.base / ca_file).is_file():
+            if ca_file and not os.path.isfile(self.base / ca_file):
                 yield (*path, "ca_file"), f"there is no file {self.base / ca_file}", "a path is relative to this file"
             for name, value in as_dict(item.get("headers")).items():
                 if not _HEADER_NAME.match(name):
@@ -114,6 +116,7 @@ class Checks:
             elif kind == "llama_cpp":
                 if not _local_models(item):
                     yield path, "a provider of kind llama_cpp needs a model, or a list of models", None
+                yield from self._weights(path, item)
                 for name in ("base_url", "api_key", "headers", "proxy", "ca_file"):
                     if item.get(name):
                         yield (
@@ -121,6 +124,19 @@ class Checks:
                             "a provider of kind llama_cpp runs on this machine and takes no such key",
                             None,
                         )
+
+    def _weights(self, path: Path, item: Item) -> Iterator[Finding]:
+        """Models of a llama_cpp provider that can never answer."""
+        places: list[tuple[Path, object]] = [((*path, "model"), item.get("model"))]
+        places += [((*path, "models", index), name) for index, name in enumerate(as_list(item.get("models")))]
+        for at, name in places:
+            if not isinstance(name, str) or not name or name in KNOWN:
+                continue
+            if not name.endswith(".gguf"):
+                hint = nearest(name, KNOWN) or f"known: {', '.join(sorted(KNOWN))}; or a path ending in .gguf"
+                yield at, f'there is no local model "{named(name)}"', hint
+            elif not os.path.isfile(file := self.base / os.path.expanduser(name)):
+                yield at, f"there is no file {file}", "a path is relative to this file"
 
     def _models(self) -> Iterator[Finding]:
         known = names_of(self.providers)
@@ -135,7 +151,8 @@ class Checks:
                 if provider and provider not in known:
                     yield _unknown((*at, "provider"), "provider", provider, known)
                 elif model and provider in served and model not in served[provider]:
-                    yield _unknown((*at, "model"), f"model of provider {shown(provider)}", model, served[provider])
+                    message = f'provider {named(provider)} has no model "{named(model)}"'
+                    yield (*at, "model"), message, _known(model, served[provider])
             weights = [target.get("weight", 1.0) for _, target in targets]
             if item.get("strategy") == "weighted" and weights and all(weight == 0 for weight in weights):
                 yield (*path, "targets"), "at least one target needs a weight above 0", None
@@ -154,7 +171,7 @@ class Checks:
         for start in edges:
             cycle = find_cycle(start, edges, done)
             if cycle:
-                names = " → ".join(shown(name) for name in [*cycle, cycle[0]])
+                names = " → ".join(named(name) for name in [*cycle, cycle[0]])
                 yield (*places[cycle[0]], "fallbacks"), f"fallbacks lead back to where they began: {names}", None
 
     def _pricing(self) -> Iterator[Finding]:
@@ -229,8 +246,8 @@ class Checks:
             if item.get("budget"):
                 allowed = as_list(item.get("models"))
                 for name in self._unpriced(allowed, priced):
-                    message = f"this key has a budget, but the model {shown(name)} has a target without a price"
-                    yield (*path, "budget"), message, "what it costs is not known and not counted; add it to pricing"
+                    message = f"this key has a budget, but the model {named(name)} has a target without a price"
+                    yield (*path, "budget"), message, "such requests are refused with 403 until it is added to pricing"
         targets = {pair for _, item in self.models for pair in _pairs(item)}
         for path, item in self.pricing:
             pair = (text_of(item, "provider"), text_of(item, "model"))
@@ -265,10 +282,12 @@ def _local_models(item: Item) -> list[str]:
 
 
 def _unknown(path: Path, noun: str, name: str, known: list[str]) -> Finding:
+    return path, f'there is no {noun} "{named(name)}"', _known(name, known)
+
+
+def _known(name: str, known: list[str]) -> str | None:
     hint = nearest(name, known)
-    if hint is None and known:
-        hint = f"known: {', '.join(shown(item) for item in known[:10])}"
-    return path, f'there is no {noun} "{shown(name)}"', hint
+    return hint or (f"known: {', '.join(named(item) for item in known[:10])}" if known else None)
 
 
 def _duplicates(items: list[tuple[Path, Item]], noun: str) -> Iterator[Finding]:
@@ -276,7 +295,7 @@ def _duplicates(items: list[tuple[Path, Item]], noun: str) -> Iterator[Finding]:
     for path, item in items:
         name = text_of(item, "name")
         if name and name in seen:
-            yield (*path, "name"), f'there is already a {noun} named "{shown(name)}"', f"at {dotted(seen[name])}"
+            yield (*path, "name"), f'there is already a {noun} named "{named(name)}"', f"at {dotted(seen[name])}"
         seen.setdefault(name, path)
 
 

@@ -1,6 +1,6 @@
 """Faults of a configuration file: where each is, what was expected, and what was probably meant.
 
-A fault never carries a secret: :func:`shown` is the only way a text of the file gets into a message.
+A fault never carries a secret: only through :func:`shown` and :func:`named` does a text of the file get into a message.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ Severity: TypeAlias = Literal["error", "warning"]
 # A name worth repeating is short and word-like; what looks like a credential is never repeated.
 _WORD = re.compile(r"[A-Za-z0-9_<][A-Za-z0-9_.:/@+< -]{0,63}\Z")
 _CREDENTIAL = re.compile(r"(?i)(^|[^a-z])(sk|pk|gw|app|key|token|bearer)[-_][a-z0-9]|[A-Za-z0-9_-]{24,}|://[^/]*@")
+# Names of models are long and may hold any word, so of them only what begins like an API key is hidden.
+_NAME = re.compile(r"[A-Za-z0-9_<][A-Za-z0-9_.:/@+< -]{0,199}\Z")
+_API_KEY = re.compile(r"(?i)(^|[^a-z])(sk|pk|gw|bearer)[-_][a-z0-9]|://[^/]*@")
 
 
 class Fault(Struct, frozen=True, kw_only=True):
@@ -60,6 +63,11 @@ def dotted(path: Path) -> str:
 def shown(text: str) -> str:
     """A name of the file for a message, or ``…`` where it could be a secret or is too long to read."""
     return text if _WORD.match(text) and not _CREDENTIAL.search(text) else "…"
+
+
+def named(text: str) -> str:
+    """A model's, provider's, plan's or key's name for a message. Known secrets are taken out of it afterwards."""
+    return text if _NAME.match(text) and not _API_KEY.search(text) else "…"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -136,7 +136,7 @@ def _plan_file(values: Values, expander: Expander, files: list[Path]) -> Values 
         return None
     path = expander.base / name
     files.append(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         mark = values.document.locate(("plans",))
         values.document.fault(mark, ("plans",), f"there is no file {path}", "a path is relative to this file")
         return None

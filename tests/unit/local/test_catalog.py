@@ -9,8 +9,9 @@ import pytest
 
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.local import catalog
-from gateway.local.catalog import KnownModel, locate, model_id
+from gateway.local.catalog import locate, model_id
 from gateway.local.specs import engine_settings
+from gateway.settings.known_models import KnownModel
 from gateway.settings.model import LlamaCpp, Provider, Settings
 
 

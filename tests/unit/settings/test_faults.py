@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.settings.faults import ConfigError, dotted, nearest, shown
+from gateway.settings.faults import ConfigError, dotted, named, nearest, shown
 from tests.unit.settings.conftest import Faults, Read
 
 PROVIDER = "providers: [{name: p, base_url: 'http://a/v1'}]\n"
@@ -113,13 +113,56 @@ CASES = [
         None,
     ),
     (
-        "providers: [{name: l, kind: llama_cpp, model: smol}]\n"
-        "models: [{name: m, targets: [{provider: l, model: small}]}]",
+        "providers: [{name: l, kind: llama_cpp, model: smollm2-135m-instruct}]\n"
+        "models: [{name: m, targets: [{provider: l, model: smollm2-135m}]}]",
         "models[0].targets[0].model",
         2,
         51,
-        'no model of provider l "small"',
-        '"smol"',
+        'provider l has no model "smollm2-135m"',
+        '"smollm2-135m-instruct"',
+    ),
+    (
+        "providers: [{name: l, kind: llama_cpp, model: mistral-7b}]",
+        "providers[0].model",
+        1,
+        47,
+        'there is no local model "mistral-7b"',
+        "known: smollm2-135m-instruct; or a path ending in .gguf",
+    ),
+    (
+        "providers: [{name: l, kind: llama_cpp, models: [smollm2-135m-instruct, smollm2-135m]}]",
+        "providers[0].models[1]",
+        1,
+        72,
+        'there is no local model "smollm2-135m"',
+        '"smollm2-135m-instruct"',
+    ),
+    (
+        "providers: [{name: l, kind: llama_cpp, model: sub/nothere.gguf}]",
+        "providers[0].model",
+        1,
+        47,
+        "/sub/nothere.gguf",
+        "a path is relative to this file",
+    ),
+    (
+        "providers: [{name: l, kind: llama_cpp, model: nothere.gguf}]\n"
+        "models: [{name: m, targets: [{provider: l, model: nothere.gguf}]}]",
+        "models[0].targets[0].model",
+        2,
+        51,
+        'provider l has no model "nothere.gguf"',
+        'did you mean "nothere"?',
+    ),
+    (f"providers: [{{name: l, kind: llama_cpp, model: {'x' * 300}.gguf}}]", "providers[0].model", 1, 47, "200", None),
+    (f"providers: [{{name: p, base_url: 'http://a', ca_file: {'x' * 300}}}]", "providers[0].ca_file", 1, 54, "", None),
+    (
+        PROVIDER + "models: [{name: m, targets: [{provider: p, model: x}], fallbacks: [claude-3-5-haiku-20241022]}]",
+        "models[0].fallbacks[0]",
+        2,
+        68,
+        'no model "claude-3-5-haiku-20241022"',
+        "known: m",
     ),
     (
         PROVIDER
@@ -319,6 +362,23 @@ def test_words_are_shown_and_credentials_are_not() -> None:
     assert shown("meta-llama/Llama-3.1-8B") == "meta-llama/Llama-3.1-8B"
     for text in ("gw_live_abc", "sk-abc", "x" * 65, "a\nb", "https://u:p@h", "AbCdEfGhIjKlMnOpQrStUvWxYz"):
         assert shown(text) == "…"
+
+
+def test_names_are_shown_unless_they_are_secrets(faults_of: Faults) -> None:
+    for text in (
+        "claude-3-5-haiku-20241022",
+        "accounts/a/models/llama-v3p1-405b-instruct-long",
+        "app-1",
+        "token-mixer",
+    ):
+        assert named(text) == text
+    for text in ("gw_live_abc", "sk-abc", "x" * 201, "a\nb", "https://u:p@h"):
+        assert named(text) == "…"
+    pasted = "AbCdEfGhIjKlMnOpQrStUvWxYz"
+    faults = faults_of(
+        f"master_key: {pasted}\n{PROVIDER}models: [{{name: m, targets: [{{provider: {pasted}, model: x}}]}}]"
+    )
+    assert faults["models[0].targets[0].provider"].message == 'there is no provider "…"'
 
 
 def test_paths_are_dotted() -> None:

@@ -30,11 +30,11 @@ GOOD: dict[str, Any] = {
             "headers": {"x-secret": SECRET},
             "timeouts": {"connect": 1},
         },
-        {"name": "l", "kind": "llama_cpp", "model": "m"},
+        {"name": "l", "kind": "llama_cpp", "model": "smollm2-135m-instruct"},
     ],
     "models": [
         {"name": "a", "targets": [{"provider": "p", "model": "x", "weight": 1}], "fallbacks": ["b"]},
-        {"name": "b", "targets": [{"provider": "l", "model": "m"}]},
+        {"name": "b", "targets": [{"provider": "l", "model": "smollm2-135m-instruct"}]},
     ],
     "pricing": [{"provider": "p", "model": "x", "input_per_1k": 1, "output_per_1k": 1}],
     "plans": [{"name": "pro", "limits": [{"metric": "requests", "window": "day", "limit": 1}]}],

@@ -72,6 +72,8 @@ def test_an_unreadable_plans_file_does_not_make_its_plans_unknown(tmp_path: Path
 
 def test_paths_are_relative_to_the_file(tmp_path: Path, read_text: Read) -> None:
     (tmp_path / "ca.pem").write_text("")
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "tiny.gguf").write_text("")
     settings = read_text(
         "data_dir: ../state\n"
         "providers:\n"
@@ -152,6 +154,7 @@ def test_a_budget_without_a_price_is_warned_of(read_text: Read) -> None:
     price = "pricing: [{provider: p, model: x, input_per_1k: 1, output_per_1k: 1}]\n"
     warnings = read_text(PROVIDER + MODEL + keys).warnings
     assert [(warning.path, warning.severity) for warning in warnings] == [("keys[0].budget", "warning")]
+    assert warnings[0].hint == "such requests are refused with 403 until it is added to pricing"
     assert read_text(PROVIDER + MODEL + keys + price).warnings == ()
 
 
