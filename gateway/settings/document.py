@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import yaml
 
 from gateway.settings.faults import Fault, Path, dotted
+from gateway.settings.syntax import complaint
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 32
@@ -133,10 +134,8 @@ def parse(data: bytes, file: str) -> Document:
         lines = text.split("\n")
         end = Mark(len(lines), len(lines[-1]) + 1)
         place = min(Mark(mark.line + 1, mark.column + 1), end) if mark else Mark(1, 1)
-        # Only the parser's fixed words are repeated, never the text it stumbled on.
-        problem = re.sub(r"['\"].*", "…", error.problem or "this is not YAML")
         document.root = None
-        document.fault(place, (), f"this is not valid YAML: {problem}")
+        document.fault(place, (), f"this is not valid YAML: {complaint(error, lines)}")
     except yaml.YAMLError:
         bad = re.search(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
         line = text.count("\n", 0, bad.start()) + 1 if bad else 1
