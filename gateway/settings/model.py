@@ -149,7 +149,7 @@ class LlamaCpp(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Options of a ``llama_cpp`` provider."""
 
     context_length: Annotated[int, Meta(ge=128), _about("Tokens of prompt and answer together.")] = 4096
-    threads: Annotated[int, Meta(ge=0), _about("Threads to compute with; 0 for one per core.")] = 0
+    threads: Annotated[int, Meta(ge=0), _about("Threads to compute with; 0 for half of the cores.")] = 0
     gpu_layers: Annotated[int, Meta(ge=-1), _about("Layers to compute on a GPU; -1 for all.")] = 0
     batch: Annotated[Count, _about("Prompt tokens computed at a time.")] = 512
     memory_budget: Annotated[

@@ -9,7 +9,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from gateway.settings.schema import plans_schema, schema_text, settings_schema
+from gateway.settings.document import Node, parse, resolve
+from gateway.settings.schema import plans_schema, published_schema, schema_text, settings_schema
 
 REPOSITORY = Path(__file__).parents[3]
 SECTIONS = {
@@ -49,6 +50,59 @@ def test_the_schema_is_valid_and_the_shipped_files_fit_it() -> None:
     Draft202012Validator.check_schema(plans_schema())
     Draft202012Validator(settings_schema()).validate(yaml.safe_load((REPOSITORY / "gateway.yaml").read_text()))
     Draft202012Validator(plans_schema()).validate(yaml.safe_load((REPOSITORY / "config/plans.yaml").read_text()))
+
+
+def written(node: Node | None) -> Any:
+    """The values as an editor sees them: placeholders are texts."""
+    if node is None:
+        return None
+    if isinstance(node.value, dict):
+        return {name: written(item) for name, item in node.value.items()}
+    if isinstance(node.value, list):
+        return [written(item) for item in node.value]
+    return resolve(node.value) if node.plain else node.value
+
+
+def examples() -> list[str]:
+    """The examples of the documentation that are a part of ``gateway.yaml``."""
+    texts = [path.read_text("utf-8") for path in sorted((REPOSITORY / "docs").glob("*.md"))]
+    blocks = [block for text in texts for block in re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S)]
+    sections = tuple(f"{name}:" for name in settings_schema()["properties"])
+    return [block for block in blocks if any(line.startswith(sections) for line in block.splitlines())]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *examples(),
+        "server: {port: ${PORT:-8080}}",
+        "master_key: ${GATEWAY_MASTER_KEY:-}",
+        "keys: [{key: ${K}, name: k, limits: [{metric: ${M}, limit: ${N}, window: ${W}}], models: ['${A}']}]",
+        "plans: ${PLANS}",
+        "plans: [{name: p, features: ['${F}'], price: ${P}}]",
+        "providers: [{name: p, kind: ${KIND}, base_url: ${URL}, headers: {a: ${H}}, verify_tls: ${TLS}}]",
+    ],
+)
+def test_the_published_schema_takes_what_is_documented(text: str) -> None:
+    document = parse(text.encode(), "gateway.yaml")
+    assert not document.faults
+    Draft202012Validator(published_schema()).validate(written(document.root))
+
+
+def test_the_published_schema_still_finds_faults() -> None:
+    schema = published_schema()
+    Draft202012Validator.check_schema(schema)
+    wrong = [
+        "server: {port: x}",
+        "server: ${S}",
+        "providers: ['${P}']",
+        "keys: [{key: K, name: k}]",
+        "plans: 3",
+        "x: ${A}",
+    ]
+    for text in wrong:
+        document = parse(text.encode(), "gateway.yaml")
+        assert not Draft202012Validator(schema).is_valid(written(document.root)), text
 
 
 def test_every_key_has_a_description() -> None:
