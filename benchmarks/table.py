@@ -19,7 +19,7 @@ KINDS = {
 
 def goals(results: Results) -> str:
     """What was reached beside what is to be reached."""
-    lines = ["| measure | reached | to reach | moonshot |", "|---|---|---|---|"]
+    lines = ["| measure | reached | goal | stretch goal |", "|---|---|---|---|"]
     lines += [f"| {row.measure} | {row.reached} | {row.reach} | {row.moonshot} |" for row in rows(results)]
     return "\n".join(lines)
 

@@ -41,6 +41,10 @@ def test_what_was_not_measured_has_no_row() -> None:
     assert "| CPU per governed request, over nginx's | 3.00× (2.90-3.20) | 4.0× | 3.0× |" in table.goals(found())
 
 
+def test_the_columns_are_named() -> None:
+    assert table.goals(found()).splitlines()[0] == "| measure | reached | goal | stretch goal |"
+
+
 def test_a_table_replaces_what_stands_between_its_markers(tmp_path: Path) -> None:
     page = tmp_path / "README.md"
     page.write_text("before\n<!-- bench -->\nold\n<!-- /bench -->\nafter\n")
