@@ -7,7 +7,7 @@ help:
 	@echo "make test    everything: make check, then all tests (ARGS are for pytest)"
 	@echo "make check   lint, format, types, import contracts"
 	@echo "make bench   measure beside nginx (about eight minutes)"
-	@echo "make lock    compile requirements/*.lock anew from pyproject.toml"
+	@echo "make lock    compile the locks anew from pyproject.toml: base, dev, image, bench and local"
 	@echo "make clean   remove what the other targets made"
 
 setup:

@@ -1,8 +1,7 @@
 """Health, readiness and metrics. None needs a key.
 
-``/health`` has the fields of both references that document it (Gatewayz, "Health Check": status, timestamp, version;
-LLM Cost Ops, "Health Check": status, version, uptime_seconds, components). What each status means is told in
-``docs/observability.md``.
+``/health`` and ``/ready`` share one body: status, timestamp, version, uptime_seconds and components. What each status
+means is told in ``docs/observability.md``.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def routes(worker: Worker) -> list[Route]:
         body = await worker.loop.run_in_executor(None, encode, worker.scrape.gather())
         return Response(body, media_type=None, headers={"content-type": content_type})
 
-    # Cost Ops documents the answer of /ready as that of /health.
+    # /ready has the body of /health, so that a probe's log tells why.
     handlers = {"/health": health, "/live": live, "/ready": health, "/ping": ping, "/metrics": metrics}
     return [Route(path, handler) for path, handler in handlers.items()]
 

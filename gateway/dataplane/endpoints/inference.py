@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 PREFIXES = (b"/v1", b"", b"/api/v1/llm")
-"""OpenAI's own, a bare base URL, and Ops-Center's (its reference, "LLM Management")."""
+"""Where the endpoints begin: OpenAI's own prefix, a base URL without one, and one for apps that keep LLM paths below
+``/api``."""
 
 
 class Endpoint(NamedTuple):
