@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -78,7 +78,7 @@ def read(path: str | Path | None, env: Mapping[str, str], check_plugins: PluginC
     return Loaded(
         settings=_placed(settings, expander.base),
         warnings=tuple(redact(checks.warnings, values.data, expander.values)),
-        files=(*files, *expander.files),
+        files=(*files, *expander.files, *_plugin_files(settings, expander.base)),
         master_key_variable=values.variables.get(("master_key",)),
     )
 
@@ -165,6 +165,14 @@ def _plugin_use(item: object) -> PluginUse | None:
         return msgspec.convert(item, PluginUse)
     except msgspec.ValidationError:
         return None
+
+
+def _plugin_files(settings: Settings, base: Path) -> Iterator[Path]:
+    """The plugins' own files, without the class that may be named after a colon."""
+    for use in settings.plugins:
+        if use.path:
+            file, _, class_name = use.path.rpartition(":")
+            yield base / (file if file and class_name.isidentifier() else use.path)
 
 
 def _placed(settings: Settings, base: Path) -> Settings:

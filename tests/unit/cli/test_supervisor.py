@@ -140,6 +140,18 @@ def test_a_changed_file_reloads_and_a_faulty_one_does_not(start: Start, tmp_path
     assert running.ask()["models"] == ["second"]
 
 
+def test_a_changed_plugin_file_is_read_again(start: Start, tmp_path: Path) -> None:
+    plugin = tmp_path / "mine.py"
+    text = "from gateway.plugin.api import Plugin\nclass Mine(Plugin):\n    name = 'mine'\n"
+    plugin.write_text(text)
+    running = start(config=CONFIG + "plugins: [{name: mine, path: mine.py}]\n").wait_ready()
+    plugin.write_text("from gateway.plugin.api import Nothing\n")
+    place = running.wait_log("the new configuration is faulty")
+    assert "ImportError" in running.lines[place - 1]
+    plugin.write_text(text + "    more = 1\n")
+    running.wait_log("the configuration was reloaded", place)
+
+
 def test_a_changed_plans_file_reloads(start: Start, tmp_path: Path) -> None:
     (tmp_path / "plans.yaml").write_text("- {name: a}")
     running = start(config=CONFIG + "plans: plans.yaml").wait_ready()

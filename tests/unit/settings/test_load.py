@@ -124,6 +124,11 @@ def test_files_of_placeholders_are_among_the_files(tmp_path: Path, read_text: Re
     assert tmp_path / "key" in loaded.files
 
 
+def test_files_of_plugins_are_among_the_files(tmp_path: Path, read_text: Read) -> None:
+    loaded = read_text("plugins: [{name: a, path: a.py}, {name: b, path: 'sub/b.py:B'}, {name: noop}]")
+    assert loaded.files == (tmp_path / "gateway.yaml", tmp_path / "a.py", tmp_path / "sub" / "b.py")
+
+
 def test_yaml_is_read_as_editors_do(read_text: Read) -> None:
     settings = read_text(
         "providers:\n"
