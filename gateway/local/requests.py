@@ -135,6 +135,25 @@ class TokenizeRequest(Struct, kw_only=True):
 
 Request = TypeVar("Request", ChatRequest, CompletionRequest, EmbeddingRequest, TokenizeRequest)
 _PATH = re.compile(r" - at `\$?\.?(.*)`$")
+_TYPES = {
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "a boolean",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+_BOUNDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
+_ENUMS = {
+    "role": "system, developer, user, assistant, tool",
+    "tool_choice": "none, auto, required, or an object that names a function",
+    "encoding_format": "float, base64",
+    "response_format.type": "text, json_object, json_schema",
+    "modalities": "text",
+    "type": "function",
+}
+"""What may stand where a value is one of a few, by the end of its field's path; the first that fits counts."""
 
 
 def parse(body: bytes, kind: type[Request]) -> Request:
@@ -142,14 +161,42 @@ def parse(body: bytes, kind: type[Request]) -> Request:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        text = str(error)
-        found = _PATH.search(text)
-        field = found.group(1).replace("[...]", "") if found else None
-        if missing := re.search(r"missing required field `(\w+)`", text):
-            field = f"{field}.{missing.group(1)}" if field else missing.group(1)
-        raise invalid(_PATH.sub("", text) + ".", field or None) from error
+        raise _refusal(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise GatewayError(Kind.INVALID, "invalid_json", f"The body is not valid JSON: {error}.") from error
+
+
+def _refusal(text: str) -> GatewayError:
+    """What msgspec says of a value, in the words of a caller who knows JSON alone."""
+    found = _PATH.search(text)
+    field = found.group(1).replace("[...]", "") if found else ""
+    text = _PATH.sub("", text)
+    subject = f"'{field}'" if field else "The body"
+    if missing := re.search(r"missing required field `(\w+)`", text):
+        field = f"{field}.{missing.group(1)}" if field else missing.group(1)
+        return invalid(f"'{field}' is required.", field)
+    if found := re.fullmatch(r"Expected `([^`]+)`, got `(\w+)`", text):
+        wanted = [_TYPES.get(name, name) for name in found.group(1).split(" | ") if name != "null"]
+        got = _TYPES.get(found.group(2), found.group(2))
+        return invalid(f"{subject} must be {' or '.join(wanted)}, got {got}.", field or None, "invalid_type")
+    if found := re.fullmatch(r"Invalid enum value (.*)", text, re.DOTALL):
+        return invalid(f"{subject} must be {_allowed(field)}; got {found.group(1)}.", field or None)
+    if found := re.fullmatch(r"Expected `(\w+)` (of length )?([<>]=?) (\S+)", text):
+        bound = found.group(4).removesuffix(".0")
+        size = (" entry" if bound == "1" else " entries") if found.group(2) else ""
+        verb = "have" if size else "be"
+        return invalid(f"{subject} must {verb} {_BOUNDS[found.group(3)]} {bound}{size}.", field or None)
+    if found := re.fullmatch(r"Expected `str` matching regex (.*)", text, re.DOTALL):
+        return invalid(f"{subject} must match {found.group(1)}.", field or None)
+    return invalid(f"{subject} is not valid: {text}.", field or None)
+
+
+def _allowed(field: str) -> str:
+    path = re.sub(r"\[\d+\]$", "", field)
+    for end, names in _ENUMS.items():
+        if path == end or path.endswith(f".{end}"):
+            return f"one of {names}" if "," in names else names
+    return "one of the known values"
 
 
 def invalid(message: str, field: str | None, code: str = "invalid_value") -> GatewayError:
