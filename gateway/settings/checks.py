@@ -236,11 +236,16 @@ class Checks:
             yield ("telemetry", "traces"), message, hint
 
     def _doubts(self) -> Iterator[Finding]:
-        unread = self.main.root is None and self.main.faults
-        if not (self.models or unread or "models" in self.data):
+        faults = [*self.main.faults, *(self.plan_list.document.faults if self.plan_list is not None else ())]
+        if not (self.models or faults or "models" in self.data):
             yield (), "no models are configured, so every request for one is answered with 404", None
         if self.data.get("redis_url") is not None:
             yield ("redis_url",), f"only plugins use this: {_NOT_SHARED}", None
+        for path, item in self.providers:
+            if re.search(r"/(chat/completions|completions|embeddings)/?\Z", text_of(item, "base_url")):
+                yield (*path, "base_url"), "the gateway adds the endpoint's path itself", "usually it ends in /v1"
+            if text_of(item, "api_key").lower().startswith("bearer "):
+                yield (*path, "api_key"), "the gateway adds Bearer itself", "give the key alone"
         priced = {(text_of(item, "provider"), text_of(item, "model")) for _, item in self.pricing}
         for path, item in self.keys:
             if item.get("budget"):

@@ -119,6 +119,13 @@ def _kinds(error: ValidationError) -> Iterator[str]:
 
 def _hint(error: ValidationError) -> str | None:
     allowed: Any = error.validator_value
+    path = tuple(error.absolute_path)
+    if path == () and isinstance(error.instance, dict) and "plans" in error.instance:
+        return "the file begins with the list itself, without a key plans:"
+    if path[-1:] == ("budget",) and isinstance(error.instance, int | float):
+        return "such as {amount: 10, period: month}"
+    if path[:1] == ("providers",) and path[2:] == ("kind",):
+        return nearest(str(error.instance), map(str, allowed)) or "any API like OpenAI's is kind openai"
     if error.validator == "enum" and isinstance(error.instance, str):
         return nearest(error.instance, map(str, allowed))
     return None

@@ -66,10 +66,10 @@ def read(path: str | Path | None, env: Mapping[str, str], check_plugins: PluginC
     files = [main]
     plan_values = _plan_file(values, expander, files)
     plans = _convert(plan_values, tuple[Plan, ...]) if plan_values is not None else None
-    checks = Checks(values.document, values.data, expander.base, _plan_list(values, plan_values))
-    checks.run()
     if check_plugins is not None:
         _check_plugins(values, expander.base, check_plugins)
+    checks = Checks(values.document, values.data, expander.base, _plan_list(values, plan_values))
+    checks.run()
     faults = [*values.document.faults, *(plan_values.document.faults if plan_values is not None else ())]
     if faults or settings is None:
         raise ConfigError(redact([*faults, *checks.warnings], values.data, expander.values))

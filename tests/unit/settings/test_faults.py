@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gateway.settings.faults import ConfigError, dotted, named, nearest, shown
@@ -200,6 +202,8 @@ CASES = [
         "expected a window such as 10s",
         None,
     ),
+    ("providers: [{name: p, kind: anthropic}]", "providers[0].kind", 1, 29, "one of", "is kind openai"),
+    ("keys: [{key: gw_live_1, name: a, budget: 10}]", "keys[0].budget", 1, 42, "a mapping", "{amount: 10, period"),
     ("keys: [{key: gw_live_1, name: a, plan: pro}]", "keys[0].plan", 1, 40, 'no plan "pro"', None),
     ("keys: [{key: gw_live_1, name: a, models: [x]}]", "keys[0].models[0]", 1, 43, 'no model "x"', None),
     (
@@ -307,6 +311,19 @@ def test_all_faults_are_reported_in_the_order_of_the_file(read_text: Read) -> No
         (5, "models[0].fallbacks"),
         (6, "models[1].targets"),
     ]
+
+
+def test_an_error_hides_that_there_are_no_models(read_text: Read) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_text("servr: {}")
+    assert [fault.path for fault in caught.value.faults] == ["servr"]
+
+
+def test_a_plans_file_is_the_list_itself(faults_of: Faults, tmp_path: Path) -> None:
+    (tmp_path / "plans.yaml").write_text("plans: [{name: a}]\n")
+    fault = faults_of("plans: plans.yaml")[""]
+    assert fault.file == str(tmp_path / "plans.yaml")
+    assert fault.hint == "the file begins with the list itself, without a key plans:"
 
 
 def test_an_alias_bomb_is_refused_without_being_built(faults_of: Faults) -> None:

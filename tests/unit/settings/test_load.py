@@ -163,6 +163,13 @@ def test_a_budget_without_a_price_is_warned_of(read_text: Read) -> None:
     assert read_text(PROVIDER + MODEL + keys + price).warnings == ()
 
 
+def test_what_the_gateway_adds_itself_is_warned_of(read_text: Read) -> None:
+    provider = "providers: [{name: p, base_url: 'http://a/v1/chat/completions', api_key: Bearer hush-hush}]\n"
+    warnings = {warning.path: warning for warning in read_text(provider + MODEL).warnings}
+    assert set(warnings) == {"providers[0].base_url", "providers[0].api_key"}
+    assert "hush" not in str(warnings["providers[0].api_key"])
+
+
 def test_a_price_that_no_target_uses_is_warned_of(read_text: Read) -> None:
     price = "pricing: [{provider: p, model: y, input_per_1k: 1, output_per_1k: 1}]\n"
     assert [warning.path for warning in read_text(PROVIDER + MODEL + price).warnings] == ["pricing[0]"]
