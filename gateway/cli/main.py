@@ -17,7 +17,7 @@ from gateway.settings.faults import nearest
 
 COMMANDS = {
     "serve": ("gateway.cli.serve", "Run the gateway with everything it needs."),
-    "proxy": ("gateway.cli.serve", "Run the data plane alone."),
+    "proxy": ("gateway.cli.serve", "Run the data plane alone; in this version the same processes as serve."),
     "check": ("gateway.cli.check", "Check the configuration and report every fault at once."),
     "models": ("gateway.cli.models", "List the models, those of the running gateway if it runs."),
     "schema": ("gateway.cli.schema", "Print or write the JSON Schema of gateway.yaml."),

@@ -47,7 +47,7 @@ def serve(config: Path | None, as_json: bool) -> None:
 @config_option
 @json_option
 def proxy(config: Path | None, as_json: bool) -> None:
-    """Run the data plane alone."""
+    """Run the data plane alone; in this version the same processes as serve."""
     sys.exit(_run(config, as_json))
 
 
