@@ -10,8 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from gateway.settings.checks import Finding
-from gateway.settings.faults import ConfigError, Fault
+from gateway.settings.faults import ConfigError, Fault, Finding
 from gateway.settings.load import Loaded, read
 from gateway.settings.model import PluginUse
 

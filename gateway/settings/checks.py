@@ -11,15 +11,12 @@ import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path as FilePath
-from pathlib import PurePath
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from gateway.settings.document import Document
-from gateway.settings.faults import Fault, Path, dotted, named, nearest
-from gateway.settings.known_models import KNOWN
+from gateway.settings.faults import Fault, Finding, Path, dotted, named, nearest
+from gateway.settings.local_models import local_models, weights
 from gateway.settings.view import Item, as_dict, as_list, entries, find_cycle, names_of, text_of
-
-Finding: TypeAlias = "tuple[Path, str, str | None]"
 
 # Keys that later versions act on. They are refused rather than ignored: nobody must believe a limit is shared or a
 # ledger kept when it is not.
@@ -114,9 +111,9 @@ class Checks:
                 if "llama_cpp" in item:
                     yield (*path, "llama_cpp"), "only a provider of kind llama_cpp takes these options", None
             elif kind == "llama_cpp":
-                if not _local_models(item):
+                if not local_models(item):
                     yield path, "a provider of kind llama_cpp needs a model, or a list of models", None
-                yield from self._weights(path, item)
+                yield from weights(path, item, self.base)
                 for name in ("base_url", "api_key", "headers", "proxy", "ca_file"):
                     if item.get(name):
                         yield (
@@ -125,23 +122,10 @@ class Checks:
                             None,
                         )
 
-    def _weights(self, path: Path, item: Item) -> Iterator[Finding]:
-        """Models of a llama_cpp provider that can never answer."""
-        places: list[tuple[Path, object]] = [((*path, "model"), item.get("model"))]
-        places += [((*path, "models", index), name) for index, name in enumerate(as_list(item.get("models")))]
-        for at, name in places:
-            if not isinstance(name, str) or not name or name in KNOWN:
-                continue
-            if not name.endswith(".gguf"):
-                hint = nearest(name, KNOWN) or f"known: {', '.join(sorted(KNOWN))}; or a path ending in .gguf"
-                yield at, f'there is no local model "{named(name)}"', hint
-            elif not os.path.isfile(file := self.base / os.path.expanduser(name)):
-                yield at, f"there is no file {file}", "a path is relative to this file"
-
     def _models(self) -> Iterator[Finding]:
         known = names_of(self.providers)
         served = {
-            text_of(item, "name"): _local_models(item) for _, item in self.providers if item.get("kind") == "llama_cpp"
+            text_of(item, "name"): local_models(item) for _, item in self.providers if item.get("kind") == "llama_cpp"
         }
         models = names_of(self.models)
         for path, item in self.models:
@@ -278,12 +262,6 @@ def _is_installed(module: str) -> bool:
         return find_spec(module) is not None
     except ModuleNotFoundError:
         return False
-
-
-def _local_models(item: Item) -> list[str]:
-    """The names a llama_cpp provider serves: a file goes by its name without the ending."""
-    names = [name for name in (item.get("model"), *as_list(item.get("models"))) if isinstance(name, str)]
-    return [PurePath(name).stem if name.endswith(".gguf") else name for name in names]
 
 
 def _unknown(path: Path, noun: str, name: str, known: list[str]) -> Finding:

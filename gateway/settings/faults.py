@@ -13,6 +13,8 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 
 Path: TypeAlias = tuple[str | int, ...]
+# Where in the file, what is wrong, and a hint.
+Finding: TypeAlias = tuple[Path, str, str | None]
 Severity: TypeAlias = Literal["error", "warning"]
 
 # A name worth repeating is short and word-like; what looks like a credential is never repeated.

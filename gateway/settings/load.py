@@ -14,11 +14,11 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from gateway.settings.checks import Checks, Finding, PlanList
+from gateway.settings.checks import Checks, PlanList
 from gateway.settings.default import embedded
 from gateway.settings.document import MAX_BYTES, Document, Mark, parse
 from gateway.settings.expand import Expander
-from gateway.settings.faults import ConfigError, Fault
+from gateway.settings.faults import ConfigError, Fault, Finding
 from gateway.settings.model import Plan, PluginUse, Provider, Settings
 from gateway.settings.redact import redact
 from gateway.settings.schema import plans_schema, settings_schema

