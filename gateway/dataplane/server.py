@@ -7,7 +7,6 @@ Requests of both kinds may follow each other on one connection, pipelined or not
 from __future__ import annotations
 
 import asyncio
-import select
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.flow import Flow
 from gateway.dataplane.opening import body_too_large, open_exchange
 from gateway.dataplane.settlement import settle
+from gateway.dataplane.sockets import has_left
 from gateway.kernel.errors import GatewayError, Kind
 
 if TYPE_CHECKING:
@@ -407,7 +407,7 @@ class GatewayProtocol(HttpToolsProtocol):
             if now > self.linger_until:
                 self.transport.abort()
             return
-        if not self.transport.is_reading() and _has_left(self.transport):
+        if not self.transport.is_reading() and has_left(self.transport):
             self.transport.abort()  # the end of the connection is not told to who doesn't read
             return
         cycle = self.cycle
@@ -434,15 +434,6 @@ class GatewayProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             self.cycle.keep_alive = False
-
-
-def _has_left(transport: asyncio.Transport) -> bool:
-    sock = transport.get_extra_info("socket")
-    if sock is None or sock.fileno() < 0:
-        return False
-    poller = select.poll()
-    poller.register(sock.fileno(), select.POLLRDHUP)
-    return bool(poller.poll(0))
 
 
 class _HeadTooLarge(Exception):

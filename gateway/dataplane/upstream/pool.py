@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import select
 from collections import deque
 
+from gateway.dataplane.sockets import is_stale
 from gateway.dataplane.upstream.connection import Connection
 from gateway.dataplane.upstream.dial import HttpProxy, dial
 from gateway.dataplane.upstream.errors import UpstreamError
@@ -66,7 +66,7 @@ class Pool:
         while idle:
             connection = idle.pop()
             if connection.alive:
-                if self._loop.time() - connection.idle_since > _PEEK_AFTER and _is_stale(connection):
+                if self._loop.time() - connection.idle_since > _PEEK_AFTER and is_stale(connection.transport):
                     connection.abort()
                     continue
                 return connection
@@ -75,7 +75,7 @@ class Pool:
     def drop_stale(self) -> None:
         """Look at every idle connection and close those the upstream has closed."""
         for connection in tuple(self._idle):
-            if _is_stale(connection):
+            if is_stale(connection.transport):
                 connection.abort()
 
     async def acquire(self, deadline: float) -> Connection:
@@ -215,13 +215,3 @@ class Pool:
 def _expire(waiter: asyncio.Future[Connection | None]) -> None:
     if not waiter.done():
         waiter.set_exception(UpstreamError("queue_timeout", "No connection to this provider became free in time."))
-
-
-def _is_stale(connection: Connection) -> bool:
-    """Whether the peer has closed, or said something unasked, while the connection was idle."""
-    sock = connection.transport.get_extra_info("socket")
-    if sock is None or sock.fileno() < 0:
-        return True
-    poller = select.poll()
-    poller.register(sock.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
-    return bool(poller.poll(0))
