@@ -68,7 +68,7 @@ class FileSink:
         except Exception:
             # A plugin's tag that is no text: the rest of the event is the truth and must not be lost.
             del self._buffer[start:]
-            event.tags = {str(name): str(value) for name, value in event.tags.items()}
+            event.tags = {_text(name): _text(value) for name, value in event.tags.items()}
             _encoder.encode_into(event, self._buffer, -1)
         self._buffer += b"\n"
 
@@ -132,3 +132,7 @@ def _is_torn(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(-1, os.SEEK_END)
         return file.read(1) != b"\n"
+
+
+def _text(value: object) -> str:
+    return str(value).encode("utf-8", "replace").decode()
