@@ -233,8 +233,8 @@ def _server_config(worker: Worker, settings: Settings) -> uvicorn.Config:
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep freed memory for the next large body: giving it back and faulting it in again costs more CPU than
-    the body itself. Other C libraries are left as they are.
+    """Have glibc keep freed memory for the next large body: giving it back and faulting it in again is paid
+    with every such body. Other C libraries are left as they are.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None and sys.platform == "linux":
