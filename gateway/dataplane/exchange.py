@@ -260,8 +260,9 @@ class Exchange(Request):
 
     def _common(self) -> bytes:
         lines = self.wire.clock.date_line + b"x-request-id: " + self.id.encode() + b"\r\n"
-        for name, value in self.response_headers.items():
-            lines += _line(name, value)
+        if isinstance(self.response_headers, dict):  # a plugin may have put anything here
+            for name, value in self.response_headers.items():
+                lines += _line(str(name), value)
         if not self.keep_alive:
             lines += b"connection: close\r\n"
         elif not self.http11:

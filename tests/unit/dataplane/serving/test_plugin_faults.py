@@ -228,3 +228,17 @@ async def test_a_transcript_as_text_goes_through_the_plugins(tmp_path: Path, plu
         else:
             assert (got.status, got.body, got.headers["content-type"]) == (200, b"SECRET", kind.decode())
         assert b"secret" not in got.body
+
+
+@pytest.mark.parametrize("headers", [None, 5, "x-bad: 1"])
+async def test_headers_that_are_no_mapping_leave_the_answer_well_formed(tmp_path: Path, headers: Any) -> None:
+    plugin = on_request(lambda request: setattr(request, "response_headers", headers))
+    async with (
+        raw_upstream(serve_completions) as upstream,
+        running_worker(settings_for(provider(upstream.base_url)), tmp_path, [(plugin, "closed")]) as gateway,
+        wire(gateway.address) as client,
+    ):
+        await client.send(post("/v1/chat/completions", chat()))
+        got = await client.answer()
+        assert (got.status, got.complete) == (200, True)
+        assert got.headers["x-request-id"]
