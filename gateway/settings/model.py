@@ -73,6 +73,18 @@ DatabaseUrl = Annotated[
     str, Meta(pattern=r"^(postgresql|sqlite)(\+[a-z]+)?://", extra_json_schema=_expect("a postgresql:// URL"))
 ]
 
+SidecarUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^(https?://[^\s/]+|unix:/\S+)" + _END,
+        extra_json_schema=_expect("http://host:port, or unix:/path"),
+    ),
+]
+Listen = Annotated[
+    str, Meta(pattern=r"^[^\s/]+:[0-9]{1,5}" + _END, extra_json_schema=_expect("host:port, such as 0.0.0.0:9090"))
+]
+Environment = Literal["live", "test", "staging", "development"]
+
 Strategy = Literal["priority", "weighted", "least_latency", "least_cost", "ml"]
 Metric = Literal["requests", "tokens", "cost", "concurrency", "ai_requests"]
 Window = Annotated[
@@ -98,6 +110,46 @@ class Server(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
         33_554_432
     )
     drain: Annotated[Seconds, _about("Seconds that requests under way get to finish when the gateway stops.")] = 30.0
+    environment: Annotated[
+        Environment | None, _about("Which environment this gateway is; keys made for another are refused. Absent: any.")
+    ] = None
+
+
+class Sidecar(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The process that owns accounts, keys and money, and where the data plane finds it."""
+
+    listen: Annotated[
+        Listen | None,
+        _about("host:port to listen on beside the Unix socket, for proxies on other machines."),
+    ] = None
+    url: Annotated[
+        SidecarUrl | None,
+        _about("Where gateway proxy finds the sidecar: http://host:port or unix:/path. Absent: beside data_dir."),
+    ] = None
+    grace: Annotated[Seconds, _about("Seconds that known keys keep working while changes can't be heard of.")] = 3600.0
+    cache: Annotated[Count, _about("Credentials a worker keeps; the least recently used go first.")] = 100_000
+
+
+class Jwt(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The tokens the gateway itself gives at sign-in."""
+
+    algorithm: Annotated[Literal["HS256", "RS256", "ES256"], _about("How new tokens are signed.")] = "ES256"
+    issuer: Annotated[str, Meta(min_length=1), _about("The tokens' iss claim.")] = "llm-gateway"
+    access_ttl: Annotated[Seconds, _about("Seconds an access token is valid.")] = 3600.0
+    refresh_ttl: Annotated[float, Meta(gt=0, le=31_536_000), _about("Seconds a refresh token is valid.")] = 2_592_000.0
+
+
+class Oidc(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An OpenID Connect issuer whose tokens are accepted."""
+
+    issuer: Annotated[
+        CollectorUrl, _about("The issuer, as in the tokens' iss claim; its discovery is read from there.")
+    ]
+    audience: Annotated[str, Meta(min_length=1), _about("What the tokens' aud claim must hold.")]
+    jwks_url: Annotated[CollectorUrl | None, _about("Where its keys are; absent: as its discovery says.")] = None
+    organization_claim: Annotated[str | None, _about("Claim that names the organisation.")] = None
+    role_claim: Annotated[str, _about("Claim that names the role, a dotted path.")] = "realm_access.roles"
+    default_organization: Annotated[Name, _about("Organisation of tokens that name none.")] = "default"
 
 
 class Admin(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -230,6 +282,28 @@ class Limit(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     window: Annotated[
         Window | None, _about("The time it is counted over: 10s, 5m, minute, hour, day, month. Not for concurrency.")
     ] = None
+    sliding: Annotated[
+        bool, _about("Whether the window is the last span of that length, instead of a span of the calendar.")
+    ] = False
+    model: Annotated[Name | None, _about("Count only requests for this model.")] = None
+    provider: Annotated[Name | None, _about("Count only requests that this provider serves.")] = None
+
+
+class SharedLimit(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A limit that all callers share: of the whole gateway, or of one of its models or providers."""
+
+    metric: Annotated[Metric, _about("What is counted.")]
+    limit: Annotated[float, Meta(ge=0), _about("The most that is allowed; dollars for cost.")]
+    window: Annotated[
+        Window | None, _about("The time it is counted over: 10s, 5m, minute, hour, day, month. Not for concurrency.")
+    ] = None
+    sliding: Annotated[
+        bool, _about("Whether the window is the last span of that length, instead of a span of the calendar.")
+    ] = False
+    model: Annotated[Name | None, _about("The model whose requests are counted; absent: every model's.")] = None
+    provider: Annotated[Name | None, _about("The provider whose requests are counted; absent: every provider's.")] = (
+        None
+    )
 
 
 class Plan(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -247,6 +321,15 @@ class Plan(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     )
     limits: Annotated[tuple[Limit, ...], _about("Limits of every key of the plan.")] = ()
     features: Annotated[tuple[str, ...], _about("What the plan offers beside its limits.")] = ()
+    title: Annotated[str | None, _about("The name people see; absent: the name with a capital letter.")] = None
+    description: Annotated[str, _about("What the plan is for, in a sentence.")] = ""
+    tier: Annotated[str | None, _about("The tier it is known as, such as DEVELOPER; absent: the name in capitals.")] = (
+        None
+    )
+    trial_days: Annotated[int, Meta(ge=0), _about("Days that may be tried before the price is due.")] = 0
+    quotas: Annotated[
+        dict[str, int], _about("Quotas beside the limits, such as max_users, max_projects, max_storage_mb.")
+    ] = {}
 
 
 class Budget(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -322,5 +405,18 @@ class Settings(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
         FilePath | tuple[Plan, ...], _about("The plans, or the path of a file that lists them, relative to this file.")
     ] = ()
     keys: Annotated[tuple[Key, ...], _about("Static credentials.")] = ()
+    limits: Annotated[
+        tuple[SharedLimit, ...], _about("Limits that all callers share: of the gateway, of a model, of a provider.")
+    ] = ()
+    on_store_failure: Annotated[
+        Literal["lease", "closed", "open"],
+        _about(
+            "While Redis can't be reached. lease: go on with what this machine holds, then refuse; closed: refuse at"
+            " once what is limited; open: go on counting here alone."
+        ),
+    ] = "lease"
+    sidecar: Sidecar = Sidecar()
+    jwt: Jwt = Jwt()
+    oidc: Annotated[tuple[Oidc, ...], _about("Issuers whose tokens are accepted.")] = ()
     plugins: Annotated[tuple[PluginUse, ...], _about("The plugins, in the order of the chain.")] = ()
     telemetry: Telemetry = Telemetry()

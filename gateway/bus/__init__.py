@@ -1,0 +1,1 @@
+"""What the planes talk over: on one machine a Unix socket, on several Redis."""

@@ -1,0 +1,1 @@
+"""The published API references, one folder each, over one domain."""
