@@ -54,7 +54,7 @@ class WorkerOptions(Struct, frozen=True):
     run_id: str = ""
     """The same for all processes of one start of the gateway: its process id, a hyphen, a random number in hex."""
     sidecar: str | None = None
-    """Where the sidecar answers: ``unix:/path``, ``http://host:port`` or ``https://host:port``; None where there is none."""
+    """Where the sidecar answers: ``unix:/path`` or ``http(s)://host:port``; None where there is none."""
 
 
 def run(options: WorkerOptions) -> int:

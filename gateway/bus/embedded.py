@@ -1,0 +1,131 @@
+"""The sidecar over HTTP: lookups as requests, changes as one endless answer of JSON lines."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+
+import msgspec
+
+from gateway.bus.backoff import Backoff
+from gateway.bus.connection import Hearing
+from gateway.bus.http import Client, Refused, parse_address
+from gateway.bus.policy import PolicyUnavailable, Query
+from gateway.contract.internal import HEADER, internal_token
+from gateway.contract.policy import Change, Resolution
+
+RESOLVE_SECONDS = 2.0
+CONNECT_SECONDS = 2.0
+# The sidecar writes at least an empty line a second: after three missing ones the connection is dead.
+QUIET_SECONDS = 3.5
+
+
+class Head(msgspec.Struct):
+    """The first line of the stream of changes: the number of the last change so far."""
+
+    seq: int
+
+
+_encode = msgspec.json.Encoder().encode
+_resolution = msgspec.json.Decoder(Resolution).decode
+_change = msgspec.json.Decoder(Change).decode
+_head = msgspec.json.Decoder(Head).decode
+
+
+class EmbeddedPolicy:
+    """A :class:`~gateway.bus.policy.PolicySource` over a Unix socket or TCP.
+
+    ``address`` is ``unix:/path`` or ``http(s)://host:port``. ``on_connection`` is called with whether changes are
+    heard, each time that turns. Raises ValueError for an address that is none.
+    """
+
+    def __init__(self, address: str, master_key: str, on_connection: Callable[[bool], None] | None = None) -> None:
+        self.client = Client(parse_address(address))
+        self.hearing = Hearing("the sidecar", on_connection)
+        self.seq: int | None = None
+        """The number of the last change that was heard; None before the first connection."""
+        self._headers = {HEADER: internal_token(master_key)}
+
+    @property
+    def connected(self) -> bool:
+        """Whether changes are being heard now."""
+        return self.hearing.connected
+
+    async def resolve(self, query: Query) -> Resolution:
+        """See :meth:`gateway.bus.policy.PolicySource.resolve`."""
+        try:
+            answer = await self.client.request(
+                "POST", "/internal/resolve", self._headers, _encode(query), RESOLVE_SECONDS
+            )
+        except TimeoutError:
+            raise PolicyUnavailable(f"the sidecar did not answer within {RESOLVE_SECONDS:g} s") from None
+        except OSError as error:
+            raise PolicyUnavailable(f"the sidecar cannot be asked: {error}") from None
+        if answer.status != 200:
+            raise PolicyUnavailable(f"the sidecar answered with status {answer.status}")
+        try:
+            return _resolution(answer.body)
+        except msgspec.DecodeError as error:
+            raise PolicyUnavailable(f"the sidecar's answer cannot be read: {error}") from None
+
+    async def changes(self) -> AsyncIterator[Change | None]:
+        """See :meth:`gateway.bus.policy.PolicySource.changes`."""
+        backoff = Backoff()
+        while True:
+            why: BaseException | None = None
+            try:
+                async with aclosing(self._heard()) as heard:
+                    async for change in heard:
+                        backoff.reset()
+                        self.hearing.found()
+                        yield change
+            except (OSError, msgspec.DecodeError) as error:
+                why = error
+            finally:
+                self.hearing.lost(why)
+            await asyncio.sleep(backoff.next())
+
+    async def _heard(self) -> AsyncIterator[Change | None]:
+        """The changes of one connection."""
+        after = self.seq
+        path = "/internal/changes" if after is None else f"/internal/changes?after={after}"
+        async with asyncio.timeout(CONNECT_SECONDS):
+            connection = await self.client.connect()
+        try:
+            connection.send("GET", path, self._headers)
+            async with asyncio.timeout(QUIET_SECONDS):
+                status = await connection.head()
+            if status != 200:
+                raise Refused(f"the sidecar answered with status {status}")
+            async with aclosing(connection.lines()) as lines:
+                seq = _head(await _next(lines)).seq
+                # What was learnt before the first connection, or from a database that was since put back, may be stale.
+                yield self._note(_everything(seq) if after is None or seq < after else None)
+                while True:
+                    line = await _next(lines)
+                    yield self._note(_change(line) if line else None)
+        finally:
+            connection.close()
+
+    def _note(self, change: Change | None) -> Change | None:
+        if change is not None:
+            self.seq = change.seq
+        return change
+
+    async def close(self) -> None:
+        """Close the kept connections; iterating :meth:`changes` ends by closing the iterator."""
+        self.client.close()
+
+
+def _everything(seq: int) -> Change:
+    return Change(seq=seq, at_ns=time.time_ns(), kind="everything", id="")
+
+
+async def _next(lines: AsyncIterator[bytes]) -> bytes:
+    async with asyncio.timeout(QUIET_SECONDS):
+        try:
+            return await anext(lines)
+        except StopAsyncIteration:
+            raise Refused("the stream of changes ended") from None

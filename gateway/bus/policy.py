@@ -1,0 +1,49 @@
+"""What the data plane asks the sidecar and hears from it, however the two are connected."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from msgspec import Struct
+
+from gateway.contract.policy import Change, Resolution
+
+
+class PolicyUnavailable(Exception):
+    """The sidecar did not answer in time, or not as it should. The message says why and holds no secret."""
+
+
+class Query(Struct, frozen=True, omit_defaults=True):
+    """One credential to look up: the hex SHA-256 of an opaque key, or a whole JSON Web Token.
+
+    ``app`` is the ``app_…`` part of an ``app_…:sk_…`` credential; its ``digest`` is that of the whole text.
+    """
+
+    digest: str | None = None
+    token: str | None = None
+    app: str | None = None
+
+
+class PolicySource(Protocol):
+    """Where a worker learns credentials' policies and what has changed."""
+
+    async def resolve(self, query: Query) -> Resolution:
+        """Whose credential it is. Raises :class:`PolicyUnavailable` within two seconds."""
+        ...
+
+    def changes(self) -> AsyncIterator[Change | None]:
+        """Every change from now on; None once a second while there are none. Never ends by itself.
+
+        A first ``everything`` comes with the first connection and after any gap: what was learnt before may be stale.
+        """
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Whether changes are being heard now. Only while :meth:`changes` is iterated."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
