@@ -8,13 +8,18 @@
       message   a sentence for a person, naming what was expected
       field     the offending parameter as a dotted path, or None
       retry_after  seconds until a retry can succeed, or None
+      details   the limit that refused, a :class:`LimitDetails`, or None
+      invalid   every fault of the input, :class:`FieldFault` each, where more is known than ``field`` and ``message``
 
 Nothing below the HTTP surface knows a status code.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
+
+from msgspec import Struct
 
 
 class Kind(Enum):
@@ -38,6 +43,44 @@ class Kind(Enum):
     INTERNAL = "internal"
 
 
+class Upgrade(Struct, frozen=True):
+    """A plan with a higher limit. ``price`` is nano-dollars a month, or None where it is agreed upon in person."""
+
+    plan: str
+    price: int | None = None
+    benefits: tuple[str, ...] = ()
+
+
+class LimitDetails(Struct, frozen=True):
+    """The limit that refused a request.
+
+    ``limit``, ``used`` and ``remaining`` are in the metric's unit: a count, or nano-dollars for ``cost``. ``window`` is
+    spelt as in a limit policy (``10s``, ``minute``, ``month`` …), None for concurrency; ``resets_at`` is Unix seconds,
+    None where nothing comes back by itself. ``plan`` is the caller's plan. ``source`` is ``limit``, ``plan``,
+    ``budget`` or ``credit``.
+    """
+
+    metric: str
+    scope: str
+    scope_id: str
+    limit: int
+    used: int
+    remaining: int
+    window: str | None = None
+    resets_at: float | None = None
+    plan: str | None = None
+    source: str = "limit"
+    upgrades: tuple[Upgrade, ...] = ()
+
+
+class FieldFault(Struct, frozen=True):
+    """One fault of the input: where, what was expected, and a stable upper-case word such as ``RANGE_MIN``."""
+
+    field: str
+    message: str
+    code: str = "INVALID"
+
+
 class GatewayError(Exception):
     """A failure a caller can act on. See the module docstring for the fields."""
 
@@ -49,6 +92,8 @@ class GatewayError(Exception):
         field: str | None = None,
         *,
         retry_after: float | None = None,
+        details: LimitDetails | None = None,
+        invalid: Sequence[FieldFault] = (),
     ) -> None:
         super().__init__(message)
         self.kind = kind
@@ -56,3 +101,5 @@ class GatewayError(Exception):
         self.message = message
         self.field = field
         self.retry_after = retry_after
+        self.details = details
+        self.invalid = tuple(invalid)
