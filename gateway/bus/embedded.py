@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 import msgspec
@@ -42,7 +42,7 @@ class EmbeddedPolicy:
     """
 
     def __init__(self, address: str, master_key: str, on_connection: Callable[[bool], None] | None = None) -> None:
-        self.client = Client(parse_address(address))
+        self.client = Client(parse_address(address), RESOLVE_SECONDS)
         self.hearing = Hearing("the sidecar", on_connection)
         self.seq: int | None = None
         """The number of the last change that was heard; None before the first connection."""
@@ -56,9 +56,7 @@ class EmbeddedPolicy:
     async def resolve(self, query: Query) -> Resolution:
         """See :meth:`gateway.bus.policy.PolicySource.resolve`."""
         try:
-            answer = await self.client.request(
-                "POST", "/internal/resolve", self._headers, _encode(query), RESOLVE_SECONDS
-            )
+            answer = await self.client.request("POST", "/internal/resolve", self._headers, _encode(query))
         except TimeoutError:
             raise PolicyUnavailable(f"the sidecar did not answer within {RESOLVE_SECONDS:g} s") from None
         except OSError as error:
@@ -70,7 +68,7 @@ class EmbeddedPolicy:
         except msgspec.DecodeError as error:
             raise PolicyUnavailable(f"the sidecar's answer cannot be read: {error}") from None
 
-    async def changes(self) -> AsyncIterator[Change | None]:
+    async def changes(self) -> AsyncGenerator[Change | None, None]:
         """See :meth:`gateway.bus.policy.PolicySource.changes`."""
         backoff = Backoff()
         while True:
@@ -87,7 +85,7 @@ class EmbeddedPolicy:
                 self.hearing.lost(why)
             await asyncio.sleep(backoff.next())
 
-    async def _heard(self) -> AsyncIterator[Change | None]:
+    async def _heard(self) -> AsyncGenerator[Change | None, None]:
         """The changes of one connection."""
         after = self.seq
         path = "/internal/changes" if after is None else f"/internal/changes?after={after}"
@@ -102,7 +100,7 @@ class EmbeddedPolicy:
             async with aclosing(connection.lines()) as lines:
                 seq = _head(await _next(lines)).seq
                 # What was learnt before the first connection, or from a database that was since put back, may be stale.
-                yield self._note(_everything(seq) if after is None or seq < after else None)
+                yield self._note(everything(seq) if after is None or seq < after else None)
                 while True:
                     line = await _next(lines)
                     yield self._note(_change(line) if line else None)
@@ -119,11 +117,12 @@ class EmbeddedPolicy:
         self.client.close()
 
 
-def _everything(seq: int) -> Change:
+def everything(seq: int) -> Change:
+    """The change that says: all that was learnt before ``seq`` may be stale."""
     return Change(seq=seq, at_ns=time.time_ns(), kind="everything", id="")
 
 
-async def _next(lines: AsyncIterator[bytes]) -> bytes:
+async def _next(lines: AsyncGenerator[bytes, None]) -> bytes:
     async with asyncio.timeout(QUIET_SECONDS):
         try:
             return await anext(lines)

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -118,7 +118,7 @@ class Connection:
         self.reusable = self._parser.should_keep_alive()
         return b"".join(self._reading.parts)
 
-    async def lines(self) -> AsyncIterator[bytes]:
+    async def lines(self) -> AsyncGenerator[bytes, None]:
         """The lines of a stream as they come, without their line feed."""
         rest = b""
         while True:
@@ -138,10 +138,14 @@ class Connection:
 
 
 class Client:
-    """Requests to one address over at most ``limit`` connections. Raises OSError (also TimeoutError) for failures."""
+    """Requests to one address over at most ``limit`` connections, each answered within ``deadline`` seconds.
 
-    def __init__(self, address: Address, limit: int = IDLE) -> None:
+    Raises OSError for failures, TimeoutError among them.
+    """
+
+    def __init__(self, address: Address, deadline: float, limit: int = IDLE) -> None:
         self.address = address
+        self.deadline = deadline
         self._idle: deque[Connection] = deque()
         self._places = asyncio.Semaphore(limit)
         self._tls: ssl.SSLContext | None = None
@@ -157,13 +161,13 @@ class Client:
             streams = await asyncio.open_connection(address.host, address.port, ssl=self._tls)
         return Connection(*streams, address)
 
-    async def request(self, method: str, path: str, headers: Mapping[str, str], body: bytes, timeout: float) -> Answer:
-        """One request and its whole answer within ``timeout`` seconds, waiting for a free connection included.
+    async def request(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """One request and its whole answer; waiting for a free connection counts for the deadline.
 
         A kept connection that the peer has closed meanwhile is replaced by a new one, so the request must be one that
         may be made twice.
         """
-        async with asyncio.timeout(timeout), self._places:
+        async with asyncio.timeout(self.deadline), self._places:
             while self._idle:
                 connection = self._idle.pop()
                 if not connection.reader.at_eof():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from msgspec import Struct
@@ -32,8 +32,8 @@ class PolicySource(Protocol):
         """Whose credential it is. Raises :class:`PolicyUnavailable` within two seconds."""
         ...
 
-    def changes(self) -> AsyncIterator[Change | None]:
-        """Every change from now on; None once a second while there are none. Never ends by itself.
+    def changes(self) -> AsyncGenerator[Change | None, None]:
+        """Every change from now on; None once a second while there are none. Ends when it is closed.
 
         A first ``everything`` comes with the first connection and after any gap: what was learnt before may be stale.
         """

@@ -1,0 +1,23 @@
+"""Choosing how a worker hears of changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.bus.embedded import EmbeddedPolicy
+from gateway.bus.policy import PolicySource
+
+
+def policy_source(
+    sidecar: str, master_key: str, redis_url: str | None, on_connection: Callable[[bool], None] | None = None
+) -> PolicySource:
+    """The source of policies at ``sidecar`` (``unix:/path`` or ``http(s)://host:port``), through Redis if there is one.
+
+    ``on_connection`` is called with whether changes are heard, each time that turns.
+    """
+    if redis_url is None:
+        return EmbeddedPolicy(sidecar, master_key, on_connection)
+    # Only a gateway with Redis pays for this import.
+    from gateway.bus.redis import RedisPolicy  # noqa: PLC0415
+
+    return RedisPolicy(redis_url, EmbeddedPolicy(sidecar, master_key), on_connection)
