@@ -84,6 +84,7 @@ Listen = Annotated[
     str, Meta(pattern=r"^[^\s/]+:[0-9]{1,5}" + _END, extra_json_schema=_expect("host:port, such as 0.0.0.0:9090"))
 ]
 Environment = Literal["live", "test", "staging", "development"]
+Catalog = Literal["gatewayz", "llm_cost_ops", "ai_marketplace", "leanvibe", "ops_center"]
 
 Strategy = Literal["priority", "weighted", "least_latency", "least_cost", "ml"]
 Metric = Literal["requests", "tokens", "cost", "concurrency", "ai_requests"]
@@ -330,6 +331,8 @@ class Plan(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     quotas: Annotated[
         dict[str, int], _about("Quotas beside the limits, such as max_users, max_projects, max_storage_mb.")
     ] = {}
+    benefits: Annotated[tuple[str, ...], _about("What the plan offers, in words for people.")] = ()
+    catalogs: Annotated[tuple[Catalog, ...], _about("The APIs whose lists of plans show it; absent: all.")] = ()
 
 
 class Budget(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
