@@ -1,0 +1,1 @@
+"""Whose credential is this: every kind of secret, answered in one place."""

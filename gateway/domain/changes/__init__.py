@@ -1,0 +1,1 @@
+"""The change log that the data plane's feed reads."""

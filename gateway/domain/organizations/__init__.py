@@ -1,0 +1,1 @@
+"""Organisations (tenants): who owns keys, plans and money."""

@@ -1,0 +1,1 @@
+"""Roles and permissions, as config/roles.yaml names them."""

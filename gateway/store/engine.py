@@ -1,0 +1,122 @@
+"""The database: SQLite in ``data_dir``, or the PostgreSQL that ``database_url`` names. The same code runs over both.
+
+::
+
+    Store.open(None, "./data")                     data/gateway.db, made where there is none
+    Store.open("postgresql://user@host/name", …)   that database
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from gateway.kernel.errors import GatewayError, Kind
+from gateway.store import migrate
+
+FILE = "gateway.db"
+_BUSY_TIMEOUT = 5_000  # milliseconds
+_READ_ONLY = "gateway_read_only"
+
+
+class Store:
+    """The engine and its sessions. ``sessions`` may write; ``readers`` give one consistent picture and never wait."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        options: dict[str, Any] = {_READ_ONLY: True}
+        if not self.is_sqlite:
+            options |= {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
+        self.sessions = async_sessionmaker(engine, expire_on_commit=False)
+        self.readers = async_sessionmaker(engine.execution_options(**options), expire_on_commit=False)
+        self._turn = asyncio.Lock()
+
+    @classmethod
+    def open(cls, database_url: str | None, data_dir: str) -> Store:
+        """A store for ``database_url``, or for a file in ``data_dir`` where that is None. Nothing is connected yet.
+
+        Raises :class:`GatewayError` (``database_unavailable``) where the directory can't be made or the PostgreSQL
+        driver is not installed.
+        """
+        url = address_of(database_url, data_dir)
+        try:
+            if url.get_backend_name() == "sqlite":
+                if url.database:
+                    Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                return cls(_sqlite(url))
+            return cls(create_async_engine(url, pool_size=10, max_overflow=10, pool_pre_ping=True, pool_timeout=10))
+        except OSError as error:
+            raise _unavailable(f"cannot make the directory of the database: {error.strerror}") from None
+        except ModuleNotFoundError as error:
+            raise _unavailable(f"{error.name} is not installed: pip install 'llm-gateway[postgres]'") from None
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncSession]:
+        """A session in a transaction that may write; commits at the end, rolls back on an exception.
+
+        SQLite takes one writer at a time: within this process they queue here in order, instead of polling for the
+        file's lock, which has no order and ends in failure after five seconds.
+        """
+        if not self.is_sqlite:
+            async with self.sessions.begin() as session:
+                yield session
+            return
+        async with self._turn, self.sessions.begin() as session:
+            yield session
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        """A session for reading only, all of it as of one moment."""
+        async with self.readers() as session:
+            yield session
+
+    async def migrate(self) -> None:
+        """Bring the tables up to date. Two processes may do so at once: the second waits and finds nothing to do."""
+        async with self.engine.connect() as connection:
+            await connection.run_sync(migrate.upgrade)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.engine.dispose()
+
+
+def address_of(database_url: str | None, data_dir: str) -> URL:
+    """The URL with the driver this project uses; ``sslmode`` becomes the driver's ``ssl``."""
+    if database_url is None:
+        return URL.create("sqlite+aiosqlite", database=str(Path(data_dir) / FILE))
+    url = make_url(database_url)
+    if url.get_backend_name() == "sqlite":
+        return url.set(drivername="sqlite+aiosqlite")
+    query = {"ssl" if name == "sslmode" else name: value for name, value in url.query.items()}
+    return url.set(drivername="postgresql+asyncpg", query=query)
+
+
+def _sqlite(url: URL) -> AsyncEngine:
+    engine = create_async_engine(url)
+
+    def configure(connection: Any, _record: object) -> None:
+        # The driver would begin a transaction only at the first write, too late to read and then write safely.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in (f"busy_timeout = {_BUSY_TIMEOUT}", "journal_mode = WAL", "foreign_keys = ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    def begin(connection: Connection) -> None:
+        read_only = connection.get_execution_options().get(_READ_ONLY, False)
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    event.listen(engine.sync_engine, "connect", configure)
+    event.listen(engine.sync_engine, "begin", begin)
+    return engine
+
+
+def _unavailable(message: str) -> GatewayError:
+    return GatewayError(Kind.UNAVAILABLE, "database_unavailable", message, "database_url")
