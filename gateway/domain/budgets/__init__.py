@@ -1,0 +1,1 @@
+"""Budgets: the most that may be spent in each period."""

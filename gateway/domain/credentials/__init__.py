@@ -1,0 +1,1 @@
+"""Credentials: opaque keys and the secrets of apps."""

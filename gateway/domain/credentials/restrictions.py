@@ -1,0 +1,106 @@
+"""What a credential may be restricted to: scopes, models, addresses."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from gateway.domain.actor import Actor
+from gateway.domain.fields import invalid, texts
+from gateway.kernel.errors import GatewayError, Kind
+
+DEFAULT_SCOPES = ("inference", "api:read", "api:write")
+"""What a key may do where nothing was asked for; of these, what its maker may do."""
+INFERENCE = "inference"
+_MOST_CIDRS = 100
+_MOST_SCOPES = 100
+_MAPPED = ipaddress.ip_network("::ffff:0:0/96")
+
+
+def networks(values: Sequence[str], field: str = "cidrs") -> list[str]:
+    """Addresses and networks as networks, each once: ``10.1.2.3/8`` is ``10.0.0.0/8``, ``::1`` is ``::1/128``.
+
+    IPv4 written as IPv6 (``::ffff:10.0.0.1``, RFC 4291 section 2.5.5.2) is IPv4, as callers' addresses are.
+    """
+    if len(values) > _MOST_CIDRS:
+        raise invalid(f"{field} must have at most {_MOST_CIDRS} entries.", field)
+    return list(dict.fromkeys(_network(value, f"{field}[{index}]") for index, value in enumerate(values)))
+
+
+def _network(value: str, field: str) -> str:
+    try:
+        network = ipaddress.ip_network(value.strip(), strict=False)
+    except ValueError:
+        raise invalid(
+            f"{field} must be an IP address or a network such as 10.0.0.0/8 or 2001:db8::/32.", field
+        ) from None
+    if isinstance(network, ipaddress.IPv6Network):
+        if network.network_address.scope_id is not None:
+            raise invalid(f"{field} must not name an interface.", field)
+        if network.subnet_of(_MAPPED):
+            packed = network.network_address.packed[-4:]
+            return str(ipaddress.IPv4Network((packed, network.prefixlen - 96)))
+    return str(network)
+
+
+def models(values: Sequence[str]) -> list[str]:
+    """Names of models. One that is not configured matches no request, and so allows none."""
+    return texts(values, "models")
+
+
+def scopes(
+    asked: Sequence[str] | None, permissions: Mapping[str, Any] | None, actor: Actor, known: Iterable[str], org: str
+) -> list[str]:
+    """The scopes of a new key, sorted: those asked for, by name or as ``{"read": ["*"], "write": ["usage"]}``.
+
+    A name that the actor does not hold for the organisation is refused. ``*`` in ``permissions`` is everything of that
+    verb that the actor holds; whoever may write everything may also call models. Raises :class:`GatewayError`
+    (INVALID ``unknown_scope``, FORBIDDEN ``insufficient_permissions``).
+    """
+    if asked is None and permissions is None:
+        return sorted(scope for scope in DEFAULT_SCOPES if actor.may(scope, org))
+    known = frozenset(known)
+    found = set(texts(asked or (), "scopes", most=_MOST_SCOPES))
+    for scope in sorted(found):
+        _check(scope, "scopes", actor, known, org)
+    for verb, nouns in (permissions or {}).items():
+        found |= _of_verb(verb, nouns, actor, known, org)
+    return sorted(found)
+
+
+def _of_verb(verb: str, nouns: object, actor: Actor, known: frozenset[str], org: str) -> set[str]:
+    field = f"scope_permissions.{verb}"
+    if verb not in ("read", "write"):
+        raise invalid(f"{field} is unknown: expected read or write.", field)
+    if not isinstance(nouns, list) or not all(isinstance(noun, str) for noun in nouns):
+        raise invalid(f'{field} must be a list of names, or ["*"].', field)
+    found = set()
+    for noun in texts(nouns, field, most=_MOST_SCOPES):
+        if noun != "*":
+            scope = f"{noun}:{verb}"
+            _check(scope, field, actor, known, org)
+            found.add(scope)
+            continue
+        ends = f":{verb}"
+        every = {scope for scope in known if scope.endswith(ends)} | ({INFERENCE} if verb == "write" else set())
+        found |= {scope for scope in every if actor.may(scope, org)}
+    return found
+
+
+def _check(scope: str, field: str, actor: Actor, known: frozenset[str], org: str) -> None:
+    if scope not in known and not _covers_one(scope, known):
+        raise invalid(f"{scope!r} is no scope.", field, "unknown_scope")
+    if not actor.may(scope, org):
+        raise GatewayError(
+            Kind.FORBIDDEN, "insufficient_permissions", f"You do not hold {scope}, so you cannot give it.", field
+        )
+
+
+def _covers_one(scope: str, known: frozenset[str]) -> bool:
+    if scope in ("*", "admin:*"):
+        return True
+    noun, _, verb = scope.partition(":")
+    if verb == "*":
+        return any(name.startswith(f"{noun}:") for name in known)
+    return noun == "*" and any(name.endswith(f":{verb}") for name in known)

@@ -1,0 +1,1 @@
+"""Credits: money paid or given in advance."""

@@ -1,0 +1,1 @@
+"""Plans: what a subscriber may use and what it costs."""

@@ -1,0 +1,1 @@
+"""What holds for a credential, put together for the data plane."""
