@@ -52,6 +52,13 @@ class Actor(Struct, frozen=True, kw_only=True):
                 Kind.FORBIDDEN, "insufficient_permissions", f"This needs the permission {permission}{where}."
             )
 
+    def require_platform(self) -> None:
+        """Raise :class:`GatewayError` (FORBIDDEN, ``insufficient_permissions``) unless they act for the platform."""
+        if not self.is_platform_admin:
+            raise GatewayError(
+                Kind.FORBIDDEN, "insufficient_permissions", "Only an administrator of the platform may do this."
+            )
+
 
 def grants(held: frozenset[str], permission: str) -> bool:
     """Whether ``held`` covers ``permission``: by name, or by ``*``, ``admin:*``, ``<noun>:*`` or ``*:<verb>``."""
