@@ -1,42 +1,20 @@
-"""Errors of the inference paths, in OpenAI's envelope (API reference, "Error codes")."""
+"""Errors of the inference paths, in OpenAI's envelope, as the bytes that are sent."""
 
 from __future__ import annotations
 
 import orjson
 
+from gateway.contract.envelopes import openai
+from gateway.contract.envelopes.openai import status_of
 from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.kernel.errors import GatewayError, Kind
 
-# kind → (HTTP status, the envelope's ``type``)
-STATUS: dict[Kind, tuple[int, str]] = {
-    Kind.INVALID: (400, "invalid_request_error"),
-    Kind.TOO_LARGE: (413, "invalid_request_error"),
-    Kind.UNAUTHENTICATED: (401, "authentication_error"),
-    Kind.FORBIDDEN: (403, "permission_error"),
-    Kind.PAYMENT_REQUIRED: (402, "insufficient_quota"),
-    Kind.NOT_FOUND: (404, "invalid_request_error"),
-    Kind.METHOD_NOT_ALLOWED: (405, "invalid_request_error"),
-    Kind.CONFLICT: (409, "invalid_request_error"),
-    Kind.UNSUPPORTED_MEDIA: (415, "invalid_request_error"),
-    Kind.RATE_LIMITED: (429, "rate_limit_error"),
-    Kind.QUOTA_EXCEEDED: (429, "insufficient_quota"),
-    Kind.SUSPENDED: (451, "permission_error"),
-    Kind.UPSTREAM: (502, "upstream_error"),
-    Kind.UNAVAILABLE: (503, "service_unavailable_error"),
-    Kind.TIMEOUT: (504, "timeout_error"),
-    Kind.INTERNAL: (500, "server_error"),
-}
-
-
-def status_of(error: GatewayError) -> int:
-    """The HTTP status of an error."""
-    return STATUS[error.kind][0]
+__all__ = ["body_of", "event_of", "status_of", "upstream_failure"]
 
 
 def body_of(error: GatewayError) -> bytes:
     """``{"error": {"message", "type", "param", "code"}}`` as JSON."""
-    _, kind = STATUS[error.kind]
-    return orjson.dumps({"error": {"message": error.message, "type": kind, "param": error.field, "code": error.code}})
+    return orjson.dumps(openai.body_of(error))
 
 
 def event_of(error: GatewayError) -> bytes:

@@ -57,7 +57,7 @@ class LimitDetails(Struct, frozen=True):
     ``limit``, ``used`` and ``remaining`` are in the metric's unit: a count, or nano-dollars for ``cost``. ``window`` is
     spelt as in a limit policy (``10s``, ``minute``, ``month`` …), None for concurrency; ``resets_at`` is Unix seconds,
     None where nothing comes back by itself. ``plan`` is the caller's plan. ``source`` is ``limit``, ``plan``,
-    ``budget`` or ``credit``.
+    ``budget`` or ``credit``. ``tier`` is the word an API shows for the plan where that is not its name in capitals.
     """
 
     metric: str
@@ -70,6 +70,7 @@ class LimitDetails(Struct, frozen=True):
     resets_at: float | None = None
     plan: str | None = None
     source: str = "limit"
+    tier: str | None = None
     upgrades: tuple[Upgrade, ...] = ()
 
 
