@@ -7,6 +7,10 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.postgres import bare_database, database, postgres, sqlite_template, store
+
+__all__ = ["bare_database", "database", "postgres", "sqlite_template", "store"]
+
 settings.register_profile(
     "suite",
     deadline=None,

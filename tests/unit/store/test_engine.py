@@ -1,0 +1,108 @@
+"""The store: sessions that write in turn, sessions that read, and where the database is."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
+
+from gateway.domain.changes.model import PolicyChange
+from gateway.kernel.errors import GatewayError
+from gateway.store.engine import Store, address_of
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
+
+
+def change(id: str) -> PolicyChange:
+    return PolicyChange(at=NOW, kind="user", id=id)
+
+
+async def test_a_write_is_read_back_with_its_instant_to_the_microsecond(store: Store) -> None:
+    async with store.writing() as session:
+        session.add(change("a"))
+    async with store.reading() as session:
+        found = (await session.scalars(select(PolicyChange))).one()
+    assert (found.seq, found.id, found.at, found.at.tzinfo) == (1, "a", NOW, UTC)
+
+
+async def test_an_exception_rolls_back(store: Store) -> None:
+    async def fail() -> None:
+        async with store.writing() as session:
+            session.add(change("a"))
+            await session.flush()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fail()
+    async with store.reading() as session:
+        assert (await session.scalars(select(PolicyChange))).all() == []
+
+
+async def test_readers_see_one_moment_while_others_write(store: Store) -> None:
+    async with store.reading() as reader:
+        assert (await reader.scalars(select(PolicyChange))).all() == []
+        async with store.writing() as session:
+            session.add(change("a"))
+        assert (await reader.scalars(select(PolicyChange))).all() == []
+
+
+async def test_fifty_writers_at_once_all_succeed(store: Store) -> None:
+    async def write(number: int) -> None:
+        async with store.writing() as session:
+            session.add(change(str(number)))
+
+    await asyncio.gather(*(write(number) for number in range(50)))
+    async with store.reading() as session:
+        assert len((await session.scalars(select(PolicyChange))).all()) == 50
+
+
+async def test_postgresql_readers_cannot_write(store: Store) -> None:
+    if store.is_sqlite:
+        async with store.reading() as session:
+            assert (await session.execute(text("PRAGMA foreign_keys"))).scalar_one() == 1
+            assert (await session.execute(text("PRAGMA journal_mode"))).scalar_one() == "wal"
+        return
+    async with store.reading() as session:
+        session.add(change("a"))
+        with pytest.raises(DBAPIError, match="read-only"):
+            await session.flush()
+
+
+async def test_a_naive_time_is_refused(store: Store) -> None:
+    with pytest.raises(Exception, match="expected an aware datetime"):
+        async with store.writing() as session:
+            session.add(PolicyChange(at=datetime(2026, 1, 1), kind="user", id="a"))
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (None, "sqlite+aiosqlite:////data/gateway.db"),
+        ("sqlite:////else/where.db", "sqlite+aiosqlite:////else/where.db"),
+        ("postgresql://u@h:5/d", "postgresql+asyncpg://u@h:5/d"),
+        ("postgresql+psycopg2://u@h/d?sslmode=require", "postgresql+asyncpg://u@h/d?ssl=require"),
+    ],
+)
+def test_the_url_names_the_driver(url: str | None, expected: str) -> None:
+    assert address_of(url, "/data").render_as_string(hide_password=False) == expected
+
+
+async def test_the_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    store = Store.open(None, str(folder))
+    async with store.writing() as session:
+        await session.execute(text("CREATE TABLE t (a INTEGER)"))
+    await store.close()
+    assert (folder / "gateway.db").exists()
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GatewayError, match="cannot make the directory of the database") as raised:
+        Store.open(None, str(tmp_path / "file" / "data"))
+    assert raised.value.code == "database_unavailable"
