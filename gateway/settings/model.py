@@ -311,7 +311,7 @@ class Plan(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a subscriber may use."""
 
     name: Annotated[Name, _about("The name keys refer to.")]
-    price: Annotated[Dollars, _about("Price in each interval.")] = 0.0
+    price: Annotated[Dollars | None, _about("Price in each interval; null where it is agreed upon in person.")] = 0.0
     currency: Annotated[
         str,
         Meta(pattern=r"^[A-Z]{3}" + _END, extra_json_schema=_expect("three capital letters, such as USD")),

@@ -18,8 +18,9 @@ class Plan(Base):
     """One plan. ``number`` counts in the order of the configuration, from 1, and stays a plan's own for good.
 
     ``limits`` holds ``{metric, limit, window, sliding, model, provider}`` each, in the metric's unit: money is
-    nano-dollars. ``catalogs`` are the APIs that list it, empty for all. A plan that left the configuration is
-    ``retired``: it is no longer listed, and holds for whom it held.
+    nano-dollars. ``price_nanos`` is None where it is agreed upon in person. ``catalogs`` are the APIs that list it,
+    empty for all. A plan that left the configuration is ``retired``: it is no longer listed, and holds for whom it
+    held.
     """
 
     __tablename__ = "plans"
@@ -32,7 +33,7 @@ class Plan(Base):
     description: Mapped[str]
     status: Mapped[str] = mapped_column(default=ACTIVE)
     position: Mapped[int]
-    price_nanos: Mapped[int]
+    price_nanos: Mapped[int | None]
     currency: Mapped[str]
     interval: Mapped[str]
     trial_days: Mapped[int]
