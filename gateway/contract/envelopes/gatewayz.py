@@ -12,6 +12,7 @@ from gateway.contract.envelopes.base import (
     Rendered,
     Table,
     headers_of,
+    quota_of,
     sentence,
     timestamp,
 )

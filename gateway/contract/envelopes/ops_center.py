@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from gateway.contract.envelopes.base import Rendered, Table, headers_of, sentence
+from gateway.contract.envelopes.base import Rendered, Table, headers_of, quota_of, sentence
 from gateway.kernel.errors import GatewayError, Kind
 
 # kind → (HTTP status, error_code of an error without a code)
