@@ -25,6 +25,7 @@ RUN if [ "$LOCAL" = 1 ]; then CMAKE_ARGS=-DGGML_NATIVE=OFF /venv/bin/python scri
 COPY pyproject.toml README.md ./
 COPY gateway/ gateway/
 COPY plugins/ plugins/
+COPY config/plans.yaml config/roles.yaml config/
 RUN /venv/bin/python -m pip install --no-cache-dir --no-deps .
 
 FROM python:${PYTHON}-slim

@@ -11,6 +11,8 @@ from gateway.kernel.errors import GatewayError, Kind
 ActorKind = Literal["master", "static", "credential", "user", "system"]
 PLATFORM_ADMIN = "platform_admin"
 EVERYTHING = frozenset({"*"})
+PLATFORM_ONLY = frozenset({"credits:write", "organizations:admin", "plans:write", "system:read"})
+"""What no role within an organisation brings, ``admin:*`` included: nobody gives money or a plan to themselves."""
 
 
 class Actor(Struct, frozen=True, kw_only=True):
@@ -40,7 +42,7 @@ class Actor(Struct, frozen=True, kw_only=True):
         """Whether they hold ``permission``, and for that organisation where one is named."""
         if self.is_platform_admin:
             return True
-        if organization is not None and organization != self.organization:
+        if permission in PLATFORM_ONLY or (organization is not None and organization != self.organization):
             return False
         return grants(self.permissions, permission)
 
