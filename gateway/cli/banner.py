@@ -20,7 +20,8 @@ class Started(Struct, frozen=True, kw_only=True):
     """What is told of a started gateway. ``port`` is the one really listened on.
 
     ``new_key`` is the master key where it was made just now, and the only secret ever printed. ``key_variable`` is the
-    environment variable that gave it, ``key_given`` tells that the configuration gave it in any way.
+    environment variable that gave it, ``key_given`` tells that the configuration gave it in any way. ``sidecar`` is
+    where the sidecar is: ``unix:/path`` or a URL.
     """
 
     settings: Settings
@@ -28,6 +29,7 @@ class Started(Struct, frozen=True, kw_only=True):
     new_key: str | None
     key_given: bool
     key_variable: str | None
+    sidecar: str | None = None
 
     @property
     def url(self) -> str:
@@ -45,6 +47,7 @@ def ready_line(started: Started) -> str:
         "models": [model.name for model in settings.models],
         "master_key_file": None if started.key_given else str(key_file(settings.data_dir)),
         "local": local_state(settings),
+        "sidecar": started.sidecar,
     }
     return orjson.dumps(line).decode()
 

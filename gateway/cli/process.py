@@ -1,4 +1,4 @@
-"""Child processes of the supervisor: forked workers and the executed engine of local models.
+"""Child processes of the supervisor: forked workers, and the executed sidecar and engine of local models.
 
 A child is in a process group of its own, so that Ctrl-C in a terminal reaches the supervisor alone, which then stops
 the children in order. On Linux the kernel kills a child whose parent is gone.
@@ -110,8 +110,13 @@ def ended(status: int) -> str:
         return f"was killed by signal {-code}"
 
 
-def execute(arguments: list[str], env: Mapping[str, str]) -> int:
-    """Replace this process, a child, by a program that reads nothing from standard input."""
+def execute(arguments: list[str], env: Mapping[str, str], keep: int | None = None) -> int:
+    """Replace this process, a child, by a program that reads nothing from standard input.
+
+    The program gets the file descriptor ``keep``, and of the others only standard output and error.
+    """
+    if keep is not None:
+        os.set_inheritable(keep, True)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.execve(arguments[0], arguments, env)  # noqa: S606 - no shell is meant

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import sys
 from pathlib import Path
 
@@ -26,11 +25,11 @@ import click
 from gateway.cli.banner import Started, banner, ready_line, wants_color
 from gateway.cli.config import config_option, config_path, json_option, read_or_exit
 from gateway.cli.listen import ListenError, listen
-from gateway.cli.rundir import socket_path
+from gateway.cli.rundir import find_sidecar, sidecar_socket, socket_path
 from gateway.cli.supervisor import Launch, Supervisor
 from gateway.kernel import logs
-from gateway.settings.load import Loaded
 from gateway.settings.master_key import MasterKeyError, ensure
+from gateway.settings.model import Settings
 
 CANNOT_START = 3
 
@@ -40,18 +39,18 @@ CANNOT_START = 3
 @json_option
 def serve(config: Path | None, as_json: bool) -> None:
     """Run the gateway with everything it needs."""
-    sys.exit(_run(config, as_json))
+    sys.exit(_run(config, as_json, with_sidecar=True))
 
 
 @click.command()
 @config_option
 @json_option
 def proxy(config: Path | None, as_json: bool) -> None:
-    """Run the data plane alone; in this version the same processes as serve."""
-    sys.exit(_run(config, as_json))
+    """Run the data plane alone, with the sidecar at sidecar.url or beside data_dir if one is there."""
+    sys.exit(_run(config, as_json, with_sidecar=False))
 
 
-def _run(config: Path | None, as_json: bool) -> int:
+def _run(config: Path | None, as_json: bool, *, with_sidecar: bool) -> int:
     path = config_path(config)
     if path is None:
         click.echo("There is no gateway.yaml here; serving the model that runs on this machine.", err=True)
@@ -64,6 +63,7 @@ def _run(config: Path | None, as_json: bool) -> int:
         sockets = listen(settings.server.host, settings.server.port)
         master_key, made = (settings.master_key, False) if settings.master_key else ensure(settings.data_dir)
         local_socket = socket_path(settings.data_dir)
+        own_sidecar = sidecar_socket(settings.data_dir) if with_sidecar else None
     except (ListenError, MasterKeyError, OSError) as error:
         click.echo(f"error: {error}", err=True)
         return CANNOT_START
@@ -75,18 +75,29 @@ def _run(config: Path | None, as_json: bool) -> int:
         sockets=sockets,
         master_key=master_key,
         local_socket=local_socket,
+        sidecar=_sidecar_address(settings, own_sidecar),
+        sidecar_socket=own_sidecar,
     )
-    started = _started(loaded, sockets, master_key if made else None)
+    started = _started(launch, master_key if made else None)
     try:
         return Supervisor(launch, lambda: _announce(started, as_json)).run()
     finally:
         Path(local_socket).unlink(missing_ok=True)
 
 
-def _started(loaded: Loaded, sockets: list[socket.socket], new_key: str | None) -> Started:
+def _sidecar_address(settings: Settings, own: str | None) -> str | None:
+    if own is None and settings.sidecar.url is not None:
+        return settings.sidecar.url
+    path = own or find_sidecar(settings.data_dir)
+    return f"unix:{path}" if path is not None else None
+
+
+def _started(launch: Launch, new_key: str | None) -> Started:
+    loaded = launch.loaded
     return Started(
         settings=loaded.settings,
-        port=sockets[0].getsockname()[1],
+        port=launch.sockets[0].getsockname()[1],
+        sidecar=launch.sidecar,
         new_key=new_key,
         key_given=loaded.settings.master_key is not None,
         key_variable=loaded.master_key_variable,

@@ -1,7 +1,10 @@
-"""One process tree: a supervisor that does nothing but watch its workers and the engine of local models.
+"""One process tree: a supervisor that does nothing but watch its workers, the sidecar and the engine of local models.
 
-It has no threads and no event loop, so that it can fork at any time. It waits in ``poll`` for signals, for the ready
-bytes of its children and for the next thing that is due.
+The workers do without the two others: the sidecar starts once they accept, so that it takes no time from their start,
+and its death is no concern of theirs. Both are stopped after them.
+
+The supervisor has no threads and no event loop, so that it can fork at any time. It waits in ``poll`` for signals, for
+the ready bytes of its children and for the next thing that is due.
 
 ========  ==========================================================================================
 SIGTERM   workers finish what they have begun, for at most ``server.drain`` seconds; then exit code 0
@@ -28,6 +31,7 @@ from time import monotonic
 from msgspec import Struct
 
 from gateway.cli.config import read_config
+from gateway.cli.fixed import warn_of_fixed
 from gateway.cli.process import Child, ended, execute
 from gateway.cli.watch import INTERVAL, Watch
 from gateway.dataplane.snapshots import Tally
@@ -43,14 +47,21 @@ INTERRUPTED = 130
 START_TIMEOUT = 60.0
 # Seconds beyond server.drain before a process that does not end is killed.
 MARGIN = 5.0
+# EX_CONFIG of sysexits.h: starting again would fail again.
+CONFIG_FAULT = 78
 
 WORKER_MODULE = "gateway.dataplane.worker"
+SIDECAR_MODULE = "gateway.sidecar"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _log = logging.getLogger("gateway.supervisor")
 
 
 class Launch(Struct, frozen=True, kw_only=True):
-    """What a process tree is started with. ``local_socket`` is where the engine of local models listens."""
+    """What a process tree is started with.
+
+    ``local_socket`` is where the engine of local models listens, ``sidecar`` where the workers find the sidecar
+    (``unix:/path`` or a URL), ``sidecar_socket`` where one is run; None where there is none, or where none is run.
+    """
 
     loaded: Loaded
     config_path: Path | None
@@ -58,15 +69,24 @@ class Launch(Struct, frozen=True, kw_only=True):
     sockets: list[socket.socket]
     master_key: str
     local_socket: str
+    sidecar: str | None = None
+    sidecar_socket: str | None = None
 
 
 class Supervisor:
     """Starts, watches, reloads and stops the processes. ``on_ready`` is called once, when every worker accepts."""
 
-    def __init__(self, launch: Launch, on_ready: Callable[[], None], worker_module: str = WORKER_MODULE) -> None:
+    def __init__(
+        self,
+        launch: Launch,
+        on_ready: Callable[[], None],
+        worker_module: str = WORKER_MODULE,
+        sidecar_module: str = SIDECAR_MODULE,
+    ) -> None:
         self.launch = launch
         self.on_ready = on_ready
         self.worker_module = worker_module
+        self.sidecar_module = sidecar_module
         self.settings: Settings = launch.loaded.settings
         self.watch = Watch(launch.loaded.files)
         self.run_id = f"{os.getpid()}-{os.urandom(4).hex()}"
@@ -76,11 +96,12 @@ class Supervisor:
             Child(f"worker {index}", partial(self._work, index)) for index in range(self.settings.server.workers)
         ]
         self.engine = Child("local engine", self._engine)
+        self.sidecar = Child("sidecar", self._sidecar)
         self.started = False
         self.code = STOPPED
         # Monotonic time at which a stop that is under way is forced; None while nothing is being stopped.
         self.deadline: float | None = None
-        self._engine_stopping = False
+        self._last_stopping = False
         self._start_by = monotonic() + START_TIMEOUT
         self._look_at = monotonic() + INTERVAL
 
@@ -126,18 +147,24 @@ class Supervisor:
             local_socket=self.launch.local_socket,
             master_key=self.launch.master_key,
             run_id=self.run_id,
+            sidecar=self.launch.sidecar,
         )
         return int(module.run(options))
 
     def _engine(self, ready_fd: int) -> int:
+        return execute(self._program("gateway.local", self.launch.local_socket), self.launch.env)
+
+    def _sidecar(self, ready_fd: int) -> int:
+        command = self._program(self.sidecar_module, str(self.launch.sidecar_socket))
+        return execute([*command, "--ready-fd", str(ready_fd)], self.launch.env, keep=ready_fd)
+
+    def _program(self, module: str, socket_path: str) -> list[str]:
         path = self.launch.config_path
         source = ["--default"] if path is None else ["--config", str(path)]
-        return execute(
-            [sys.executable, "-m", "gateway.local", *source, "--socket", self.launch.local_socket], self.launch.env
-        )
+        return [sys.executable, "-m", module, *source, "--socket", socket_path]
 
     def _children(self) -> list[Child]:
-        return [*self.workers, self.engine]
+        return [*self.workers, self.engine, self.sidecar]
 
     def _wait(self, wakeup: socket.socket) -> bytes:
         """Wait for a signal, a ready byte or the next thing that is due; gives the signals that came."""
@@ -173,6 +200,8 @@ class Supervisor:
         if not self.started and self.deadline is None and all(item.ready for item in self.workers):
             self.started = True
             self.on_ready()
+            if self.launch.sidecar_socket is not None:
+                self.sidecar.spawn(self.generation)
 
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGHUP and self.deadline is None:
@@ -199,14 +228,14 @@ class Supervisor:
     def _finished(self) -> bool:
         if self.deadline is None or any(worker.pid is not None for worker in self.workers):
             return False
-        if self.engine.pid is None:
-            return True
-        # The engine goes last: until then a worker may be relaying an answer of it.
-        if not self._engine_stopping:
-            self._engine_stopping = True
+        # They go last: until then a worker may be relaying an answer of theirs.
+        last = (self.sidecar, self.engine)
+        if not self._last_stopping:
+            self._last_stopping = True
             self.deadline = monotonic() + MARGIN
-            self.engine.signal(signal.SIGTERM)
-        return False
+            for child in last:
+                child.signal(signal.SIGTERM)
+        return all(child.pid is None for child in last)
 
     def _reap(self) -> None:
         for child in self._children():
@@ -214,9 +243,12 @@ class Supervisor:
             unneeded = child is self.engine and not needs_engine(self.settings)
             if status is None or self.deadline is not None or unneeded:
                 continue
-            if not self.started and child is not self.engine:
+            if not self.started and child in self.workers:
                 _log.error("%s %s before it was ready", child.name, ended(status))
                 self._stop(START_FAILED)
+                continue
+            if child is self.sidecar and os.waitstatus_to_exitcode(status) == CONFIG_FAULT:
+                _log.error("the sidecar cannot run with this configuration; it starts again when that is changed")
                 continue
             pause = child.plan_restart()
             self.tally.restarted(child.name)
@@ -259,13 +291,14 @@ class Supervisor:
         self.watch.reset(loaded.files)
         for warning in loaded.warnings:
             _log.warning("%s", warning)
-        _warn_of_fixed(self.settings, loaded.settings)
+        warn_of_fixed(self.settings, loaded.settings)
         self.settings = loaded.settings
         self.generation += 1
         for worker in self.workers:
             if worker.ready:
                 worker.signal(signal.SIGHUP)
         self._reload_engine()
+        self._reload_sidecar()
         self.tally.reloaded(True)
         _log.info("the configuration was reloaded")
 
@@ -277,6 +310,12 @@ class Supervisor:
             self.engine.signal(signal.SIGHUP)
         elif self.engine.restart_at is None:
             self.engine.spawn(self.generation)
+
+    def _reload_sidecar(self) -> None:
+        if self.sidecar.ready:
+            self.sidecar.signal(signal.SIGHUP)
+        elif self.started and self.launch.sidecar_socket is not None and self.sidecar.pid is None:
+            self.sidecar.spawn(self.generation)
 
     def _kill(self) -> None:
         for child in self._children():
@@ -290,14 +329,3 @@ class Supervisor:
 def needs_engine(settings: Settings) -> bool:
     """Whether a provider runs on this machine."""
     return any(provider.kind == "llama_cpp" for provider in settings.providers)
-
-
-def _warn_of_fixed(old: Settings, new: Settings) -> None:
-    for name, before, after in (
-        ("server.host", old.server.host, new.server.host),
-        ("server.port", old.server.port, new.server.port),
-        ("server.workers", old.server.workers, new.server.workers),
-        ("data_dir", old.data_dir, new.data_dir),
-    ):
-        if before != after:
-            _log.warning("%s has changed; that takes effect at the next start", name)

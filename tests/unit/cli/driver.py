@@ -1,9 +1,10 @@
-"""The ``gateway`` command with the stand-in worker. Run as a script, so that its folder is importable in the worker."""
+"""The ``gateway`` command with stand-ins for the worker and the sidecar. Run as a script: its folder is on the path."""
 
 from __future__ import annotations
 
 import functools
 import os
+from pathlib import Path
 
 import gateway.cli.serve
 import gateway.cli.supervisor
@@ -12,6 +13,7 @@ from gateway.cli.main import main
 if __name__ == "__main__":
     gateway.cli.supervisor.MARGIN = float(os.environ.get("TEST_MARGIN", "20"))
     gateway.cli.serve.Supervisor = functools.partial(  # type: ignore[assignment,attr-defined]
-        gateway.cli.supervisor.Supervisor, worker_module="standin_worker"
+        gateway.cli.supervisor.Supervisor, worker_module="standin_worker", sidecar_module="standin_sidecar"
     )
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     main()

@@ -28,6 +28,7 @@ class WorkerOptions(Struct, frozen=True):
     local_socket: str | None
     master_key: str
     run_id: str
+    sidecar: str | None
 
 
 def run(options: WorkerOptions) -> int:
@@ -86,6 +87,7 @@ class _Worker:
                 "models": [model.name for model in self.settings.models],
                 "local_socket": self.options.local_socket,
                 "master_key": self.options.master_key,
+                "sidecar": self.options.sidecar,
             }
         )
         writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
