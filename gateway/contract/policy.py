@@ -6,7 +6,7 @@ nano-dollars, times are Unix seconds unless a name ends in ``_ns``.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -40,8 +40,32 @@ class LimitPolicy(Struct, frozen=True, omit_defaults=True):
     @property
     def key(self) -> str:
         """What its use is counted under, everywhere: two limits with the same key share one count."""
-        parts = (self.scope, self.scope_id, self.metric, self.window, self.model, self.provider, self.source)
-        return "|".join(_escaped(part) for part in parts) + ("|sliding" if self.sliding else "")
+        parts = (self.metric, self.window, self.model, self.provider, self.source)
+        rest = "|".join(_escaped(part) for part in parts)
+        return self.prefix(self.scope, self.scope_id) + rest + ("|sliding" if self.sliding else "")
+
+    @staticmethod
+    def prefix(scope: Scope, scope_id: str) -> str:
+        """What the keys of all limits of a scope begin with; it ends in ``|``."""
+        return f"{scope}|{_escaped(scope_id)}|"
+
+    @classmethod
+    def of_key(cls, key: str) -> LimitPolicy:
+        """The limit a key was made of, its number excepted: ``limit`` is 0. Raises :class:`ValueError`."""
+        parts = [part.replace("%7C", "|").replace("%25", "%") for part in key.split("|")]
+        if len(parts) not in (7, 8):
+            raise ValueError(f"{key!r} is not the key of a limit")
+        scope, scope_id, metric, window, model, provider, source = parts[:7]
+        given: Any = {"scope": scope, "metric": metric, "source": source}
+        return cls(
+            **given,
+            scope_id=scope_id,
+            limit=0,
+            window=window or None,
+            sliding=len(parts) == 8,
+            model=model or None,
+            provider=provider or None,
+        )
 
 
 def _escaped(part: str | None) -> str:

@@ -54,3 +54,4 @@ class UsageEvent(Struct):
     status: int
     cost_nanos: int | None
     tags: dict[str, str]
+    user: str | None = None

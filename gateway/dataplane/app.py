@@ -14,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from gateway.dataplane.access_log import AccessLog
 from gateway.dataplane.clock import Clock
+from gateway.dataplane.credentials import Learnt
 from gateway.dataplane.emit import UsageSink
 from gateway.dataplane.endpoints import health, models
 from gateway.dataplane.endpoints.inference import BY_PATH
@@ -28,8 +29,16 @@ if TYPE_CHECKING:
 class Worker:
     """What the requests of one process share, and the ASGI app for all that is not inference."""
 
-    def __init__(self, runtime: Runtime, sink: UsageSink, log: AccessLog, scrape: Scrape) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        sink: UsageSink,
+        log: AccessLog,
+        scrape: Scrape,
+        learnt: Learnt | None = None,
+    ) -> None:
         self.runtime = runtime
+        self.learnt = learnt
         self.sink = sink
         self.log = log
         self.scrape = scrape

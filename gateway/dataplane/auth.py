@@ -1,4 +1,4 @@
-"""Credentials: who is calling.
+"""Credentials: who is calling, and whether the call may go on.
 
 Secrets are known only by their SHA-256. A lookup is one hash and one dict access: what an attacker could time is the
 hash's prefix, which tells nothing about the secret.
@@ -7,70 +7,178 @@ hash's prefix, which tells nothing about the secret.
 from __future__ import annotations
 
 import hashlib
+import ipaddress
+import time
+from typing import Protocol
 
-from gateway.dataplane.admission import Limiter
+from gateway.contract.policy import CredentialPolicy
+from gateway.dataplane.admission.policies import limits_of_key
+from gateway.dataplane.admission.registry import Limiter, Registry
 from gateway.kernel.errors import GatewayError, Kind
-from gateway.settings.model import Settings
+from gateway.kernel.secrets import digest_of
+from gateway.settings.model import Plan, Settings
+
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Credential:
-    """A caller as the data plane knows it. ``models`` empty means every model."""
+    """A caller as the data plane knows it. ``models`` empty means every model.
 
-    __slots__ = ("limiter", "models", "name", "organization", "plan")
+    ``guarded``: more than the secret has to be looked at before a call may go on, see :func:`check`.
+    """
 
-    def __init__(
-        self, name: str, organization: str, plan: str | None, models: frozenset[str], limiter: Limiter
-    ) -> None:
-        self.name = name
-        self.organization = organization
-        self.plan = plan
-        self.models = models
+    __slots__ = (
+        "expires_at",
+        "guarded",
+        "hit",
+        "id",
+        "limiter",
+        "models",
+        "name",
+        "networks",
+        "organization",
+        "plan",
+        "policy",
+        "user",
+    )
+
+    def __init__(self, policy: CredentialPolicy, limiter: Limiter, environment: str | None = None) -> None:
+        self.id = policy.id
+        self.name = policy.name
+        self.organization = policy.organization
+        self.user = policy.user
+        self.plan = policy.plan
+        self.models = frozenset(policy.models)
         self.limiter = limiter
+        self.policy = policy
+        self.expires_at = policy.expires_at
+        self.networks: tuple[_Network, ...] = tuple(ipaddress.ip_network(cidr, strict=False) for cidr in policy.cidrs)
+        self.hit = False
+        elsewhere = environment is not None and policy.environment not in (None, environment)
+        self.guarded = bool(
+            policy.status != "active"
+            or policy.expires_at is not None
+            or self.networks
+            or not policy.inference
+            or elsewhere
+        )
 
 
-def _refusal(code: str, message: str) -> GatewayError:
+def unauthenticated(code: str, message: str) -> GatewayError:
+    """A refusal of a credential."""
     # Made anew each time: an exception that is raised again keeps the frames of every time before.
     return GatewayError(Kind.UNAUTHENTICATED, code, message)
 
 
-def digest_of(secret: bytes) -> bytes:
-    """What is stored and looked up instead of the secret."""
-    return hashlib.sha256(secret).digest()
+def missing() -> GatewayError:
+    """The refusal of a request without a credential."""
+    return unauthenticated(
+        "missing_api_key", "You didn't provide an API key. Expected it in the Authorization header as 'Bearer KEY'."
+    )
+
+
+def unknown() -> GatewayError:
+    """The refusal of a credential nobody knows."""
+    return unauthenticated("invalid_api_key", "Incorrect API key provided.")
 
 
 def secret_of(authorization: bytes) -> bytes:
     """The secret in an ``Authorization`` value (RFC 6750 §2.1). Raises :class:`GatewayError` for another scheme."""
     if authorization[:7].lower() != b"bearer ":
-        raise _refusal("invalid_authorization", "Expected the Authorization header to be 'Bearer KEY'.")
+        raise unauthenticated("invalid_authorization", "Expected the Authorization header to be 'Bearer KEY'.")
     return authorization[7:].strip()
 
 
-class Credentials:
-    """The credentials of one configuration."""
-
-    def __init__(self, by_digest: dict[bytes, Credential]) -> None:
-        self._by_digest = by_digest
-
-    def find(self, secret: bytes | None) -> Credential:
-        """The caller behind a secret. Raises :class:`GatewayError`."""
-        if not secret:
-            raise _refusal(
-                "missing_api_key",
-                "You didn't provide an API key. Expected it in the Authorization header as 'Bearer KEY'.",
-            )
-        credential = self._by_digest.get(hashlib.sha256(secret).digest())
-        if credential is None:
-            raise _refusal("invalid_api_key", "Incorrect API key provided.")
-        return credential
-
-
-def credentials_from(settings: Settings, master_key: str, limiters: dict[str, Limiter]) -> Credentials:
-    """Static keys and the master key. ``limiters`` is by key name; the master key has none."""
-    known = {
-        digest_of(key.key.encode()): Credential(
-            key.name, key.organization, key.plan, frozenset(key.models), limiters[key.name]
+def check(caller: Credential, address: str | None, environment: str | None) -> None:
+    """Raise :class:`GatewayError` where a guarded credential may not be used now, from ``address``, here."""
+    policy = caller.policy
+    if policy.status != "active":
+        raise _inactive(policy)
+    if caller.expires_at is not None and time.time() >= caller.expires_at:
+        raise unauthenticated("expired_api_key", "This API key has expired.")
+    if environment is not None and policy.environment not in (None, environment):
+        raise GatewayError(
+            Kind.FORBIDDEN,
+            "wrong_environment",
+            f"This API key is for the environment '{policy.environment}', and this gateway is '{environment}'.",
         )
-        for key in settings.keys
-    }
-    known[digest_of(master_key.encode())] = Credential("master", "default", None, frozenset(), Limiter(()))
-    return Credentials(known)
+    if caller.networks and not _is_within(address, caller.networks):
+        raise GatewayError(Kind.FORBIDDEN, "address_not_allowed", "This API key may not be used from your address.")
+
+
+def check_inference(caller: Credential) -> None:
+    """Raise :class:`GatewayError` where the credential's scopes do not allow calls of models."""
+    if not caller.policy.inference:
+        raise GatewayError(
+            Kind.FORBIDDEN, "insufficient_permissions", "This credential's scopes do not allow calls of models."
+        )
+
+
+def _inactive(policy: CredentialPolicy) -> GatewayError:
+    if policy.status == "suspended":
+        reason = f" Reason: {policy.status_reason}." if policy.status_reason else ""
+        return GatewayError(Kind.SUSPENDED, f"{_owner(policy)}_suspended", f"This account is suspended.{reason}")
+    return unauthenticated(f"{policy.status}_api_key", f"This API key is {policy.status}.")
+
+
+def _owner(policy: CredentialPolicy) -> str:
+    return "app" if policy.app is not None else "tenant"
+
+
+def _is_within(address: str | None, networks: tuple[_Network, ...]) -> bool:
+    try:
+        found = ipaddress.ip_address(address or "")
+    except ValueError:
+        return False
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
+    return any(found in network for network in networks)
+
+
+class KeyCache(Protocol):
+    """The credentials learnt from the sidecar, see :mod:`gateway.dataplane.credentials`."""
+
+    def get(self, digest: bytes) -> Credential | None:
+        """One that is held. Raises :class:`GatewayError` for one known to be none."""
+
+
+class Credentials:
+    """The credentials of one configuration, and behind them those that the sidecar knows (``learnt``)."""
+
+    __slots__ = ("_by_digest", "_learnt", "environment")
+
+    def __init__(self, by_digest: dict[bytes, Credential], learnt: KeyCache | None, environment: str | None) -> None:
+        self._by_digest = by_digest
+        self._learnt = learnt
+        self.environment = environment
+
+    def find(self, secret: bytes | None) -> Credential | None:
+        """The caller behind a secret; None where the sidecar has to be asked. Raises :class:`GatewayError`."""
+        if not secret:
+            raise missing()
+        digest = hashlib.sha256(secret).digest()
+        found = self._by_digest.get(digest)
+        if found is None:
+            if self._learnt is None:
+                raise unknown()
+            found = self._learnt.get(digest)
+        return found
+
+
+def credentials_from(
+    settings: Settings, master_key: str, registry: Registry, learnt: KeyCache | None = None
+) -> tuple[Credentials, dict[str, Limiter]]:
+    """Static keys and the master key, which nothing limits, and the keys' limiters by name."""
+    plans = {plan.name: plan for plan in settings.plans if isinstance(plan, Plan)}
+    known: dict[bytes, Credential] = {}
+    limiters: dict[str, Limiter] = {}
+    for key in settings.keys:
+        limits = limits_of_key(key, plans)
+        limiters[key.name] = limiter = Limiter(registry.counters(limits))
+        policy = CredentialPolicy(
+            key.name, key.name, "static", key.organization, plan=key.plan, models=key.models, limits=limits
+        )
+        known[digest_of(key.key.encode())] = Credential(policy, limiter)
+    master = CredentialPolicy("master", "master", "master", "default")
+    known[digest_of(master_key.encode())] = Credential(master, Limiter(()))
+    return Credentials(known, learnt, settings.server.environment), limiters

@@ -7,9 +7,10 @@ nobody collects from does not fill its disk.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +27,7 @@ MAX_UNWRITTEN = 8_388_608  # bytes kept in memory while the disk takes no more
 _LINE_BREAK = ord("\n")
 
 _encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(UsageEvent)
 
 
 class UsageSink(Protocol):
@@ -120,6 +122,25 @@ class FileSink:
         self._size = os.fstat(self._fd).st_size
         if self._size and _is_torn(path):
             self._buffer[:0] = b"\n"  # a process before this one was killed on a full disk, in mid-line
+
+    # gateway.dataplane.admission.books.UsageLog
+
+    def mark(self) -> str:
+        """Where the log ends, what is still to be written included: ``<segment>:<bytes>``."""
+        return f"{self._number}:{self._size + len(self._buffer)}"
+
+    def since(self, mark: str) -> Iterator[UsageEvent]:
+        """The written events behind a mark, oldest first; torn lines are passed over."""
+        number, _, offset = mark.partition(":")
+        for path in sorted(self._directory.glob(f"usage-{self._worker}-*.jsonl")):
+            segment = int(path.stem.rpartition("-")[2])
+            if segment < int(number):
+                continue
+            with path.open("rb") as file:
+                file.seek(int(offset) if segment == int(number) else 0)
+                for line in file:
+                    with contextlib.suppress(msgspec.DecodeError):
+                        yield _decoder.decode(line)
 
     def close(self) -> None:
         self.flush()

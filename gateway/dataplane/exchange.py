@@ -23,7 +23,7 @@ from gateway.kernel.errors import GatewayError
 from gateway.plugin.api import Request
 
 if TYPE_CHECKING:
-    from gateway.dataplane.admission import Grant
+    from gateway.dataplane.admission.limiter import Grant
     from gateway.dataplane.attempt import Attempt
     from gateway.dataplane.body import Fields
     from gateway.dataplane.flow import Flow
@@ -69,6 +69,8 @@ class Exchange(Request):
         "keep_alive",
         "max_tokens",
         "outcome",
+        "provider_grant",
+        "rate_lines",
         "raw_headers",
         "received",
         "refusal",
@@ -138,6 +140,8 @@ class Exchange(Request):
         self.refusal: GatewayError | None = None
         self.caller: Credential | None = None
         self.grant: Grant | None = None
+        self.provider_grant: Grant | None = None
+        self.rate_lines = b""
         self.flow: Flow | None = None
         self.attempt: Attempt | None = None
         self.attempts: list[AttemptRecord] = []
@@ -259,9 +263,10 @@ class Exchange(Request):
     # the answer
 
     def _common(self) -> bytes:
-        lines = self.wire.clock.date_line + b"x-request-id: " + self.id.encode() + b"\r\n"
-        if isinstance(self.response_headers, dict):  # a plugin may have put anything here
-            for name, value in self.response_headers.items():
+        lines = self.wire.clock.date_line + b"x-request-id: " + self.id.encode() + b"\r\n" + self.rate_lines
+        given: Any = self.response_headers  # a plugin may have put anything here
+        if given and isinstance(given, dict):
+            for name, value in given.items():
                 lines += _line(str(name), value)
         if not self.keep_alive:
             lines += b"connection: close\r\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.dataplane.admitting import accept
 from gateway.dataplane.auth import secret_of
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.upload import Upload
@@ -51,9 +52,9 @@ def open_exchange(wire: GatewayProtocol, spec: Endpoint, headers: list[tuple[byt
     try:
         if authorization is not None:
             secret = secret_of(authorization)
-        exchange.caller = caller = runtime.credentials.find(secret)
-        exchange.credential = caller.name
-        exchange.organization = caller.organization
+        caller = runtime.credentials.find(secret)
+        if caller is not None:
+            accept(exchange, caller)
         _check_body_head(exchange, worker)
     except GatewayError as error:
         exchange.refusal = error

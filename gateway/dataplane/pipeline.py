@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import TYPE_CHECKING
 
 from gateway.dataplane import answers
 from gateway.dataplane import body as bodies
-from gateway.dataplane.admission import BYTES_PER_TOKEN, DEFAULT_COMPLETION_TOKENS, undo
+from gateway.dataplane.admission.limiter import undo
+from gateway.dataplane.admitting import admit, enter, identify, widen
 from gateway.dataplane.calling import attempt_once, pause_before_retry
 from gateway.dataplane.flow import INTO_TASK
-from gateway.dataplane.pricing import worst_case
 from gateway.dataplane.settlement import settle, usage_event
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.plugin.api import Answer
 from gateway.plugin.api import Route as RouteView
 
 if TYPE_CHECKING:
+    from gateway.dataplane.attempt import Attempt
     from gateway.dataplane.exchange import Exchange
     from gateway.dataplane.routing import Route
 
@@ -33,8 +33,12 @@ async def handle(exchange: Exchange) -> None:
     chain = exchange.runtime.chain
     try:
         exchange.begin()
+        if exchange.caller is None:
+            await identify(exchange)
         parse(exchange)
-        admit(exchange)
+        shortage = admit(exchange)
+        if shortage is not None:
+            await widen(exchange, shortage)
         exchange.turns = chain.turns
         answer = await consult_plugins(exchange) if chain.on_request else None
         if answer is not None:
@@ -99,7 +103,9 @@ async def consult_plugins(exchange: Exchange) -> Answer | None:
     if exchange.grant is not None:
         undo(exchange.grant)
         exchange.grant = None
-    admit(exchange)
+    shortage = admit(exchange)
+    if shortage is not None:
+        await widen(exchange, shortage)
     return None
 
 
@@ -111,41 +117,24 @@ def find_route(exchange: Exchange) -> Route:
     return exchange.runtime.router.find(exchange.model, exchange.caller.models)
 
 
-def admit(exchange: Exchange) -> None:
-    """Reserve one request, its tokens and its money, or refuse it whole. Raises :class:`GatewayError`."""
-    caller = exchange.caller
-    assert caller is not None
-    route = exchange.route = exchange.runtime.router.find(exchange.model, caller.models)
-    if not caller.limiter.counters:
-        exchange.grant = caller.limiter.admit(0, 0, 0.0)
-        return
-    prompt = len(exchange.raw) // BYTES_PER_TOKEN + 1 if exchange.is_json else 0
-    completion = 0
-    if exchange.max_tokens is not None:
-        completion = exchange.max_tokens
-    elif exchange.spec.generates:
-        completion = DEFAULT_COMPLETION_TOKENS * bodies.choices_of(exchange.fields or {})
-    cost = 0
-    if caller.limiter.cost:
-        for target in route.candidates(exchange.endpoint, 0.0):
-            if target.rate is None:
-                raise GatewayError(
-                    Kind.FORBIDDEN,
-                    "model_not_priced",
-                    f"Your key has a budget, and '{exchange.model}' has no price to count against it.",
-                    "model",
-                )
-            cost = max(cost, worst_case(target.rate, prompt, completion))
-    exchange.grant = caller.limiter.admit(prompt + completion, cost, time.time())
-
-
 async def call(exchange: Exchange) -> None:
     """Try the route's targets until one answers; relay or return its answer. Raises :class:`GatewayError`."""
     chain = exchange.runtime.chain
     route = find_route(exchange)
     targets = route.candidates(exchange.endpoint, exchange.wire.loop.time())
+    assert exchange.caller is not None
+    limited = exchange.caller.limiter.at_providers
+    attempt: Attempt | None = None
     for target in targets:
         is_last = target is targets[-1]
+        refusal = await enter(exchange, target) if limited else None
+        if refusal is not None:
+            if not is_last:
+                continue
+            if attempt is None:
+                raise refusal
+            answers.give_up(exchange, attempt)
+            return
         tries = 0
         pause: float | None = 0.0
         while pause is not None:
@@ -167,7 +156,7 @@ async def call(exchange: Exchange) -> None:
             if verdict is not answers.Verdict.FAILED:
                 return
             pause = pause_before_retry(exchange, attempt, tries, is_last=is_last)
-        if is_last or exchange.upload is not None:
+        if attempt is not None and (is_last or exchange.upload is not None):
             answers.give_up(exchange, attempt)
             return
     raise bodies.invalid(

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.dataplane.admission import Limiter, carry_over, limiters_from
-from gateway.dataplane.auth import Credentials, credentials_from
+from gateway.dataplane.admission.limiter import Lender
+from gateway.dataplane.admission.policies import shared_limits
+from gateway.dataplane.admission.registry import Limiter, Registry, Shared
+from gateway.dataplane.auth import Credentials, KeyCache, credentials_from
 from gateway.dataplane.routing import Router, router_from
 from gateway.dataplane.tracing import Tracer, tracer_for
 from gateway.dataplane.upstream.pool import Pool
@@ -30,12 +32,14 @@ class Runtime:
     settings: Settings
     credentials: Credentials
     limiters: dict[str, Limiter]
+    shared: Shared
     router: Router
     pools: dict[str, Pool]
     chain: Chain
     active: int = 0
     retired: bool = False
     tracer: Tracer | None = None
+    lender: Lender | None = None
 
     def finished(self) -> None:
         """A request is done; the last one of a retired configuration lets its connections and plugins go."""
@@ -75,15 +79,17 @@ async def build_runtime(
     resolver: Resolver,
     previous: Runtime | None = None,
     on_failure: OnFailure | None = None,
+    registry: Registry | None = None,
+    learnt: KeyCache | None = None,
+    lender: Lender | None = None,
 ) -> Runtime:
     """Make a configuration ready and start its plugins. Raises :class:`~gateway.plugin.load.PluginError`,
     :class:`~gateway.dataplane.tracing.TracingError` and what plugins raise.
 
-    Counters of limits that are still there are taken over from ``previous``. ``on_failure`` hears of each failure of a
-    plugin's hook.
+    ``registry`` holds the counters, which go on over a reload, ``learnt`` the credentials that the sidecar told;
+    ``lender`` leases more of shared limits. ``on_failure`` hears of each failure of a plugin's hook.
     """
     loop = asyncio.get_running_loop()
-    limiters = limiters_from(settings)
     pools = {}
     for provider in settings.providers:
         base_url = provider.base_url or f"unix:{local_socket}"
@@ -98,8 +104,9 @@ async def build_runtime(
         if tracer is not None:
             tracer.release()
         raise
-    if previous is not None:
-        # Last, because the running configuration's limiters take the new limits, which nothing may undo.
-        limiters = carry_over(previous.limiters, limiters)
-    credentials = credentials_from(settings, master_key, limiters)
-    return Runtime(settings, credentials, limiters, router, pools, chain, tracer=tracer)
+    # Last, because the counters in use take the new limits, which nothing may undo.
+    if registry is None:
+        registry = previous.shared.registry if previous is not None else Registry()
+    shared = Shared(shared_limits(settings), registry)
+    credentials, limiters = credentials_from(settings, master_key, registry, learnt)
+    return Runtime(settings, credentials, limiters, shared, router, pools, chain, tracer=tracer, lender=lender)

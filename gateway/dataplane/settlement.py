@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from gateway.contract.usage import Tokens, UsageEvent
-from gateway.dataplane import admission
-from gateway.dataplane.admission import BYTES_PER_TOKEN
+from gateway.dataplane.admission import limiter
+from gateway.dataplane.admission.limiter import BYTES_PER_TOKEN
 from gateway.dataplane.pricing import cost_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def usage_event(exchange: Exchange) -> UsageEvent:
         started_ns,
         started_ns + int((first_at - exchange.started) * 1e9) if first_at else None,
         started_ns + int((now - exchange.started) * 1e9),
-        caller.name,
+        caller.id,
         caller.organization,
         exchange.model,
         last.provider if last is not None else None,
@@ -48,6 +48,7 @@ def usage_event(exchange: Exchange) -> UsageEvent:
         exchange.status,
         _cost(exchange, tokens),
         exchange.tags,
+        caller.user,
     )
 
 
@@ -93,7 +94,9 @@ def settle(exchange: Exchange, event: UsageEvent | None = None) -> None:
     if event is None:
         event = usage_event(exchange)
     tokens = event.tokens
-    admission.settle(grant, tokens.prompt + tokens.completion, event.cost_nanos or 0)
+    limiter.settle(grant, tokens.prompt + tokens.completion, event.cost_nanos or 0)
+    if exchange.provider_grant is not None:
+        limiter.settle(exchange.provider_grant, tokens.prompt + tokens.completion, event.cost_nanos or 0)
     wire.worker.metrics.served(event)
     wire.worker.log.access(event)
     if runtime.tracer is not None:

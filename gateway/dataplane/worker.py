@@ -17,6 +17,7 @@ import uvloop
 from msgspec import Struct
 
 from gateway.dataplane.access_log import AccessLog
+from gateway.dataplane.admission.state import Admission
 from gateway.dataplane.app import Worker
 from gateway.dataplane.emit import FileSink
 from gateway.dataplane.gauges import Gauges
@@ -76,6 +77,8 @@ class _Server(uvicorn.Server):
             self.worker.clock.tick()
             self.worker.scrape.tick()
             self.sweep()
+            if self.worker.learnt is not None:
+                self.worker.learnt.watch()
         return self.should_exit
 
     def sweep(self) -> None:
@@ -101,6 +104,8 @@ class _Process:
         scrape = Scrape(settings.data_dir, options.run_id, f"worker-{options.index}", share=settings.server.workers > 1)
         self.on_failure = scrape.metrics.plugin_failed
         try:
+            sink = FileSink(Path(settings.data_dir) / "usage", options.index, loop)
+            self.admission = admission = Admission.open(options, sink, scrape.metrics)
             runtime = await build_runtime(
                 settings,
                 base_dir=self.base_dir,
@@ -108,13 +113,15 @@ class _Process:
                 local_socket=options.local_socket,
                 resolver=self.resolver,
                 on_failure=self.on_failure,
+                registry=admission.registry,
+                learnt=admission.learnt,
+                lender=admission.lender,
             )
         except (PluginError, TracingError, ValueError, OSError) as error:
             logger.error("the configuration can't be served", extra={"faults": str(error)})
             return 78  # EX_CONFIG
-        sink = FileSink(Path(settings.data_dir) / "usage", options.index, loop)
         log = AccessLog(loop, settings.telemetry.access_log)
-        self.worker = worker = Worker(runtime, sink, log, scrape)
+        self.worker = worker = Worker(runtime, sink, log, scrape, admission.learnt)
         self.server = _Server(_server_config(worker, settings), worker)
         self.gauges = Gauges(worker, sink, self.server.server_state.connections)
         loop.add_signal_handler(signal.SIGTERM, self._stop)
@@ -123,10 +130,12 @@ class _Process:
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)  # requests leave no cycles: looking for them more often finds nothing
+        admission.start()
         try:
             await self._run_server()
         finally:
             sink.close()
+            await admission.stop()
             log.close()
             scrape.publish()
             if worker.runtime.tracer is not None:
@@ -199,6 +208,8 @@ class _Process:
                 resolver=self.resolver,
                 previous=old,
                 on_failure=self.on_failure,
+                learnt=self.admission.learnt,
+                lender=self.admission.lender,
             )
         except (ConfigError, PluginError, TracingError) as error:
             logger.error("configuration not replaced", extra={"faults": str(error)})
@@ -209,6 +220,8 @@ class _Process:
             self.worker.metrics.reloaded(False)
             return
         self.worker.runtime = new
+        if self.admission.learnt is not None:
+            self.admission.learnt.configure(settings)
         self.worker.max_body_bytes = settings.server.max_body_bytes
         self.worker.log.enabled = settings.telemetry.access_log
         old.retire()

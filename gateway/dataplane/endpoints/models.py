@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.dataplane.auth import secret_of
+from gateway.dataplane.auth import check, secret_of
 
 if TYPE_CHECKING:
     from gateway.dataplane.app import Worker
@@ -23,13 +23,13 @@ def routes(worker: Worker) -> list[Route]:
     """The list and the single model, under every prefix that inference has."""
 
     async def list_models(request: Request) -> Response:
-        caller = authenticate(worker, request)
+        caller = await authenticate(worker, request)
         known = worker.runtime.router.routes.values()
         data = [_describe(route, worker) for route in known if not caller.models or route.name in caller.models]
         return Response(orjson.dumps({"object": "list", "data": data}), media_type="application/json")
 
     async def read_model(request: Request) -> Response:
-        caller = authenticate(worker, request)
+        caller = await authenticate(worker, request)
         route = worker.runtime.router.find(request.path_params["model"], caller.models)
         return Response(orjson.dumps(_describe(route, worker)), media_type="application/json")
 
@@ -40,14 +40,21 @@ def routes(worker: Worker) -> list[Route]:
     return found
 
 
-def authenticate(worker: Worker, request: Request) -> Credential:
+async def authenticate(worker: Worker, request: Request) -> Credential:
     """The caller of a request. Raises :class:`~gateway.kernel.errors.GatewayError`."""
     headers = request.headers
     authorization = headers.get("authorization")
     if authorization is not None:
-        return worker.runtime.credentials.find(secret_of(authorization.encode("latin-1")))
-    secret = headers.get("x-api-key") or headers.get("api-key")
-    return worker.runtime.credentials.find(secret.encode("latin-1") if secret else None)
+        secret: bytes | None = secret_of(authorization.encode("latin-1"))
+    else:
+        secret = (headers.get("x-api-key") or headers.get("api-key") or "").encode("latin-1") or None
+    caller = worker.runtime.credentials.find(secret)
+    if caller is None:
+        assert secret is not None and worker.learnt is not None  # noqa: PT018 - find() gives None in this case alone
+        caller = await worker.learnt.ask(secret)
+    if caller.guarded:
+        check(caller, request.client.host if request.client else None, worker.runtime.credentials.environment)
+    return caller
 
 
 def _describe(route: ModelRoute, worker: Worker) -> dict[str, Any]:

@@ -62,23 +62,24 @@ async def finished() -> None:
 
 async def test_what_was_used_goes_on_counting_under_the_new_limit(tmp_path: Path) -> None:
     old = await build(tmp_path, settings(2))
-    old.limiters["unit"].admit(0, 0, 1.0)
+    old.limiters["unit"].for_model("m", old.shared).admit(0, 0, 1.0)
     new = await build(tmp_path, settings(1), old)
     caller = new.credentials.find(b"gw_test_unit")
+    assert caller is not None
     with pytest.raises(GatewayError):
-        caller.limiter.admit(0, 0, 2.0)
+        caller.limiter.for_model("m", new.shared).admit(0, 0, 2.0)
 
 
 async def test_a_configuration_that_fails_changes_nothing_of_the_one_in_use(tmp_path: Path, plugin: PluginUse) -> None:
     old = await build(tmp_path, settings(5))
-    limiter = old.limiters["unit"]
+    limiter = old.limiters["unit"].for_model("m", old.shared)
     limiter.admit(0, 0, 1.0)
     (tmp_path / "broken").touch()
     with pytest.raises((PluginError, RuntimeError)):
         await build(tmp_path, settings(1, plugin), old)
     with pytest.raises(PluginError):
         await build(tmp_path, settings(1, PluginUse(name="no such plugin")), old)
-    assert [(counter.limit, counter.used) for counter in limiter.counters] == [(5, 1)]
+    assert [(counter.limit, counter.taken) for counter in limiter.all] == [(5, 1)]
     limiter.admit(0, 0, 2.0)
 
 
@@ -107,4 +108,5 @@ async def test_a_replaced_configuration_without_requests_is_let_go_at_once(tmp_p
 async def test_the_master_key_has_no_limits(tmp_path: Path) -> None:
     one = await build(tmp_path, settings(0))
     caller = one.credentials.find(MASTER.encode())
+    assert caller is not None
     assert (caller.name, caller.limiter.counters) == ("master", ())

@@ -1,80 +1,44 @@
-"""Limits: windows, reservations, and what is left of them."""
+"""Limits: reservations, and what is left of them."""
 
 from __future__ import annotations
 
-import calendar
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dataplane.admission import (
-    NANOS_PER_DOLLAR,
-    Counter,
-    Grant,
-    Limiter,
-    carry_over,
-    limiters_from,
-    settle,
-    undo,
-    window_bounds,
-)
+from gateway.contract.policy import LimitPolicy
+from gateway.contract.windows import window_bounds
+from gateway.dataplane.admission.counters import Counter
+from gateway.dataplane.admission.limiter import CounterSet, Era, Grant, settle, undo
+from gateway.dataplane.admission.policies import limits_of_key, shared_limits
+from gateway.dataplane.admission.registry import Limiter, Registry, Shared
 from gateway.kernel.errors import GatewayError, Kind
-from gateway.settings.model import Budget, Key, Limit, Plan, Settings
+from gateway.kernel.money import NANOS_PER_DOLLAR, to_nanos
+from gateway.settings.model import Budget, Key, Limit, Plan, Settings, SharedLimit
 
 NOW = 1_700_000_000.0
 
 
-def at(*fields: int) -> float:
-    """Unix seconds of a UTC date and time."""
-    return float(calendar.timegm((*fields, *(0,) * (6 - len(fields)))))
+def limiter(*counters: tuple[Any, float, str | None]) -> CounterSet:
+    policies = [
+        LimitPolicy(
+            "key",
+            "k",
+            metric,
+            to_nanos(limit) if metric == "cost" else int(limit),
+            window,
+            source="budget" if metric == "cost" else "limit",
+        )
+        for metric, limit, window in counters
+    ]
+    return CounterSet([Counter(policy) for policy in policies], Era(lambda counter: None))
 
 
-@pytest.mark.parametrize(
-    ("window", "now", "start", "end"),
-    [
-        ("10s", at(2024, 2, 29, 12, 0, 19), at(2024, 2, 29, 12, 0, 10), at(2024, 2, 29, 12, 0, 20)),
-        ("second", at(2024, 1, 1), at(2024, 1, 1), at(2024, 1, 1, 0, 0, 1)),
-        ("minute", at(2023, 12, 31, 23, 59, 59), at(2023, 12, 31, 23, 59), at(2024, 1, 1)),
-        ("5m", at(2024, 1, 1, 0, 7), at(2024, 1, 1, 0, 5), at(2024, 1, 1, 0, 10)),
-        ("hour", at(2024, 3, 10, 2, 30), at(2024, 3, 10, 2), at(2024, 3, 10, 3)),
-        ("day", at(2024, 2, 29, 23), at(2024, 2, 29), at(2024, 3, 1)),
-        ("week", at(2024, 2, 29), at(2024, 2, 26), at(2024, 3, 4)),
-        ("week", at(2024, 2, 26), at(2024, 2, 26), at(2024, 3, 4)),
-        ("week", at(2024, 3, 3, 23, 59, 59), at(2024, 2, 26), at(2024, 3, 4)),
-        ("week", at(1970, 1, 6), at(1970, 1, 5), at(1970, 1, 12)),
-        ("month", at(2024, 2, 29, 23, 59, 59), at(2024, 2, 1), at(2024, 3, 1)),
-        ("month", at(2023, 2, 28), at(2023, 2, 1), at(2023, 3, 1)),
-        ("month", at(2024, 12, 31, 23, 59, 59), at(2024, 12, 1), at(2025, 1, 1)),
-        ("month", at(2024, 12, 1), at(2024, 12, 1), at(2025, 1, 1)),
-        ("3month", at(2024, 5, 31), at(2024, 4, 1), at(2024, 7, 1)),
-        ("6month", at(2024, 12, 31), at(2024, 7, 1), at(2025, 1, 1)),
-        ("year", at(2024, 2, 29), at(2024, 1, 1), at(2025, 1, 1)),
-        ("total", at(2024, 2, 29), 0.0, float("inf")),
-    ],
-)
-def test_windows(window: str, now: float, start: float, end: float) -> None:
-    assert window_bounds(window, now) == (start, end)
-
-
-@given(
-    st.sampled_from(["10s", "minute", "90m", "hour", "day", "week", "month", "2month", "5month", "year"]),
-    st.floats(0, at(2100, 1, 1)),
-)
-def test_windows_hold_their_moment_and_touch_the_next(window: str, now: float) -> None:
-    start, end = window_bounds(window, now)
-    assert start <= now < end
-    assert window_bounds(window, end)[0] == end
-    assert window_bounds(window, start) == (start, end)
-
-
-def limiter(*counters: tuple[str, float, str | None]) -> Limiter:
-    return Limiter(Counter(metric, limit, window, "key 'k'") for metric, limit, window in counters)
-
-
-def used(one: Limiter) -> list[int]:
-    return [counter.used for counter in one.counters]
+def used(one: CounterSet) -> list[int]:
+    return [counter.taken for counter in one.all]
 
 
 def test_all_is_taken_or_nothing() -> None:
@@ -108,7 +72,7 @@ def test_a_refusal_changes_nothing(limits: list[tuple[str, int]]) -> None:
             assert used(one) == before
         else:
             assert used(one) == [count + 1 for count in before]
-            assert all(counter.used <= counter.limit for counter in one.counters)
+            assert all(counter.taken <= counter.limit for counter in one.all)
 
 
 def test_each_limit_admits_exactly_as_many_as_it_says() -> None:
@@ -168,7 +132,7 @@ def test_refusals_say_what_and_until_when() -> None:
 
 @pytest.mark.parametrize("dollars", [0.57, 0.29, 1.1, 10.0, 0.000000001])
 def test_a_budget_is_the_nano_dollars_it_says(dollars: float) -> None:
-    (counter,) = limiter(("cost", dollars, "month")).counters
+    (counter,) = limiter(("cost", dollars, "month")).all
     assert counter.limit == round(dollars * 10**9)
 
 
@@ -207,23 +171,32 @@ def settings_with(*limits: Limit, budget: Budget | None = None, plan_limit: floa
     )
 
 
+def limiters_from(settings: Settings, registry: Registry) -> dict[str, CounterSet]:
+    """Of each static key: what a request for the model ``m`` is held to."""
+    plans = {plan.name: plan for plan in settings.plans if isinstance(plan, Plan)}
+    shared = Shared(shared_limits(settings), registry)
+    return {
+        key.name: Limiter(registry.counters(limits_of_key(key, plans))).for_model("m", shared) for key in settings.keys
+    }
+
+
 def test_a_key_has_its_own_limits_its_budget_and_its_plans() -> None:
     settings = settings_with(Limit(metric="tokens", limit=9, window="hour"), budget=Budget(amount=2, period="week"))
-    counters = limiters_from(settings)["one"].counters
-    assert [(c.metric, c.limit, c.window, c.scope) for c in counters] == [
-        ("tokens", 9, "hour", "key 'one'"),
-        ("cost", 2 * NANOS_PER_DOLLAR, "week", "key 'one'"),
-        ("requests", 5, "day", "plan 'team'"),
+    counters = limiters_from(settings, Registry())["one"].all
+    assert [(c.metric, c.limit, c.window, c.policy.source, c.policy.name) for c in counters] == [
+        ("tokens", 9, "hour", "limit", ""),
+        ("cost", 2 * NANOS_PER_DOLLAR, "week", "budget", ""),
+        ("requests", 5, "day", "plan", "team"),
     ]
 
 
 def test_a_reload_keeps_what_was_used_and_takes_the_new_limit() -> None:
-    before = limiters_from(settings_with(Limit(metric="concurrency", limit=1)))
+    registry = Registry()
+    before = limiters_from(settings_with(Limit(metric="concurrency", limit=1)), registry)
     grant = before["one"].admit(0, 0, time.time())
-    after = limiters_from(settings_with(Limit(metric="concurrency", limit=2), plan_limit=1))
-    after = carry_over(before, after)
+    after = limiters_from(settings_with(Limit(metric="concurrency", limit=2), plan_limit=1), registry)
     assert used(after["one"]) == [1, 1]
-    assert [counter.limit for counter in after["one"].counters] == [2, 1]
+    assert [counter.limit for counter in after["one"].all] == [2, 1]
     with pytest.raises(GatewayError, match="plan 'team'"):
         after["one"].admit(0, 0, time.time())
     settle(grant, 0, 0)
@@ -231,12 +204,12 @@ def test_a_reload_keeps_what_was_used_and_takes_the_new_limit() -> None:
 
 
 def test_a_reload_with_new_keys_and_limits_starts_those_at_zero() -> None:
-    before = limiters_from(settings_with())
+    registry = Registry()
+    before = limiters_from(settings_with(), registry)
     before["one"].admit(0, 0, time.time())
     settings = settings_with(Limit(metric="tokens", limit=9, window="hour"))
     settings = Settings(plans=settings.plans, keys=(*settings.keys, Key(key="gw_test_two", name="two", plan="team")))
-    after = limiters_from(settings)
-    after = carry_over(before, after)
+    after = limiters_from(settings, registry)
     assert used(after["one"]) == [0, 1]
     assert used(after["two"]) == [0]
 
@@ -253,7 +226,8 @@ def test_no_order_of_windows_and_reloads_leaves_anything_behind(steps: list[tupl
         Limit(metric="concurrency", limit=10**6),
     )
     settings = settings_with(*limits, budget=Budget(amount=1000, period="day"), plan_limit=10**6)
-    current = limiters_from(settings)
+    registry = Registry()
+    current = limiters_from(settings, registry)
     callers = [current["one"]]
     running: list[Grant] = []
     now = NOW
@@ -267,27 +241,22 @@ def test_no_order_of_windows_and_reloads_leaves_anything_behind(steps: list[tupl
         elif step == "later":
             now += 25 * (1 + which)
         elif step == "reload":
-            current = carry_over(current, limiters_from(settings))
+            current = limiters_from(settings, registry)
             callers.append(current["one"])
-        held = {(c.metric, c.window): c.used for c in current["one"].counters}
+        held = {(c.metric, c.window): c.taken for c in current["one"].all}
         assert all(count >= 0 for count in held.values()), held
         assert held["concurrency", None] == len(running)
         assert held["tokens", "minute"] <= held["tokens", "hour"] <= 100 * len(running)
         assert held["cost", "day"] <= 50 * len(running)
     for grant in running:
         settle(grant, 0, 0)
-    assert all(c.used == 0 for c in current["one"].counters if c.metric != "requests")
+    assert all(c.taken == 0 for c in current["one"].all if c.metric != "requests")
 
 
-def test_two_limits_of_one_kind_stay_two_over_a_reload() -> None:
+def test_of_two_limits_that_are_one_the_smaller_holds() -> None:
     limits = (Limit(metric="requests", limit=9, window="hour"), Limit(metric="requests", limit=3, window="hour"))
-    before, after = limiters_from(settings_with(*limits)), limiters_from(settings_with(*limits))
-    before["one"].admit(0, 0, time.time())
-    after = carry_over(before, after)
-    after["one"].admit(0, 0, time.time())
-    assert used(after["one"]) == [2, 2, 2]
-    assert len({id(counter) for counter in after["one"].counters}) == 3
-    assert [counter.limit for counter in after["one"].counters] == [9, 3, 5]
+    one = limiters_from(settings_with(*limits), Registry())["one"]
+    assert [counter.limit for counter in one.all] == [3, 5]
 
 
 def test_what_is_undone_was_never_taken() -> None:
@@ -299,3 +268,96 @@ def test_what_is_undone_was_never_taken() -> None:
     settle(grant, 60, 0)
     undo(grant)
     assert used(one) == [1, 60, 0], "what is settled can't be undone"
+
+
+def test_keys_of_one_scope_share_its_count() -> None:
+    registry = Registry()
+    policy = LimitPolicy("organization", "acme", "requests", 3, "hour")
+    shared = Shared((), registry)
+    first = Limiter(registry.counters([policy])).for_model("m", shared)
+    second = Limiter(registry.counters([policy, LimitPolicy("key", "b", "requests", 1, "hour")])).for_model("m", shared)
+    grants = [first.admit(0, 0, NOW), second.admit(0, 0, NOW), first.admit(0, 0, NOW)]
+    for one in (first, second):
+        with pytest.raises(GatewayError, match=r"organization 'acme'|key 'b'"):
+            one.admit(0, 0, NOW)
+    assert used(first) == [3]
+    assert used(second) == [3, 1]
+    # The hour turns for one of them first; what the other held must not reach into the new window.
+    first.admit(0, 0, NOW + 3600)
+    for grant in grants:
+        settle(grant, 0, 0)
+    assert used(first) == [1]
+    assert used(second) == [1, 1], "its own hour has not turned yet"
+
+
+def test_limits_of_a_model_and_of_everyone_hold_only_where_they_should() -> None:
+    registry = Registry()
+    settings = Settings(
+        limits=(
+            SharedLimit(metric="requests", limit=3, window="hour"),
+            SharedLimit(metric="requests", limit=1, window="hour", model="big"),
+            SharedLimit(metric="tokens", limit=10, window="hour", provider="up"),
+        )
+    )
+    shared = Shared(shared_limits(settings), registry)
+    one, other = Limiter(()), Limiter(())
+    one.for_model("big", shared).admit(0, 0, NOW)
+    with pytest.raises(GatewayError, match="model 'big'"):
+        other.for_model("big", shared).admit(0, 0, NOW)
+    other.for_model("small", shared).admit(0, 0, NOW)
+    one.for_model("small", shared).admit(0, 0, NOW)
+    with pytest.raises(GatewayError, match="the gateway"):
+        one.for_model("small", shared).admit(0, 0, NOW)
+    assert one.at_providers
+    assert one.for_provider("down", "small", shared) is None
+    at_provider = one.for_provider("up", "small", shared)
+    assert at_provider is not None
+    with pytest.raises(GatewayError, match="provider 'up'"):
+        at_provider.admit(11, 0, NOW)
+
+
+def test_a_sliding_window_lets_the_last_one_fade() -> None:
+    policy = LimitPolicy("key", "k", "requests", 10, "minute", sliding=True)
+    one = CounterSet([Counter(policy)], Era(lambda counter: None))
+    start = window_bounds("minute", NOW)[0]
+    for _ in range(10):
+        settle(one.admit(0, 0, start + 30), 0, 0)
+
+    def room(now: float) -> int:
+        count = 0
+        while True:
+            try:
+                one.admit(0, 0, now)
+            except GatewayError:
+                return count
+            count += 1
+
+    assert room(start + 59) == 0
+    assert room(start + 60) == 0, "all ten lie within the last minute"
+    assert room(start + 90) == 5, "half of the last window's still count"
+    assert room(start + 119.9) == 4
+
+
+@given(
+    st.text(max_size=8),
+    st.one_of(st.none(), st.text(min_size=1, max_size=8)),
+    st.one_of(st.none(), st.text(min_size=1, max_size=8)),
+    st.booleans(),
+)
+def test_a_limits_key_tells_which_limit_it_is(
+    scope_id: str, model: str | None, provider: str | None, slides: bool
+) -> None:
+    policy = LimitPolicy("user", scope_id, "tokens", 0, "hour", sliding=slides, model=model, provider=provider)
+    assert LimitPolicy.of_key(policy.key) == policy
+    assert policy.key.startswith(LimitPolicy.prefix("user", scope_id))
+
+
+def test_rate_headers_tell_of_the_tightest_limit() -> None:
+    one = limiter(("requests", 100, "minute"), ("requests", 3, "hour"), ("tokens", 5, "hour"))
+    one.admit(0, 0, NOW)
+    end = int(window_bounds("hour", NOW)[1])
+    assert one.rate_lines().decode() == (
+        "x-ratelimit-limit: 3\r\nx-ratelimit-remaining: 2\r\n"
+        f"x-ratelimit-reset: {end}\r\nx-ratelimit-period: hour\r\nx-ratelimit-window: 3600\r\n"
+    )
+    assert limiter(("tokens", 5, "hour")).rate_lines() == b""

@@ -1,0 +1,222 @@
+"""Credentials learnt from the sidecar: a bounded cache that its feed of changes keeps true.
+
+A credential that is held costs a dict access. One that is not is asked for once, however many requests wait for it. An
+answer that was on its way while the credential changed is not kept, so that an old record never outlives a newer one.
+While the feed is not heard, what is held stays good for a configured grace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+
+from gateway.bus.policy import PolicySource, PolicyUnavailable, Query
+from gateway.contract.policy import Change, Resolution
+from gateway.dataplane.admission.registry import Limiter, Registry
+from gateway.dataplane.auth import Credential, unknown
+from gateway.kernel.errors import GatewayError, Kind
+from gateway.kernel.secrets import digest_of
+from gateway.settings.model import Settings
+
+logger = logging.getLogger("gateway.credentials")
+
+UNKNOWN_KEPT = 60.0  # seconds a credential that nobody knows is answered without asking again
+UNKNOWN_MOST = 50_000
+ASKING_MOST = 1_000
+_TRIES = 3
+
+
+class Learnt:
+    """See the module. Counts what metrics show: ``asked``, ``evicted``, ``lag`` (seconds from change to here)."""
+
+    def __init__(self, source: PolicySource, registry: Registry, settings: Settings) -> None:
+        self._source = source
+        self._registry = registry
+        self._held: dict[bytes, Credential] = {}
+        self._unknown: dict[bytes, float] = {}
+        self._asking: dict[bytes, asyncio.Task[Credential]] = {}
+        self._digests: dict[tuple[str, str], set[bytes]] = {}
+        self._seq = 0
+        self._generation = 0
+        self._heard_at = time.monotonic()
+        self._lost = False
+        self.asked = 0
+        self.evicted = 0
+        self.changes = 0
+        self.lag = 0.0
+        self.configure(settings)
+
+    def configure(self, settings: Settings) -> None:
+        """Take a configuration's bounds."""
+        self._most = settings.sidecar.cache
+        self._grace = settings.sidecar.grace
+        self.environment = settings.server.environment
+        self.forget_all()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    # the request's way
+
+    def get(self, digest: bytes) -> Credential | None:
+        """One that is held. Raises :class:`GatewayError` for one known to be none."""
+        found = self._held.get(digest)
+        if found is not None:
+            found.hit = True
+            return None if self._lost and self._is_stale() else found
+        until = self._unknown.get(digest)
+        if until is not None:
+            if time.monotonic() < until:
+                raise unknown()
+            del self._unknown[digest]
+        return None
+
+    async def ask(self, secret: bytes) -> Credential:
+        """The credential behind a secret that is not held. Raises :class:`GatewayError`."""
+        digest = digest_of(secret)
+        task = self._asking.get(digest)
+        if task is None:
+            if len(self._asking) >= ASKING_MOST:
+                raise _unavailable("Too many credentials are being looked up.")
+            task = asyncio.get_running_loop().create_task(self._ask(secret, digest))
+            self._asking[digest] = task
+            task.add_done_callback(lambda done: self._asked(digest, done))
+        # Shielded: the others that wait for the same answer must not lose it with one client.
+        return await asyncio.shield(task)
+
+    def _asked(self, digest: bytes, task: asyncio.Task[Credential]) -> None:
+        self._asking.pop(digest, None)
+        if not task.cancelled():
+            task.exception()  # those who asked may all have left
+
+    async def _ask(self, secret: bytes, digest: bytes) -> Credential:
+        query = query_for(secret, digest)
+        for _ in range(_TRIES):
+            generation = self._generation
+            self.asked += 1
+            try:
+                answer = await self._source.resolve(query)
+            except PolicyUnavailable as error:
+                logger.warning("a credential could not be looked up", extra={"reason": str(error)})
+                raise _unavailable("Your API key can't be checked just now.") from None
+            if generation == self._generation or answer.seq >= self._seq:
+                break
+        return self._keep(digest, answer)
+
+    def _keep(self, digest: bytes, answer: Resolution) -> Credential:
+        policy = answer.policy
+        if policy is None:
+            if answer.seq >= self._seq:
+                self._unknown[digest] = time.monotonic() + UNKNOWN_KEPT
+                if len(self._unknown) > UNKNOWN_MOST:
+                    del self._unknown[next(iter(self._unknown))]
+            raise unknown()
+        credential = Credential(policy, Limiter(self._registry.counters(policy.limits)), self.environment)
+        if answer.seq >= self._seq:
+            self._make_room()
+            self._held[digest] = credential
+            for name in _names(credential):
+                self._digests.setdefault(name, set()).add(digest)
+        return credential
+
+    def _make_room(self) -> None:
+        # Second chance: one that was used since it came to the front goes to the back again.
+        while len(self._held) >= self._most:
+            digest, credential = next(iter(self._held.items()))
+            if credential.hit:
+                credential.hit = False
+                del self._held[digest]
+                self._held[digest] = credential
+            else:
+                self._drop(digest)
+                self.evicted += 1
+
+    def _is_stale(self) -> bool:
+        return time.monotonic() - self._heard_at > self._grace
+
+    # the feed
+
+    async def follow(self) -> None:
+        """Hear changes until cancelled."""
+        async for change in self._source.changes():
+            self.heard(change)
+
+    def watch(self) -> None:
+        """Look whether changes are still heard; called once a second."""
+        lost = not self._source.connected
+        if lost and not self._lost:
+            self._heard_at = time.monotonic()
+        self._lost = lost
+
+    @property
+    def connected(self) -> bool:
+        """Whether changes are heard."""
+        return self._source.connected
+
+    def heard(self, change: Change | None) -> None:
+        """Apply a change; None says that there is none."""
+        self._lost = False
+        if change is None:
+            return
+        self._generation += 1
+        self._seq = max(self._seq, change.seq)
+        if change.kind == "everything":
+            self.forget_all()
+            # The sidecar may have begun to count anew, with another database.
+            self._seq = change.seq
+            return
+        self.changes += 1
+        self.lag = max(0.0, (time.time_ns() - change.at_ns) / 1e9)
+        for digest in tuple(self._digests.get((change.kind, change.id), ())):
+            self._drop(digest)
+        if change.digest is not None:
+            digest = bytes.fromhex(change.digest)
+            self._unknown.pop(digest, None)
+            self._drop(digest)
+
+    def forget_all(self) -> None:
+        """Hold nothing any longer."""
+        self._generation += 1
+        self._held.clear()
+        self._unknown.clear()
+        self._digests.clear()
+
+    def _drop(self, digest: bytes) -> None:
+        credential = self._held.pop(digest, None)
+        if credential is None:
+            return
+        for name in _names(credential):
+            digests = self._digests.get(name)
+            if digests is not None:
+                digests.discard(digest)
+                if not digests:
+                    del self._digests[name]
+
+    async def close(self) -> None:
+        """Let the connections go."""
+        await self._source.close()
+
+
+def query_for(secret: bytes, digest: bytes) -> Query:
+    """How to ask for a secret: a JSON Web Token goes whole, because it has to be verified; of a key only its digest."""
+    if secret.startswith(b"eyJ") and secret.count(b".") == 2:
+        return Query(token=secret.decode("latin-1"))
+    app, colon, _ = secret.partition(b":")
+    if colon and app.startswith(b"app_"):
+        return Query(digest=digest.hex(), app=app.decode("latin-1"))
+    return Query(digest=digest.hex())
+
+
+def _names(credential: Credential) -> Iterable[tuple[str, str]]:
+    policy = credential.policy
+    yield "credential", policy.id
+    yield "organization", policy.organization
+    for kind, name in (("user", policy.user), ("plan", policy.plan), ("app", policy.app)):
+        if name is not None:
+            yield kind, name
+
+
+def _unavailable(message: str) -> GatewayError:
+    return GatewayError(Kind.UNAVAILABLE, "credentials_unavailable", message, retry_after=1.0)
