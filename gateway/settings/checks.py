@@ -18,13 +18,6 @@ from gateway.settings.faults import Fault, Finding, Path, dotted, named, nearest
 from gateway.settings.local_models import local_models, weights
 from gateway.settings.view import Item, as_dict, as_list, entries, find_cycle, names_of, text_of
 
-# Keys that later versions act on. They are refused rather than ignored: nobody must believe a limit is shared or a
-# ledger kept when it is not.
-UNSUPPORTED = {
-    "database_url": "there is no ledger in a database",
-    "admin": "there are no administrator accounts; use the master key",
-}
-_NOT_SHARED = "limits are kept in the memory of one machine and usage events in its data_dir"
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*\Z")
 
@@ -70,6 +63,8 @@ class Checks:
             *self._keys(),
             *self._unsupported(),
             *self._workers(),
+            *self._stores(),
+            *self._sidecar(),
             *self._telemetry(),
         )
         self._report(self.main, from_main)
@@ -185,46 +180,59 @@ class Checks:
                     yield _unknown((*path, "models", index), "model", name, models)
 
     def _unsupported(self) -> Iterator[Finding]:
-        if self.data.get("redis_url") is not None and not self.data.get("plugins"):
-            yield ("redis_url",), f"this version supports redis_url for plugins only: {_NOT_SHARED}", "remove it"
-        for name, why in UNSUPPORTED.items():
-            if self.data.get(name) is not None:
-                yield (name,), f"this version does not support {name} yet: {why}", "remove it"
         for path, item in self.models:
             if item.get("strategy") in UNSUPPORTED_STRATEGIES:
                 message = f"this version does not support the strategy {item['strategy']} yet"
                 yield (*path, "strategy"), message, "use priority or weighted"
 
     def _workers(self) -> Iterator[Finding]:
+        if self._workers_apart() and self._is_limited():
+            message = (
+                "without Redis limits are kept in each worker's memory, so with several workers a key gets a multiple"
+                " of them"
+            )
+            hint = "set redis_url, use 1 worker, or remove the limits, budgets and plans of the keys"
+            yield ("server", "workers"), message, hint
+
+    def _workers_apart(self) -> bool:
         workers = as_dict(self.data.get("server")).get("workers", 1)
-        if not isinstance(workers, int) or workers <= 1:
-            return
-        limited = {text_of(item, "name") for _, item in self.plans if item.get("limits")}
-        for _, item in self.keys:
-            if item.get("limits") or item.get("budget") or text_of(item, "plan") in limited:
-                message = (
-                    "limits are kept in each worker's memory, so with several workers a key gets a multiple of them"
-                )
-                yield (
-                    ("server", "workers"),
-                    message,
-                    "use 1 worker, or remove the limits, budgets and plans of the keys",
-                )
-                return
+        return isinstance(workers, int) and workers > 1 and self.data.get("redis_url") is None
+
+    def _is_limited(self) -> bool:
+        plans = {text_of(item, "name") for _, item in self.plans if item.get("limits")}
+        return bool(as_list(self.data.get("limits"))) or any(
+            item.get("limits") or item.get("budget") or text_of(item, "plan") in plans for _, item in self.keys
+        )
+
+    def _stores(self) -> Iterator[Finding]:
+        if text_of(self.data, "redis_url") and not _is_installed("redis"):
+            yield ("redis_url",), "this needs the Redis client, which is not installed", _extra("redis")
+        if text_of(self.data, "database_url").startswith("postgresql") and not _is_installed("asyncpg"):
+            yield ("database_url",), "this needs the PostgreSQL driver, which is not installed", _extra("postgres")
+
+    def _sidecar(self) -> Iterator[Finding]:
+        port = text_of(as_dict(self.data.get("sidecar")), "listen").rpartition(":")[2]
+        if port.isdecimal() and int(port) > 65_535:
+            yield ("sidecar", "listen"), "expected a port from 0 to 65535", None
 
     def _telemetry(self) -> Iterator[Finding]:
         telemetry = as_dict(self.data.get("telemetry"))
         if telemetry.get("traces") is True and not _is_installed("opentelemetry.exporter.otlp.proto.http"):
             message = "traces need OpenTelemetry, which is not installed"
-            hint = ".venv/bin/python -m pip install -e '.[otel]' in the gateway's checkout"
-            yield ("telemetry", "traces"), message, hint
+            yield ("telemetry", "traces"), message, _extra("otel")
 
     def _doubts(self) -> Iterator[Finding]:
         faults = [*self.main.faults, *(self.plan_list.document.faults if self.plan_list is not None else ())]
         if not (self.models or faults or "models" in self.data):
             yield (), "no models are configured, so every request for one is answered with 404", None
-        if self.data.get("redis_url") is not None:
-            yield ("redis_url",), f"only plugins use this: {_NOT_SHARED}", None
+        if self._workers_apart():
+            message = "without redis_url each worker counts by itself the limits of keys that are made while it runs"
+            yield ("server", "workers"), message, "set redis_url, or use 1 worker"
+        for name in ("listen", "url"):
+            where = text_of(as_dict(self.data.get("sidecar")), name)
+            if where and not where.startswith(("https:", "unix:")) and not _is_loopback(where):
+                message = "what proxies and the sidecar tell each other is not encrypted on its way"
+                yield ("sidecar", name), message, "use it in a private network, or put a TLS proxy before the sidecar"
         for path, item in self.providers:
             if re.search(r"/(chat/completions|completions|embeddings)/?\Z", text_of(item, "base_url")):
                 yield (*path, "base_url"), "the gateway adds the endpoint's path itself", "usually it ends in /v1"
@@ -255,6 +263,16 @@ class Checks:
             ]
             if any(pair not in priced and pair[0] not in local for pair in pairs):
                 yield name
+
+
+def _is_loopback(where: str) -> bool:
+    """Whether ``host:port``, or a URL of it, is an address that only this machine reaches."""
+    host = where.removeprefix("http://").rpartition(":")[0]
+    return host in ("localhost", "::1", "[::1]") or host.startswith("127.")
+
+
+def _extra(name: str) -> str:
+    return f".venv/bin/python -m pip install -e '.[{name}]' in the gateway's checkout"
 
 
 def _is_installed(module: str) -> bool:

@@ -258,9 +258,12 @@ CASES = [
         "each worker's memory",
         "1 worker",
     ),
-    ("redis_url: redis://h", "redis_url", 1, 12, "supports redis_url for plugins only", "remove it"),
-    ("database_url: sqlite://", "database_url", 1, 15, "does not support database_url yet", "remove it"),
-    ("admin: {email: a@b, password: x}", "admin", 1, 8, "does not support admin yet", "remove it"),
+    ("server: {workers: 2}\nlimits: [{metric: concurrency, limit: 9}]", "server.workers", 1, 19, "multiple", "redis_url"),
+    ("redis_url: http://h", "redis_url", 1, 12, "expected a redis:// or rediss:// URL", None),
+    ("database_url: mysql://h/d", "database_url", 1, 15, "expected a postgresql:// URL", None),
+    ("sidecar: {listen: '0.0.0.0:70000'}", "sidecar.listen", 1, 19, "a port from 0 to 65535", None),
+    ("sidecar: {listen: '9090'}", "sidecar.listen", 1, 19, "expected host:port", None),
+    ("sidecar: {url: 'tcp://h:1'}", "sidecar.url", 1, 16, "expected http://host:port, or unix:/path", None),
     ("plans: [{name: p}, {name: p}]", "plans[1].name", 1, 27, 'already a plan named "p"', None),
     ("plans: 3", "plans", 1, 8, "expected a text or a list", None),
     ("data_dir: \"a\\0b\"", "data_dir", 1, 11, "expected a path", None),
@@ -352,9 +355,9 @@ def test_a_file_beyond_all_bounds_is_refused(faults_of: Faults) -> None:
         "providers: [{name: p, base_url: 'http://a', headers: [SECRET]}]",
         "providers: [{name: p, base_url: 'ftp://user:SECRET@host'}]",
         "providers: [{name: 'https://user:SECRET@host', base_url: 3}]",
-        "redis_url: redis://:SECRET@host",
+        "redis_url: redis://:SECRET@host\nserver: {prt: 1}",
         "redis_url: http://:SECRET@host",
-        "database_url: postgresql://u:SECRET@host/db",
+        "database_url: mysql://u:SECRET@host/db",
         "admin: {email: SECRET, password: SECRET}",
         "admin: {email: a@b, password: *SECRET}",
         "admin: {email: a@b, password: !SECRET x}",
@@ -396,6 +399,24 @@ def test_names_are_shown_unless_they_are_secrets(faults_of: Faults) -> None:
         f"master_key: {pasted}\n{PROVIDER}models: [{{name: m, targets: [{{provider: {pasted}, model: x}}]}}]"
     )
     assert faults["models[0].targets[0].provider"].message == 'there is no provider "…"'
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "extra"),
+    [
+        ("redis_url: redis://h", "redis_url", "[redis]"),
+        ("database_url: postgresql://h/d", "database_url", "[postgres]"),
+        ("database_url: postgresql+asyncpg://h/d", "database_url", "[postgres]"),
+        ("telemetry: {traces: true}", "telemetry.traces", "[otel]"),
+    ],
+)
+def test_what_is_not_installed_is_told(
+    faults_of: Faults, monkeypatch: pytest.MonkeyPatch, text: str, path: str, extra: str
+) -> None:
+    monkeypatch.setattr("gateway.settings.checks.find_spec", lambda name: None)
+    fault = faults_of(text)[path]
+    assert "is not installed" in fault.message
+    assert extra in (fault.hint or "")
 
 
 def test_paths_are_dotted() -> None:

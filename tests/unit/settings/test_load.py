@@ -175,8 +175,37 @@ def test_a_price_that_no_target_uses_is_warned_of(read_text: Read) -> None:
     assert [warning.path for warning in read_text(PROVIDER + MODEL + price).warnings] == ["pricing[0]"]
 
 
-def test_redis_is_for_plugins_and_that_is_told(read_text: Read) -> None:
-    loaded = read_text(PROVIDER + MODEL + "redis_url: redis://h\nplugins: [{name: noop}]")
+def test_stores_and_an_administrator_are_served(read_text: Read) -> None:
+    text = "redis_url: redis://h\ndatabase_url: sqlite:///x.db\nadmin: {email: a@b, password: hush-hush}\n"
+    loaded = read_text(PROVIDER + MODEL + text)
     assert loaded.settings.redis_url == "redis://h"
-    assert [warning.path for warning in loaded.warnings] == ["redis_url"]
-    assert "only plugins use this" in loaded.warnings[0].message
+    assert loaded.settings.admin is not None
+    assert loaded.warnings == ()
+
+
+def test_limits_over_several_workers_need_redis(read_text: Read) -> None:
+    text = PROVIDER + MODEL + "server: {workers: 2}\n"
+    assert [warning.path for warning in read_text(text).warnings] == ["server.workers"]
+    limited = text + "redis_url: redis://h\nkeys: [{key: gw_live_1, name: a, budget: {amount: 1}}]\n"
+    limited += "pricing: [{provider: p, model: x, input_per_1k: 1, output_per_1k: 1}]\n"
+    assert read_text(limited).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "warned"),
+    [
+        ("listen: '127.0.0.1:9090'", []),
+        ("listen: 'localhost:9090'", []),
+        ("listen: '[::1]:9090'", []),
+        ("listen: '0.0.0.0:9090'", ["sidecar.listen"]),
+        ("listen: '[::]:9090'", ["sidecar.listen"]),
+        ("url: 'http://127.0.0.1:9090'", []),
+        ("url: 'https://sidecar.example'", []),
+        ("url: 'unix:/run/sidecar.sock'", []),
+        ("url: 'http://sidecar.example:9090'", ["sidecar.url"]),
+    ],
+)
+def test_an_unencrypted_way_to_the_sidecar_is_warned_of(read_text: Read, sidecar: str, warned: list[str]) -> None:
+    loaded = read_text(PROVIDER + MODEL + f"sidecar: {{{sidecar}}}\n")
+    assert [warning.path for warning in loaded.warnings] == warned
+    assert all("not encrypted" in warning.message for warning in loaded.warnings)
