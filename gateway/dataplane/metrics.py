@@ -9,13 +9,11 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Protocol, TypeAlias
 
 from gateway.contract.usage import Attempt, UsageEvent
 from gateway.dataplane.snapshots import Labels, SeriesKey, Snapshot
-
-if TYPE_CHECKING:
-    from gateway.dataplane.exchange import Exchange
+from gateway.kernel.errors import GatewayError
 
 Reader: TypeAlias = "Callable[[], Iterable[tuple[Labels, float]]]"
 
@@ -41,6 +39,14 @@ OUTPUT = INPUT + len(TOKENS) + 2
 SIZE = OUTPUT + len(TOKENS) + 2
 
 _DURATION, _FIRST, _INTER, _INPUT, _OUTPUT = DURATION + 1, FIRST + 1, INTER + 1, INPUT + 1, OUTPUT + 1
+
+
+class Refused(Protocol):
+    """What is counted of a request that was not admitted."""
+
+    endpoint: str
+    status: int
+    refusal: GatewayError | None
 
 
 class Metrics:
@@ -128,10 +134,10 @@ class Metrics:
             key = (key[0], "other", "other", "other", key[4], key[5])
         return self._series.setdefault(key, [0] * SIZE)
 
-    def refused(self, exchange: Exchange) -> None:
+    def refused(self, request: Refused) -> None:
         """Count a request that was not admitted."""
-        code = exchange.refusal.code if exchange.refusal is not None else "disconnected"
-        _count(self._refused, (exchange.endpoint, str(exchange.status), code))
+        code = request.refusal.code if request.refusal is not None else "disconnected"
+        _count(self._refused, (request.endpoint, str(request.status), code))
 
     def malformed(self) -> None:
         """Count bytes that were no HTTP request."""

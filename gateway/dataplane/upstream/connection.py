@@ -49,8 +49,11 @@ class _Unasked(Exception):
     pass
 
 
-class Connection(asyncio.Protocol):
-    """A connection owned by a :class:`Pool`. Use :meth:`send`, then wait for the handler's calls."""
+class Connection:
+    """A connection owned by a :class:`Pool`. Use :meth:`send`, then wait for the handler's calls.
+
+    It has the methods of an :class:`asyncio.Protocol` without being one by class, which could not be compiled.
+    """
 
     __slots__ = (
         "_body",

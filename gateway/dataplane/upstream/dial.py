@@ -73,15 +73,19 @@ async def dial(
     """A connected :class:`Connection`; deadlines are the caller's. Raises :class:`UpstreamError`, ``sent`` false."""
     if origin.socket:
         try:
-            _, connection = await loop.create_unix_connection(factory, origin.socket)
+            _, connection = await loop.create_unix_connection(_as_protocol(factory), origin.socket)
         except OSError as error:
             raise UpstreamError("connect", "The local engine's socket takes no connection.") from error
-        return connection
+        return cast("Connection", connection)
     if proxy is not None and context is not None:
         return await _dial_tunnel(origin, factory, loop, resolver, context, proxy)
     where = origin if proxy is None else proxy.origin
     tls = context if proxy is None else None
-    return await _dial_tcp(where, factory, loop, resolver, tls)
+    return cast("Connection", await _dial_tcp(where, _as_protocol(factory), loop, resolver, tls))
+
+
+def _as_protocol(factory: Callable[[], Connection]) -> Callable[[], asyncio.Protocol]:
+    return cast("Callable[[], asyncio.Protocol]", factory)  # by its methods, not by class
 
 
 async def _dial_tcp(
@@ -132,7 +136,9 @@ async def _dial_tunnel(
     try:
         await done
         connection = factory()
-        secured = await loop.start_tls(transport, connection, context, server_hostname=origin.host)
+        secured = await loop.start_tls(
+            transport, cast("asyncio.Protocol", connection), context, server_hostname=origin.host
+        )
     except ssl.SSLError as error:
         transport.abort()
         raise UpstreamError("tls", f"TLS with {origin.url} failed: {_tls_reason(error)}.") from error

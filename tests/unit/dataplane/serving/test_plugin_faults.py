@@ -235,7 +235,7 @@ async def test_headers_that_are_no_mapping_leave_the_answer_well_formed(tmp_path
     plugin = on_request(lambda request: setattr(request, "response_headers", headers))
     async with (
         raw_upstream(serve_completions) as upstream,
-        running_worker(settings_for(provider(upstream.base_url)), tmp_path, [(plugin, "closed")]) as gateway,
+        running_worker(settings_for(provider(upstream.base_url)), tmp_path, [(plugin, "open")]) as gateway,
         wire(gateway.address) as client,
     ):
         await client.send(post("/v1/chat/completions", chat()))

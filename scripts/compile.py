@@ -1,0 +1,105 @@
+"""Compile the modules that every request passes through with mypyc: ``python scripts/compile.py DIRECTORY``.
+
+``DIRECTORY`` gets a copy of ``gateway`` and ``plugins`` with an extension beside each compiled module, which Python
+prefers to the source of the same name; where the two packages are installed there already (an image's site-packages)
+only the extensions are added. The checkout itself is never touched, so no extension can stand before an edited source.
+Needs a C compiler and mypy; what runs the result needs neither.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Compiled classes can neither inherit from classes that are not (Struct, asyncio.Protocol) nor be inherited from, so
+# modules that hold such classes stay as they are. tests/architecture holds this list to it.
+MODULES = (
+    "gateway/dataplane/answers.py",
+    "gateway/dataplane/attempt.py",
+    "gateway/dataplane/body.py",
+    "gateway/dataplane/calling.py",
+    "gateway/dataplane/clock.py",
+    "gateway/dataplane/exchange.py",
+    "gateway/dataplane/flow.py",
+    "gateway/dataplane/metrics.py",
+    "gateway/dataplane/opening.py",
+    "gateway/dataplane/pipeline.py",
+    "gateway/dataplane/relay.py",
+    "gateway/dataplane/routing.py",
+    "gateway/dataplane/settlement.py",
+    "gateway/dataplane/streaming.py",
+    "gateway/dataplane/upstream/connection.py",
+    "gateway/dataplane/upstream/pool.py",
+    "gateway/plugin/chain.py",
+    "gateway/plugin/failures.py",
+    "gateway/plugin/request.py",
+    "gateway/plugin/sse.py",
+)
+
+# C's own optimisation; -g would make the extensions several times as large.
+_SETUP = """
+from mypyc.build import mypycify
+from setuptools import setup
+
+arguments = ["--config-file", "pyproject.toml", *{modules!r}]
+modules = mypycify(arguments, opt_level="3", debug_level="0", group_name="gateway")
+setup(name="compiled", packages=[], py_modules=[], ext_modules=modules)
+"""
+
+
+def compile_into(directory: Path) -> list[Path]:
+    """Build the extensions in a temporary copy of the sources and put them in place; returns where they are."""
+    with tempfile.TemporaryDirectory(prefix="compile-") as name:
+        copy = Path(name)
+        for package in ("gateway", "plugins"):
+            shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__", "tests"))
+        # Only mypy's part: setuptools would read the project's own metadata out of the whole file.
+        (copy / "pyproject.toml").write_text(_mypy_settings())
+        setup = copy / "setup.py"
+        setup.write_text(_SETUP.format(modules=MODULES))
+        command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
+        subprocess.run(command, cwd=copy, check=True, env={**os.environ, "PYTHONPATH": str(copy)})  # noqa: S603
+        return _put(copy, directory)
+
+
+def _mypy_settings() -> str:
+    lines = (ROOT / "pyproject.toml").read_text().splitlines(keepends=True)
+    kept, keep = [], False
+    for line in lines:
+        if line.startswith("["):
+            keep = "tool.mypy" in line
+        if keep and not line.startswith(("files", "mypy_path")):
+            kept.append(line)
+    return "".join(kept)
+
+
+def _put(copy: Path, directory: Path) -> list[Path]:
+    if not (directory / "gateway").exists():
+        for package in ("gateway", "plugins"):
+            shutil.copytree(copy / package, directory / package, ignore=shutil.ignore_patterns("*.so"))
+    placed = []
+    for extension in sorted(copy.rglob("*.so")):
+        if "build" not in extension.relative_to(copy).parts:
+            target = directory / extension.relative_to(copy)
+            shutil.copy2(extension, target)
+            placed.append(target)
+    return placed
+
+
+def main() -> None:
+    """Compile into the directory named on the command line."""
+    if len(sys.argv) != 2:
+        sys.exit("usage: python scripts/compile.py DIRECTORY")
+    directory = Path(sys.argv[1])
+    placed = compile_into(directory)
+    print(f"compiled {len(MODULES)} modules into {directory} ({sum(p.stat().st_size for p in placed) // 1000:,} kB)")
+
+
+if __name__ == "__main__":
+    main()

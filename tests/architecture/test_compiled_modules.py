@@ -1,0 +1,46 @@
+"""The modules that scripts/compile.py compiles are such as can be compiled."""
+
+from __future__ import annotations
+
+import ast
+import runpy
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES: tuple[str, ...] = runpy.run_path(str(ROOT / "scripts" / "compile.py"))["MODULES"]
+BUILT_IN = {"Enum", "Exception", "NamedTuple", "Protocol"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_classes_inherit_only_from_compiled_ones(name: str) -> None:
+    """A Struct loses its defaults when it is compiled, and an asyncio.Protocol or a slotted class breaks the import."""
+    compiled = {node.name for module in MODULES for node in _classes(module)}
+    for node in _classes(name):
+        bases = {ast.unparse(base) for base in node.bases}
+        assert bases <= compiled | BUILT_IN, f"{name}: {node.name} inherits from {bases - compiled - BUILT_IN}"
+
+
+@pytest.mark.parametrize("path", sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("gateway/**/*.py")))
+def test_no_other_class_inherits_from_a_compiled_one(path: str) -> None:
+    if path not in MODULES:
+        compiled = {node.name for module in MODULES for node in _classes(module)}
+        imported = {
+            alias.asname or alias.name
+            for node in ast.walk(_tree(path))
+            if isinstance(node, ast.ImportFrom) and f"{(node.module or '').replace('.', '/')}.py" in MODULES
+            for alias in node.names
+        }
+        for node in _classes(path):
+            assert not {ast.unparse(base) for base in node.bases} & compiled & imported, f"{path}: {node.name}"
+
+
+def _classes(name: str) -> list[ast.ClassDef]:
+    return [node for node in ast.walk(_tree(name)) if isinstance(node, ast.ClassDef)]
+
+
+@cache
+def _tree(name: str) -> ast.Module:
+    return ast.parse((ROOT / name).read_text())
