@@ -48,6 +48,8 @@ _TITLES = {"ML_ROUTING_FAILED": "ML Routing Failed"}
 def render(error: GatewayError, *, request_id: str, now: datetime) -> Rendered:
     """An error in AI Marketplace's envelope."""
     status, code = TABLE.find(error)
+    if error.kind is Kind.NOT_FOUND:
+        status = 404  # an app in a path; the documented 401 is for one in a credential
     body: dict[str, Any] = {
         "error": _TITLES.get(code) or code.replace("_", " ").title(),
         "message": error.message,
