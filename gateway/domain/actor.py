@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from gateway.kernel.errors import GatewayError, Kind
 
-ActorKind = Literal["master", "static", "credential", "user", "system"]
+ActorKind = Literal["master", "static", "credential", "user", "system", "anonymous"]
 PLATFORM_ADMIN = "platform_admin"
 EVERYTHING = frozenset({"*"})
 PLATFORM_ONLY = frozenset({"credits:write", "organizations:admin", "plans:write", "system:read"})
@@ -18,7 +18,8 @@ PLATFORM_ONLY = frozenset({"credits:write", "organizations:admin", "plans:write"
 class Actor(Struct, frozen=True, kw_only=True):
     """The one who acts, what they may do, and where the request came from.
 
-    ``id`` names the credential (``key_…``, a static key's name), the user (``user_…``), ``master`` or ``system``.
+    ``id`` names the credential (``key_…``, a static key's name), the user (``user_…``), ``master``, ``system`` or
+    ``anonymous``.
     ``organization`` and ``user`` are ids. ``permissions`` are those of ``config/roles.yaml``, wildcards included.
     """
 
@@ -72,3 +73,12 @@ def grants(held: frozenset[str], permission: str) -> bool:
 
 SYSTEM = Actor(kind="system", id="system", permissions=EVERYTHING)
 """The gateway itself: start-up, pruning, what gateway.yaml says."""
+
+
+def anonymous(
+    address: str | None = None, user_agent: str | None = None, request_id: str | None = None, email: str | None = None
+) -> Actor:
+    """Someone who has not said who they are, or has not proven it."""
+    return Actor(
+        kind="anonymous", id="anonymous", email=email, address=address, user_agent=user_agent, request_id=request_id
+    )
