@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 
 from gateway.kernel.errors import GatewayError, Kind
 
+# What no database takes or no terminal should get: control characters and halves of surrogate pairs.
+_UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 LONGEST = 200
 MOST = 1_000
-# What a signed 64-bit column holds, and every JSON reader gives back unchanged.
-LARGEST = 2**53
+# What every JSON reader gives back unchanged, and the counters of limits hold exactly.
+LARGEST = 2**53 - 1
 
 
 def invalid(message: str, field: str, code: str = "invalid_value") -> GatewayError:
@@ -25,7 +28,7 @@ def text(value: str, field: str, *, longest: int = LONGEST, empty: bool = False)
         raise invalid(f"{field} must not be empty.", field)
     if len(value) > longest:
         raise invalid(f"{field} must have at most {longest} characters.", field)
-    if not all(character.isprintable() or character in "\n\t" for character in value):
+    if _UNFIT.search(value):
         raise invalid(f"{field} must not hold control characters.", field)
     return value
 

@@ -15,7 +15,7 @@ ACTIVE, SUSPENDED = "active", "suspended"
 
 
 class App(Base):
-    """An app. ``app_id`` is the public half of its credential ``app_<uuid>:sk_…``; ``plan`` the name of its tier's plan.
+    """An app. ``app_id`` is the public half of its credential ``app_<uuid>:sk_…``; ``plan`` names its tier's plan.
 
     Its secret is a credential of kind ``app``, whose digest is of the whole ``app_<uuid>:sk_…``.
     """

@@ -10,6 +10,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from gateway.kernel.ids import new_id
 from gateway.store.base import Base, Number
 
+PERIODS = ("day", "week", "month", "year", "total")
+
 
 class Budget(Base):
     """At most ``amount_nanos`` in each ``period`` (day, week, month, year, total) for one key, user or organisation.

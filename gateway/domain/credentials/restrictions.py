@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.domain.actor import Actor
 from gateway.domain.fields import invalid, texts
+from gateway.domain.roles.catalog import catalog
 from gateway.kernel.errors import GatewayError, Kind
 
 DEFAULT_SCOPES = ("inference", "api:read", "api:write")
 """What a key may do where nothing was asked for; of these, what its maker may do."""
-INFERENCE = "inference"
 _MOST_CIDRS = 100
 _MOST_SCOPES = 100
-_MAPPED = ipaddress.ip_network("::ffff:0:0/96")
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
 def networks(values: Sequence[str], field: str = "cidrs") -> list[str]:
@@ -50,57 +50,63 @@ def models(values: Sequence[str]) -> list[str]:
 
 
 def scopes(
-    asked: Sequence[str] | None, permissions: Mapping[str, Any] | None, actor: Actor, known: Iterable[str], org: str
+    asked: Sequence[str] | None, permissions: Mapping[str, Any] | None, actor: Actor, organization: str
 ) -> list[str]:
     """The scopes of a new key, sorted: those asked for, by name or as ``{"read": ["*"], "write": ["usage"]}``.
 
     A name that the actor does not hold for the organisation is refused. ``*`` in ``permissions`` is everything of that
-    verb that the actor holds; whoever may write everything may also call models. Raises :class:`GatewayError`
-    (INVALID ``unknown_scope``, FORBIDDEN ``insufficient_permissions``).
+    verb that the actor holds. Raises :class:`GatewayError` (INVALID ``unknown_scope``, FORBIDDEN
+    ``insufficient_permissions``).
     """
     if asked is None and permissions is None:
-        return sorted(scope for scope in DEFAULT_SCOPES if actor.may(scope, org))
-    known = frozenset(known)
-    found = set(texts(asked or (), "scopes", most=_MOST_SCOPES))
-    for scope in sorted(found):
-        _check(scope, "scopes", actor, known, org)
+        return sorted(scope for scope in DEFAULT_SCOPES if actor.may(scope, organization))
+    found = set(check_scopes(asked or (), (), actor, organization))
     for verb, nouns in (permissions or {}).items():
-        found |= _of_verb(verb, nouns, actor, known, org)
+        found |= _of_verb(verb, nouns, actor, organization)
     return sorted(found)
 
 
-def _of_verb(verb: str, nouns: object, actor: Actor, known: frozenset[str], org: str) -> set[str]:
+def _of_verb(verb: str, nouns: object, actor: Actor, organization: str) -> set[str]:
     field = f"scope_permissions.{verb}"
     if verb not in ("read", "write"):
         raise invalid(f"{field} is unknown: expected read or write.", field)
     if not isinstance(nouns, list) or not all(isinstance(noun, str) for noun in nouns):
         raise invalid(f'{field} must be a list of names, or ["*"].', field)
+    known = catalog().permissions
     found = set()
     for noun in texts(nouns, field, most=_MOST_SCOPES):
         if noun != "*":
             scope = f"{noun}:{verb}"
-            _check(scope, field, actor, known, org)
+            _check(scope, field, actor, organization)
             found.add(scope)
             continue
         ends = f":{verb}"
-        every = {scope for scope in known if scope.endswith(ends)} | ({INFERENCE} if verb == "write" else set())
-        found |= {scope for scope in every if actor.may(scope, org)}
+        found |= {scope for scope in known if scope.endswith(ends) and actor.may(scope, organization)}
     return found
 
 
-def _check(scope: str, field: str, actor: Actor, known: frozenset[str], org: str) -> None:
-    if scope not in known and not _covers_one(scope, known):
+def check_scopes(values: Sequence[str], kept: Sequence[str], actor: Actor, organization: str) -> list[str]:
+    """New scopes of a key that has ``kept``, sorted: only what is added must be the actor's to give."""
+    found = set(texts(values, "scopes", most=_MOST_SCOPES))
+    for scope in sorted(found - set(kept)):
+        _check(scope, "scopes", actor, organization)
+    return sorted(found)
+
+
+def _check(scope: str, field: str, actor: Actor, organization: str) -> None:
+    if not _is_known(scope):
         raise invalid(f"{scope!r} is no scope.", field, "unknown_scope")
-    if not actor.may(scope, org):
+    if not actor.may(scope, organization):
         raise GatewayError(
             Kind.FORBIDDEN, "insufficient_permissions", f"You do not hold {scope}, so you cannot give it.", field
         )
 
 
-def _covers_one(scope: str, known: frozenset[str]) -> bool:
-    if scope in ("*", "admin:*"):
-        return True
+def _is_known(scope: str) -> bool:
+    known = catalog().permissions
     noun, _, verb = scope.partition(":")
+    if scope in known or scope == "*":
+        return True
     if verb == "*":
         return any(name.startswith(f"{noun}:") for name in known)
     return noun == "*" and any(name.endswith(f":{verb}") for name in known)

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from msgspec import Struct
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from gateway.domain.plans.conversion import columns
 from gateway.domain.plans.model import ACTIVE, RETIRED, Plan
+from gateway.domain.turns import take_turn
 from gateway.domain.work import Work
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.settings import model as settings
-
 
 Plans: TypeAlias = list[Plan]
 
@@ -38,7 +38,8 @@ class PlanService:
         Plans that are gone are retired, not deleted. Only for the platform: raises FORBIDDEN for anyone else.
         """
         self.work.actor.require_platform()
-        await self._lock()
+        # Two sidecars that start together would both find a plan missing.
+        await take_turn(self.work.session, "plans")
         rows = {row.name: row for row in await self._all()}
         next_number = max((row.number for row in rows.values()), default=0) + 1
         added, changed = [], []
@@ -117,11 +118,6 @@ class PlanService:
         await self.work.audit("plan.updated", "plan", row.id, before=before, after=after)
         self.work.changed("plan", row.name)
         return True
-
-    async def _lock(self) -> None:
-        # Two sidecars that start together would both find a plan missing; SQLite has one writer anyway.
-        if self.work.session.get_bind().dialect.name == "postgresql":
-            await self.work.session.execute(text("LOCK TABLE plans IN SHARE ROW EXCLUSIVE MODE"))
 
 
 def _order(plan: Plan) -> float:

@@ -1,0 +1,76 @@
+"""Who may see and change which credential."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from gateway.domain.actor import Actor
+from gateway.domain.credentials.model import APP, Credential
+from gateway.domain.credentials.requests import CredentialFilter
+from gateway.kernel.errors import GatewayError, Kind
+
+READ, WRITE = "keys:read", "keys:write"
+APPS_READ, APPS_WRITE = "apps:read", "apps:write"
+_OWN_READ, _OWN_WRITE = "api:read", "api:write"
+
+
+def may_read(actor: Actor, row: Credential) -> bool:
+    """Its own, its user's, its organisation's with ``keys:read`` (``apps:read``), everyone's for the platform."""
+    permission = APPS_READ if row.kind == APP else READ
+    return is_itself(actor, row) or actor.may(permission, row.organization_id) or _is_own(actor, row, _OWN_READ)
+
+
+def is_itself(actor: Actor, row: Credential) -> bool:
+    """Whether it is this very key that acts."""
+    return actor.kind == "credential" and actor.id == row.id
+
+
+def may_write(actor: Actor, row: Credential) -> bool:
+    """Its user's, its organisation's with ``keys:write`` (``apps:write``), everyone's for the platform."""
+    permission = APPS_WRITE if row.kind == APP else WRITE
+    return actor.may(permission, row.organization_id) or _is_own(actor, row, _OWN_WRITE)
+
+
+def may_make(actor: Actor, organization: str, user: str | None) -> bool:
+    """For oneself in one's own organisation; for others or nobody with ``keys:write``."""
+    return actor.may(WRITE, organization) or (
+        user is not None and user == actor.user and organization == actor.organization and _speaks(actor, _OWN_WRITE)
+    )
+
+
+def _is_own(actor: Actor, row: Credential, permission: str) -> bool:
+    mine = actor.user is not None and actor.user == row.user_id and actor.organization == row.organization_id
+    return mine and _speaks(actor, permission)
+
+
+def _speaks(actor: Actor, permission: str) -> bool:
+    # A person who signed in manages their own keys; a key of theirs does so only where its scopes reach that far.
+    return actor.kind == "user" or actor.may(permission)
+
+
+def not_found() -> GatewayError:
+    """The error for a key that does not exist, and for one whose existence is not the actor's business."""
+    return GatewayError(Kind.NOT_FOUND, "credential_not_found", "There is no such key.", "key_id")
+
+
+def forbidden(permission: str = WRITE) -> GatewayError:
+    """The error for what needs a permission where the keys are not one's own."""
+    message = f"This needs the permission {permission}, or to be the key's own user."
+    return GatewayError(Kind.FORBIDDEN, "insufficient_permissions", message)
+
+
+def confined(actor: Actor, chosen: CredentialFilter) -> CredentialFilter:
+    """The filter with what the actor may list: everything, their organisation's, or their own.
+
+    Raises :func:`forbidden` for an organisation or a user they may not look into.
+    """
+    if actor.is_platform_admin:
+        return chosen
+    if chosen.organization not in (None, actor.organization):
+        raise forbidden(READ)
+    within = replace(chosen, organization=actor.organization)
+    if actor.may(READ):
+        return within
+    if actor.user is None or chosen.user not in (None, actor.user) or not _speaks(actor, _OWN_READ):
+        raise forbidden(READ)
+    return replace(within, user=actor.user)
