@@ -17,7 +17,7 @@ from gateway.contract.policy import Change, Resolution
 from gateway.dataplane.admission.registry import Limiter, Registry
 from gateway.dataplane.auth import Credential, unknown
 from gateway.kernel.errors import GatewayError, Kind
-from gateway.kernel.secrets import digest_of
+from gateway.kernel.secrets import Seal, digest_of
 from gateway.settings.model import Settings
 
 logger = logging.getLogger("gateway.credentials")
@@ -25,14 +25,46 @@ logger = logging.getLogger("gateway.credentials")
 UNKNOWN_KEPT = 60.0  # seconds a credential that nobody knows is answered without asking again
 UNKNOWN_MOST = 50_000
 ASKING_MOST = 1_000
+DOUBTFUL_RATE = 100.0
+"""Look-ups a second of credentials that do not carry this deployment's mark; twice as many at once."""
 _TRIES = 3
 
 
-class Learnt:
-    """See the module. Counts what metrics show: ``asked``, ``evicted``, ``lag`` (seconds from change to here)."""
+class Bucket:
+    """So many a second, and at most ``burst`` at once."""
 
-    def __init__(self, source: PolicySource, registry: Registry, settings: Settings) -> None:
+    __slots__ = ("_at", "_left", "burst", "rate")
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self.rate = rate
+        self.burst = burst
+        self._left = burst
+        self._at = time.monotonic()
+
+    def take(self) -> bool:
+        """One more, if there may be one now."""
+        now = time.monotonic()
+        self._left = min(self.burst, self._left + (now - self._at) * self.rate)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class Learnt:
+    """See the module. A flood of made-up keys never reaches the sidecar: keys carry a mark that can be checked here
+    (``seal``), and of credentials without it only so many a second are looked up; tokens have a share of their own.
+
+    Counts what metrics show: ``asked``, ``doubted``, ``evicted``, ``lag`` (seconds from change to here).
+    """
+
+    def __init__(self, source: PolicySource, registry: Registry, settings: Settings, seal: Seal | None = None) -> None:
         self._source = source
+        self._seal = seal
+        self._tokens = Bucket(DOUBTFUL_RATE, 2 * DOUBTFUL_RATE)
+        self._strangers = Bucket(DOUBTFUL_RATE, 2 * DOUBTFUL_RATE)
+        self.doubted = 0
         self._registry = registry
         self._held: dict[bytes, Credential] = {}
         self._unknown: dict[bytes, float] = {}
@@ -78,13 +110,19 @@ class Learnt:
         digest = digest_of(secret)
         task = self._asking.get(digest)
         if task is None:
-            if len(self._asking) >= ASKING_MOST:
-                raise _unavailable("Too many credentials are being looked up.")
+            if len(self._asking) >= ASKING_MOST or not self._is_worth_asking(secret):
+                self.doubted += 1
+                raise _unavailable("Too many unknown credentials are being looked up.")
             task = asyncio.get_running_loop().create_task(self._ask(secret, digest))
             self._asking[digest] = task
             task.add_done_callback(lambda done: self._asked(digest, done))
         # Shielded: the others that wait for the same answer must not lose it with one client.
         return await asyncio.shield(task)
+
+    def _is_worth_asking(self, secret: bytes) -> bool:
+        if self._seal is None or self._seal.holds(secret):
+            return True
+        return (self._tokens if _is_token(secret) else self._strangers).take()
 
     def _asked(self, digest: bytes, task: asyncio.Task[Credential]) -> None:
         self._asking.pop(digest, None)
@@ -201,12 +239,16 @@ class Learnt:
 
 def query_for(secret: bytes, digest: bytes) -> Query:
     """How to ask for a secret: a JSON Web Token goes whole, because it has to be verified; of a key only its digest."""
-    if secret.startswith(b"eyJ") and secret.count(b".") == 2:
+    if _is_token(secret):
         return Query(token=secret.decode("latin-1"))
     app, colon, _ = secret.partition(b":")
     if colon and app.startswith(b"app_"):
         return Query(digest=digest.hex(), app=app.decode("latin-1"))
     return Query(digest=digest.hex())
+
+
+def _is_token(secret: bytes) -> bool:
+    return secret.startswith(b"eyJ") and secret.count(b".") == 2
 
 
 def _names(credential: Credential) -> Iterable[tuple[str, str]]:

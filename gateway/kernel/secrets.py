@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 
 _SHOWN = 4
+_MARK = 8  # characters: 47 bits, which nobody guesses against a gateway that counts the tries
+_ALPHABET = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def digest_of(secret: bytes) -> bytes:
@@ -18,3 +21,27 @@ def digest_of(secret: bytes) -> bytes:
 def masked(prefix: str, last: str) -> str:
     """A credential as a list may show it: ``gw_live_…a1b2``. ``last`` is cut to its last four characters."""
     return f"{prefix}…{last[-_SHOWN:]}"
+
+
+class Seal:
+    """Marks the secrets that this deployment makes, so that one it never made is known without a look-up.
+
+    The last eight characters of a secret are an HMAC of what stands before them, keyed with the master key. A mark says
+    nothing of whether the secret is still good, and a secret without one may be good all the same: it was made under
+    another master key.
+    """
+
+    __slots__ = ("_key",)
+
+    def __init__(self, master_key: str) -> None:
+        self._key = hmac.digest(master_key.encode(), b"credentials", "sha256")
+
+    def mark(self, body: bytes) -> bytes:
+        """What a secret that begins with ``body`` ends with: eight letters and digits."""
+        number = int.from_bytes(hmac.digest(self._key, body, "sha256")[:8])
+        return bytes(_ALPHABET[number // 62**place % 62] for place in range(_MARK))
+
+    def holds(self, secret: bytes) -> bool:
+        """Whether a secret carries its mark. Of ``app_…:sk_…`` the part behind the colon does."""
+        bare = secret[secret.rfind(b":") + 1 :]
+        return hmac.compare_digest(self.mark(bare[:-_MARK]), bare[-_MARK:])

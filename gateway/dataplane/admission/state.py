@@ -12,6 +12,7 @@ from gateway.dataplane.admission.books import Books
 from gateway.dataplane.admission.limiter import Lender
 from gateway.dataplane.admission.registry import Registry
 from gateway.dataplane.credentials import Learnt
+from gateway.kernel.secrets import Seal
 
 if TYPE_CHECKING:
     from gateway.dataplane.emit import FileSink
@@ -39,7 +40,7 @@ class Admission:
         learnt = None
         if options.sidecar is not None:
             source = policy_source(options.sidecar, options.master_key, settings.redis_url)
-            learnt = Learnt(source, registry, settings)
+            learnt = Learnt(source, registry, settings, Seal(options.master_key))
         return cls(registry, books, learnt, None)
 
     def start(self) -> None:

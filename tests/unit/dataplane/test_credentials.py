@@ -15,7 +15,7 @@ from gateway.dataplane.admission.registry import Limiter, Registry
 from gateway.dataplane.auth import Credential, check, check_inference
 from gateway.dataplane.credentials import Learnt, query_for
 from gateway.kernel.errors import GatewayError, Kind
-from gateway.kernel.secrets import digest_of
+from gateway.kernel.secrets import Seal, digest_of
 from gateway.settings.model import Server, Settings, Sidecar
 
 
@@ -270,3 +270,35 @@ def test_a_new_configuration_is_asked_for_anew(accounts: Accounts) -> None:
     learnt.configure(Settings(server=Server(environment="test")))
     assert learnt.get(b"x") is None
     assert learnt.environment == "test"
+
+
+async def test_made_up_keys_do_not_keep_the_sidecar_from_real_ones(accounts: Accounts) -> None:
+    seal = Seal("gw_test_master_key")
+    learnt = Learnt(accounts, Registry(), Settings(), seal)
+    refused = 0
+    for number in range(1_000):
+        with pytest.raises(GatewayError) as refusal:
+            await find(learnt, b"gw_live_made_up_%d" % number)
+        refused += refusal.value.kind is Kind.UNAVAILABLE
+    assert len(accounts.asked) + refused == 1_000
+    assert refused == learnt.doubted >= 700
+    before = len(accounts.asked)
+    for number in range(300):
+        body = b"gw_live_%d" % number
+        secret = accounts.add(body + seal.mark(body), f"key_{number}")
+        assert (await find(learnt, secret)).id == f"key_{number}"
+    assert len(accounts.asked) == before + 300
+    # Tokens have a share of their own: a flood of keys does not keep people from signing in.
+    with pytest.raises(GatewayError) as refusal:
+        await find(learnt, b"eyJh.eyJp.c2ln")
+    assert refusal.value.kind is Kind.UNAUTHENTICATED
+
+
+def test_a_secret_carries_its_mark_alone_or_behind_an_apps_name() -> None:
+    seal = Seal("gw_test_master_key")
+    secret = b"sk_abc" + seal.mark(b"sk_abc")
+    assert seal.holds(secret)
+    assert seal.holds(b"app_1:" + secret)
+    assert not seal.holds(secret[:-1] + b"!")
+    assert not seal.holds(b"")
+    assert not Seal("gw_test_other_key").holds(secret)
