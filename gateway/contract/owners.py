@@ -23,6 +23,7 @@ _DECIDED: dict[str, Reference] = {
     "/api/v1": "llm_cost_ops",
     "/api/v1/auth/login": "llm_cost_ops",
     "/api/v1/billing": "ops_center",
+    "/api/v1/llm": "openai",
     "/health": "gatewayz",
     "/v1": "openai",
     "/v1/billing": "leanvibe",
@@ -83,18 +84,18 @@ class _Node:
 
 def _tree() -> _Node:
     root = _Node()
+    inference = {prefix + path for prefix in _INFERENCE_PREFIXES for path in (*_INFERENCE, *_IMAGES)}
     for operation in operations():
-        for node in root.at(operation.path):
-            node.owners.add(operation.reference)
+        if operation.path not in inference:
+            for node in root.at(operation.path):
+                node.owners.add(operation.reference)
     for node in _every(root):
         if len(node.owners) > 1:
             node.owners.clear()  # shared: decided below, or as the prefix above it
     for path, owner in _DECIDED.items():
         root.at(path)[-1].owners = {owner}
-    for prefix in _INFERENCE_PREFIXES:
-        for path in (*_INFERENCE, *_IMAGES):
-            root.at(prefix + path)[-1].owners = {"openai"}
-    root.at("/api/v1/llm")[-1].owners = {"openai"}
+    for path in inference:
+        root.at(path)[-1].owners = {"openai"}
     root.inherit("openai")
     return root
 

@@ -12,13 +12,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from gateway.contract.owners import owner_of
 from gateway.dataplane.access_log import AccessLog
 from gateway.dataplane.clock import Clock
 from gateway.dataplane.credentials import Learnt
 from gateway.dataplane.emit import UsageSink
 from gateway.dataplane.endpoints import health, models
 from gateway.dataplane.endpoints.inference import BY_PATH
-from gateway.dataplane.envelope import body_of, status_of
+from gateway.dataplane.envelope import told
+from gateway.dataplane.forward import Forward
 from gateway.kernel.errors import GatewayError, Kind
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Worker:
         log: AccessLog,
         scrape: Scrape,
         learnt: Learnt | None = None,
+        sidecar: str | None = None,
     ) -> None:
         self.runtime = runtime
         self.learnt = learnt
@@ -53,6 +56,8 @@ class Worker:
             routes=[*health.routes(self), *models.routes(self)],
             exception_handlers={HTTPException: _http_error, GatewayError: _gateway_error, Exception: _internal_error},
         )
+        self.forward = Forward(self, sidecar)
+        self.app.router.default = self._elsewhere  # after every route, and not for their 405
 
     @property
     def uptime(self) -> int:
@@ -60,24 +65,31 @@ class Worker:
         return int(time.monotonic() - self._started)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = self.clock.request_id().encode()
+        request_id = self.clock.request_id()
+        scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
         await self.app(scope, receive, send_with_id)
 
+    async def _elsewhere(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.forward(scope, receive, send)
 
-def error_response(error: GatewayError, headers: dict[str, str] | None = None) -> Response:
-    """An error of ours as a Starlette response, in OpenAI's envelope."""
-    return Response(body_of(error), status_of(error), headers, media_type="application/json")
+
+def error_response(request: Request, error: GatewayError, headers: dict[str, str] | None = None) -> Response:
+    """An error of ours as a Starlette response, in the envelope of the reference that owns the path."""
+    owner = owner_of(request.method, request.url.path)
+    status, lines, body = told(error, owner, request.state.request_id)
+    given = {name.decode(): value.decode() for name, value in lines}
+    return Response(body, status, given | (headers or {}))
 
 
 def _gateway_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, GatewayError)
-    return error_response(error)
+    return error_response(request, error)
 
 
 def _http_error(request: Request, error: Exception) -> Response:
@@ -86,12 +98,9 @@ def _http_error(request: Request, error: Exception) -> Response:
     if error.status_code == 405 or path.encode("utf-8", "replace") in BY_PATH:
         allowed = (error.headers or {}).get("Allow", "POST")
         wrong = GatewayError(Kind.METHOD_NOT_ALLOWED, "method_not_allowed", f"{path} takes {allowed}, not {method}.")
-        return error_response(wrong, {"allow": allowed})
-    if error.status_code == 404:
-        message = f"Unknown request URL: {method} {path[:200]}. See /v1/models, /v1/chat/completions."
-        return error_response(GatewayError(Kind.NOT_FOUND, "unknown_url", message))
-    return error_response(GatewayError(Kind.INVALID, "invalid_request", str(error.detail)))
+        return error_response(request, wrong, {"allow": allowed})
+    return error_response(request, GatewayError(Kind.INVALID, "invalid_request", str(error.detail)))
 
 
 def _internal_error(request: Request, error: Exception) -> Response:
-    return error_response(GatewayError(Kind.INTERNAL, "internal_error", "The gateway failed at this request."))
+    return error_response(request, GatewayError(Kind.INTERNAL, "internal_error", "The gateway failed at this request."))

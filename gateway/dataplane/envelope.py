@@ -1,15 +1,34 @@
-"""Errors of the inference paths, in OpenAI's envelope, as the bytes that are sent."""
+"""Errors as the bytes that are sent: in OpenAI's envelope on the inference paths, in the owner's elsewhere."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import NamedTuple
+
 import orjson
 
-from gateway.contract.envelopes import openai
+from gateway.contract.envelopes import openai, render
 from gateway.contract.envelopes.openai import status_of
+from gateway.contract.owners import Reference
 from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.kernel.errors import GatewayError, Kind
 
-__all__ = ["body_of", "event_of", "status_of", "upstream_failure"]
+__all__ = ["Told", "body_of", "event_of", "status_of", "told", "upstream_failure"]
+
+
+class Told(NamedTuple):
+    """An error ready to send, ``content-type`` among the headers."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+def told(error: GatewayError, owner: Reference, request_id: str) -> Told:
+    """An error in the envelope of the reference that owns the path."""
+    status, body, headers = render(owner, error, request_id=request_id, now=datetime.now(UTC))
+    lines = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return Told(status, [(b"content-type", b"application/json"), *lines], orjson.dumps(body))
 
 
 def body_of(error: GatewayError) -> bytes:
