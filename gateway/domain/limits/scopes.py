@@ -19,7 +19,8 @@ from gateway.kernel.errors import GatewayError, Kind
 READ, WRITE = "limits:read", "limits:write"
 SCOPES: tuple[str, ...] = get_args(Scope)
 OWNED = ("key", "user", "organization")
-"""Scopes that belong to an organisation; the others are the platform's."""
+SHARED = ("model", "provider", "global")
+"""Scopes that belong to an organisation, and those that are the platform's."""
 
 
 async def owner_of(work: Work, scope: str, scope_id: str) -> str | None:
