@@ -169,13 +169,13 @@ def kid_of(token: str) -> str | None:
     return kid if isinstance(kid, str) else None
 
 
-def header_of(token: str) -> dict[str, Any] | None:
-    """A token's header, unverified; None for what is no JWT."""
-    if len(token) > LONGEST or token.count(".") != 2:
+def header_of(token: str, longest: int = LONGEST) -> dict[str, Any] | None:
+    """A token's header, unverified; None for what is no JWT, or has more characters than ``longest``."""
+    if len(token) > longest or token.count(".") != 2:
         return None
     try:
         return jwt.get_unverified_header(token)
-    except (jwt.InvalidTokenError, ValueError):
+    except (jwt.InvalidTokenError, ValueError, RecursionError):
         return None
 
 

@@ -1,0 +1,120 @@
+"""The public keys of an issuer: found by discovery, kept, and read again when a token names one that is not known.
+
+OpenID Connect Discovery 1.0, section 4; JSON Web Key Set, RFC 7517, section 5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import httpx
+import jwt
+from msgspec import Struct
+
+from gateway.settings.model import Oidc
+
+FRESH = 3_600.0  # seconds
+PAUSE = 10.0  # seconds between two reads, whatever tokens ask for
+_LARGEST = 1_048_576  # bytes of a document
+_MOST_KEYS = 100
+# What a kind of key, or a curve, may sign with. No secret is shared with an issuer, so no HMAC: a public key must never become one.
+_ALGORITHMS = {
+    "RSA": frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}),
+    "P-256": frozenset({"ES256"}),
+    "P-384": frozenset({"ES384"}),
+    "P-521": frozenset({"ES512"}),
+    "Ed25519": frozenset({"EdDSA"}),
+}
+_log = logging.getLogger(__name__)
+
+
+class IssuerKey(Struct, frozen=True):
+    """One public key, and the algorithms it may be used with."""
+
+    key: Any
+    algorithms: frozenset[str]
+
+
+class IssuerKeys:
+    """The keys of one issuer. While the issuer is down, those it had go on being used."""
+
+    def __init__(self, settings: Oidc, client: httpx.AsyncClient, clock: Callable[[], float] = monotonic) -> None:
+        self._settings = settings
+        self._client = client
+        self._clock = clock
+        self._keys: dict[str, IssuerKey] = {}
+        self._read_at = self._tried_at = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def find(self, kid: str) -> IssuerKey | None:
+        """The key of that name; None where the issuer has none, or was never reached."""
+        if kid not in self._keys or self._clock() - self._read_at > FRESH:
+            # Whoever comes while a read is under way waits for that one, and finds that it was just now.
+            async with self._lock:
+                if self._is_due(kid):
+                    await self._read()
+        return self._keys.get(kid)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the issuer was ever reached."""
+        return bool(self._keys)
+
+    def _is_due(self, kid: str) -> bool:
+        now = self._clock()
+        return now - self._tried_at >= PAUSE and (kid not in self._keys or now - self._read_at > FRESH)
+
+    async def _read(self) -> None:
+        self._tried_at = self._clock()
+        try:
+            url = self._settings.jwks_url or await self._discovered()
+            document = await self._document(url)
+            self._keys = _usable(document.get("keys"))
+            self._read_at = self._clock()
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            extra = {"issuer": self._settings.issuer, "error": str(error) or type(error).__name__}
+            _log.warning("the keys of an issuer cannot be read; those it had go on being used", extra=extra)
+
+    async def _discovered(self) -> str:
+        document = await self._document(self._settings.issuer.rstrip("/") + "/.well-known/openid-configuration")
+        if document.get("issuer") != self._settings.issuer:
+            raise ValueError(f"its discovery document is of {document.get('issuer')!r}")
+        url = document.get("jwks_uri")
+        if not isinstance(url, str):
+            raise ValueError("its discovery document has no jwks_uri")
+        return url
+
+    async def _document(self, url: str) -> dict[str, Any]:
+        async with self._client.stream("GET", url) as response:
+            response.raise_for_status()
+            body = b""
+            async for piece in response.aiter_bytes():
+                body += piece
+                if len(body) > _LARGEST:
+                    raise ValueError(f"{url} gives more than {_LARGEST} bytes")
+        found = httpx.Response(200, content=body).json()
+        if not isinstance(found, dict):
+            raise ValueError(f"{url} gives no JSON object")
+        return found
+
+
+def _usable(keys: object) -> dict[str, IssuerKey]:
+    if not isinstance(keys, list):
+        raise ValueError("its key set has no keys")
+    found: dict[str, IssuerKey] = {}
+    for item in keys[:_MOST_KEYS]:
+        allowed = _ALGORITHMS.get(str(item.get("crv", item.get("kty")))) if isinstance(item, dict) else None
+        if item.get("alg") is not None and allowed is not None:
+            allowed &= {str(item["alg"])}
+        if not allowed or item.get("use", "sig") != "sig" or not isinstance(item.get("kid"), str):
+            continue
+        try:
+            key = jwt.PyJWK(item, algorithm=min(allowed)).key
+        except (jwt.InvalidKeyError, jwt.PyJWKError, ValueError, KeyError, TypeError):
+            continue  # of a curve or kind that is not known here: its tokens are refused, the others' are not
+        found[item["kid"]] = IssuerKey(key, allowed)
+    return found
