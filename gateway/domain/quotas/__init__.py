@@ -1,0 +1,1 @@
+"""Quotas: what an organisation may use in all, and how much of it is used."""
