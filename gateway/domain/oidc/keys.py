@@ -21,7 +21,7 @@ FRESH = 3_600.0  # seconds
 PAUSE = 10.0  # seconds between two reads, whatever tokens ask for
 _LARGEST = 1_048_576  # bytes of a document
 _MOST_KEYS = 100
-# What a kind of key, or a curve, may sign with. No secret is shared with an issuer, so no HMAC: a public key must never become one.
+# What a kind of key, or a curve, may sign with. No HMAC, or the public key could be taken for the secret of one.
 _ALGORITHMS = {
     "RSA": frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}),
     "P-256": frozenset({"ES256"}),

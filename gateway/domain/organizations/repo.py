@@ -30,6 +30,13 @@ async def by_reference(session: AsyncSession, reference: str | int, *, lock: boo
     return ranked[0] if ranked else None
 
 
+async def by_name(session: AsyncSession, name: str) -> Organization | None:
+    """The organisation of an id or a slug, in that order, and of no number; not a deleted one."""
+    named = or_(Organization.id == name, Organization.slug == name)
+    found = (await session.scalars(select(Organization).where(named, Organization.status != DELETED))).all()
+    return min(found, key=lambda row: row.id != name, default=None)
+
+
 async def slug_taken(session: AsyncSession, slug: str) -> bool:
     """Whether an organisation has that slug."""
     return await session.scalar(select(Organization.number).where(Organization.slug == slug)) is not None
