@@ -60,7 +60,7 @@ async def test_tiers_differ_in_features(
 
 async def test_a_refusal_names_the_tiers_that_have_it(accounts: Accounts, plans: None) -> None:
     async with accounts.read(with_key("key_1", "acme", ())) as work:
-        with pytest.raises(GatewayError, match="DEVELOPER tier.*PROFESSIONAL, ENTERPRISE"):
+        with pytest.raises(GatewayError, match=r"DEVELOPER tier.*PROFESSIONAL, ENTERPRISE"):
             await require_feature(work, "app_developer", "batch_routing")
         with pytest.raises(GatewayError, match="without a tier"):
             await require_feature(work, None, "batch_routing")
