@@ -1,0 +1,1 @@
+"""What every published reference's routers share: who calls, one transaction a request, errors, wire models."""

@@ -1,0 +1,102 @@
+"""Every error of the sidecar, in the envelope of the reference that owns the path."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
+
+from gateway.contract.envelopes import render
+from gateway.contract.owners import owner_of
+from gateway.dialects.common.authentication import is_app
+from gateway.dialects.common.context import origin_of
+from gateway.dialects.common.faults import not_json, of_validation
+from gateway.kernel.errors import GatewayError, Kind
+
+_log = logging.getLogger("gateway.dialects")
+_KINDS = {
+    400: (Kind.INVALID, "invalid_json"),
+    413: (Kind.TOO_LARGE, "request_too_large"),
+    415: (Kind.UNSUPPORTED_MEDIA, "unsupported_media_type"),
+}
+
+
+def install(app: FastAPI) -> None:
+    """Have every error of the application answered so. Paths are exact: nothing is redirected."""
+    app.router.redirect_slashes = False
+    app.add_exception_handler(GatewayError, _known)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    for kind in (OperationalError, InterfaceError, PoolTimeout):
+        app.add_exception_handler(kind, _database)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def answer(request: Request, error: GatewayError, headers: Mapping[str, str] | None = None) -> Response:
+    """An error as the owner of the request's path documents it."""
+    origin = origin_of(request)
+    request_id = origin.request_id or ""
+    owner = owner_of(request.method, request.url.path, app=is_app(request))
+    rendered = render(owner, error, request_id=request_id, now=datetime.now(UTC))
+    # ASCII only: a message may name what a caller sent, halves of surrogate pairs included.
+    body = json.dumps(rendered.body, separators=(",", ":"), allow_nan=False).encode()
+    own = {**(headers or {}), **rendered.headers, "x-request-id": request_id}
+    return Response(body, rendered.status, own, media_type="application/json")
+
+
+async def _known(request: Request, error: Exception) -> Response:
+    assert isinstance(error, GatewayError)
+    return answer(request, error)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return answer(request, of_validation(error))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path = request.url.path[:200]
+    if error.status_code == 404:
+        message = f"There is nothing at {request.method} {path}."
+        return answer(request, GatewayError(Kind.NOT_FOUND, "not_found", message))
+    if error.status_code == 405:
+        allowed = ", ".join(_methods(request))
+        message = f"{request.method} is not allowed at {path}; allowed: {allowed}."
+        return answer(request, GatewayError(Kind.METHOD_NOT_ALLOWED, "method_not_allowed", message), {"allow": allowed})
+    if error.status_code == 400:
+        return answer(request, not_json())
+    kind, code = _KINDS.get(error.status_code, (Kind.INTERNAL, "internal_error"))
+    return answer(request, GatewayError(kind, code, str(error.detail)))
+
+
+async def _database(request: Request, error: Exception) -> Response:
+    _log.error("the database failed", exc_info=error, extra={"request_id": origin_of(request).request_id})
+    message = "The database cannot be used just now; try again."
+    return answer(request, GatewayError(Kind.UNAVAILABLE, "database_error", message, retry_after=1.0))
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    # Starlette raises it again once this is sent, and the server logs it; here is the request's id to find it by.
+    _log.error("a request failed", extra={"request_id": origin_of(request).request_id, "error": type(error).__name__})
+    return answer(request, GatewayError(Kind.INTERNAL, "internal_error", "Something went wrong on our side."))
+
+
+def _methods(request: Request) -> list[str]:
+    """What the path may be asked with: a router tells only the methods of the first route that fits."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        match, _ = route.matches(request.scope)
+        if match is not Match.NONE:
+            found |= set(getattr(route, "methods", None) or ())
+    return sorted(found)
