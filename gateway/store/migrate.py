@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from alembic import command
 from alembic.config import Config
-from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, text
 
 _SCRIPTS = Path(__file__).parent / "migrations"
-_LOCK = 0x6C6C_6D67  # any number of our own: "llmg"
+_LOCK = 0x6C6C_6D67  # any number, as long as nobody else takes it
 
 
-def scripts() -> ScriptDirectory:
-    """The shipped migrations."""
-    config = Config()
+def config_for(connection: Connection | None = None, metadata: MetaData | None = None) -> Config:
+    """Alembic's configuration for the shipped migrations. ``metadata`` is needed only to write new ones."""
+    attributes: dict[str, Any] = {"connection": connection, "metadata": metadata}
+    config = Config(attributes=attributes)
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
-    return ScriptDirectory.from_config(config)
+    return config
 
 
-def upgrade(connection: Connection, metadata: MetaData | None = None) -> None:
-    """Run what is missing, in one transaction. Only one process at a time: SQLite by its write lock, PostgreSQL by an
-    advisory lock that ends with the transaction."""
-    directory = scripts()
+def head() -> str:
+    """The last shipped revision."""
+    found = ScriptDirectory.from_config(config_for()).get_current_head()
+    assert found is not None
+    return found
+
+
+def upgrade(connection: Connection) -> None:
+    """Run what is missing, all of it or none.
+
+    One process at a time: on SQLite by its write lock, on PostgreSQL by an advisory lock that ends with the
+    transaction. Who waited finds nothing left to do.
+    """
     with connection.begin():
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        config = Config()
-        environment = EnvironmentContext(
-            config, directory, fn=lambda revision, _context: directory._upgrade_revs("head", revision)
-        )
-        with environment:
-            environment.configure(connection=connection, target_metadata=metadata, transactional_ddl=False)
-            environment.run_migrations()
+        command.upgrade(config_for(connection), "head")
