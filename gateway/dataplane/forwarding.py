@@ -30,7 +30,7 @@ _HOP_BY_HOP = frozenset(
 )
 _SET_BY_US = frozenset((b"content-length", b"expect", b"x-forwarded-for", b"x-forwarded-proto", b"x-request-id"))
 _OURS = b"x-gateway-"  # names that mean something between our processes: nobody outside may say them
-_ANSWERED_BY_US = frozenset((b"date", b"server", b"x-request-id"))  # the worker's server adds them to every answer
+_ANSWERED_BY_US = frozenset((b"server", b"x-request-id"))
 _CREDENTIALS = frozenset((b"authorization", b"x-api-key", b"api-key"))
 _UNREACHED = frozenset(("dns", "connect", "connect_timeout", "tls", "proxy", "queue_full", "queue_timeout"))
 RETRY_AFTER = 2.0  # seconds in which a sidecar that has ended is started again

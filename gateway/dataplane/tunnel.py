@@ -238,6 +238,7 @@ class _Far(_Side):
         self._parser = httptools.HttpResponseParser(self)
         self._headers: Headers = []
         self._body = b""
+        self._status = 0  # the final one, once the head is there
         self._fed = 0
 
     def data_received(self, data: bytes) -> None:
@@ -259,7 +260,13 @@ class _Far(_Side):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if not self.answer.done():
+        if self.answer.done():
+            return
+        framed = any(name in (b"content-length", b"transfer-encoding") for name, _ in self._headers)
+        if self._status and not framed and exc is None:
+            # A body without length or chunks ends with the connection (RFC 9112 §6.3).
+            self.answer.set_result((self._status, self._headers, self._body))
+        else:
             self._fail("The sidecar closed the connection without an answer.")
 
     def _fail(self, message: str) -> None:
@@ -274,13 +281,15 @@ class _Far(_Side):
         self._body += data
 
     def on_headers_complete(self) -> None:
-        if self._parser.get_status_code() in (100, 102, 103):
-            self._headers = []
+        status = self._parser.get_status_code()
+        if status >= 200:
+            self._status = status
+        elif status != 101:
+            self._headers = []  # an interim answer; the final one follows (RFC 9110 §15.2)
 
     def on_message_complete(self) -> None:
-        status = self._parser.get_status_code()
-        if status >= 200 and not self.answer.done():
-            self.answer.set_result((status, self._headers, self._body))
+        if self._status and not self.answer.done():
+            self.answer.set_result((self._status, self._headers, self._body))
 
 
 def _seen(answer: asyncio.Future[tuple[int, Headers, bytes]]) -> None:
