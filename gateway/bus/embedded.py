@@ -46,6 +46,7 @@ class EmbeddedPolicy:
         self.hearing = Hearing("the sidecar", on_connection)
         self.seq: int | None = None
         """The number of the last change that was heard; None before the first connection."""
+        self._closed = False
         self._headers = {HEADER: internal_token(master_key)}
 
     @property
@@ -71,11 +72,13 @@ class EmbeddedPolicy:
     async def changes(self) -> AsyncGenerator[Change | None, None]:
         """See :meth:`gateway.bus.policy.PolicySource.changes`."""
         backoff = Backoff()
-        while True:
+        while not self._closed:
             why: BaseException | None = None
             try:
                 async with aclosing(self._heard()) as heard:
                     async for change in heard:
+                        if self._closed:
+                            return
                         backoff.reset()
                         self.hearing.found()
                         yield change
@@ -113,7 +116,8 @@ class EmbeddedPolicy:
         return change
 
     async def close(self) -> None:
-        """Close the kept connections; iterating :meth:`changes` ends by closing the iterator."""
+        """Close the kept connections. Iterating :meth:`changes` ends within a second, or by closing the iterator."""
+        self._closed = True
         self.client.close()
 
 

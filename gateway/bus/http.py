@@ -58,12 +58,16 @@ class _Reading:
 
     def __init__(self) -> None:
         self.head = False
+        self.status = 0
         self.complete = False
+        self.keep_alive = False
+        self.parser = httptools.HttpResponseParser(self)
         self.parts: deque[bytes] = deque()
         self.size = 0
 
     def on_headers_complete(self) -> None:
         self.head = True
+        self.status = int(self.parser.get_status_code())
 
     def on_body(self, data: bytes) -> None:
         self.parts.append(data)
@@ -71,6 +75,8 @@ class _Reading:
 
     def on_message_complete(self) -> None:
         self.complete = True
+        # To be asked now: the parser forgets it with the next message.
+        self.keep_alive = self.parser.should_keep_alive()
 
 
 class Connection:
@@ -86,7 +92,6 @@ class Connection:
         """Write a request."""
         self.reusable = False
         self._reading = _Reading()
-        self._parser = httptools.HttpResponseParser(self._reading)
         lines = [f"{method} {path} HTTP/1.1", f"host: {self.address.name}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         if body:
@@ -98,7 +103,7 @@ class Connection:
         if not data:
             raise Refused("the connection was closed before the answer was complete")
         try:
-            self._parser.feed_data(data)
+            self._reading.parser.feed_data(data)
         except httptools.HttpParserError:
             raise Refused("what was answered is not HTTP") from None
 
@@ -107,7 +112,7 @@ class Connection:
         await self.writer.drain()
         while not self._reading.head:
             await self._more()
-        return int(self._parser.get_status_code())
+        return self._reading.status
 
     async def body(self) -> bytes:
         """Read the rest of the answer."""
@@ -115,7 +120,8 @@ class Connection:
             if self._reading.size > MAX_BODY:
                 raise Refused("the answer is too large")
             await self._more()
-        self.reusable = self._parser.should_keep_alive()
+        self.reusable = self._reading.keep_alive
+        del self._reading.parser  # which holds the reading: a cycle would wait for the collector
         return b"".join(self._reading.parts)
 
     async def lines(self) -> AsyncGenerator[bytes, None]:

@@ -41,6 +41,7 @@ class RedisPolicy:
         self.hearing = Hearing("Redis", on_connection)
         self.seq: int | None = None
         """The number of the last change that was heard; None before the first connection."""
+        self._closed = False
         self._redis: Redis = Redis.from_url(
             redis_url,
             protocol=2,
@@ -60,11 +61,13 @@ class RedisPolicy:
     async def changes(self) -> AsyncGenerator[Change | None, None]:
         """See :meth:`gateway.bus.policy.PolicySource.changes`."""
         backoff = Backoff()
-        while True:
+        while not self._closed:
             why: BaseException | None = None
             try:
                 async with aclosing(self._heard()) as heard:
                     async for change in heard:
+                        if self._closed:
+                            return
                         backoff.reset()
                         self.hearing.found()
                         yield change
@@ -101,6 +104,7 @@ class RedisPolicy:
         return _change(fields[FIELD.encode()]) if seq == known + 1 else everything(seq)
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection. Iterating :meth:`changes` ends within a second, or by closing the iterator."""
+        self._closed = True
         await self._redis.aclose()
         await self.sidecar.close()

@@ -17,9 +17,11 @@ from gateway.settings.faults import nearest
 
 COMMANDS = {
     "serve": ("gateway.cli.serve", "Run the gateway with everything it needs."),
-    "proxy": ("gateway.cli.serve", "Run the data plane alone; in this version the same processes as serve."),
+    "proxy": ("gateway.cli.serve", "Run the data plane alone."),
+    "sidecar": ("gateway.cli.sidecar", "Run the sidecar alone: accounts, keys, money and the admin APIs."),
     "check": ("gateway.cli.check", "Check the configuration and report every fault at once."),
     "models": ("gateway.cli.models", "List the models, those of the running gateway if it runs."),
+    "audit": ("gateway.cli.audit", "Verify the audit log."),
     "schema": ("gateway.cli.schema", "Print or write the JSON Schema of gateway.yaml."),
 }
 

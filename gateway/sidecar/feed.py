@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from gateway.contract.policy import Change
 from gateway.sidecar.log import ChangeLog, everything, whole
+from gateway.sidecar.tasks import end
 
 LOOK = 0.5  # seconds
 HEARTBEAT = 1.0  # seconds
@@ -68,9 +69,7 @@ class Feed:
 
     async def __aexit__(self, *_: object) -> None:
         self.close()
-        self._looking.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._looking
+        await end(self._looking)
 
     @property
     def subscribers(self) -> int:

@@ -17,11 +17,14 @@ class ChangeLog(Protocol):
         ...
 
     async def since(self, after: int, limit: int) -> Sequence[Change]:
-        """Up to ``limit`` changes after the number ``after``, oldest first."""
+        """Up to ``limit`` changes after the number ``after``, oldest first.
+
+        Where some of them are no longer kept the numbers have a gap, or the one change is ``everything``.
+        """
         ...
 
-    async def prune(self, keep: int) -> int:
-        """Forget all but the last ``keep`` changes; gives how many were forgotten."""
+    async def prune(self, keep: int) -> None:
+        """Forget all but the last ``keep`` changes."""
         ...
 
 

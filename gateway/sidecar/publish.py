@@ -21,6 +21,7 @@ from gateway.contract.policy import Change
 from gateway.contract.stream import FIELD, KEPT, STREAM, entry_id, entry_seq
 from gateway.sidecar.feed import Feed
 from gateway.sidecar.log import everything, whole
+from gateway.sidecar.tasks import end
 
 LOOK = 1.0  # seconds
 PAGE = 500  # entries sent at once
@@ -46,9 +47,7 @@ class Publisher:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._publishing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._publishing
+        await end(self._publishing)
         await self._redis.aclose()
 
     async def _run(self) -> None:

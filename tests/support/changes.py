@@ -28,11 +28,9 @@ class MemoryLog:
         self._check()
         return [row for row in self.rows if row.seq > after][:limit]
 
-    async def prune(self, keep: int) -> int:
+    async def prune(self, keep: int) -> None:
         self._check()
-        gone = max(0, len(self.rows) - keep)
-        del self.rows[:gone]
-        return gone
+        del self.rows[: max(0, len(self.rows) - keep)]
 
     def _check(self) -> None:
         if self.broken:

@@ -1,0 +1,34 @@
+"""The sidecar's application: the internal API, and the published references' routers over one domain."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import TypeAlias
+
+from fastapi import APIRouter, FastAPI
+
+from gateway import __version__
+from gateway.sidecar import internal
+from gateway.sidecar.parts import Sidecar
+
+RouterFactory: TypeAlias = Callable[[], APIRouter]
+
+# Modules with a function ``router() -> APIRouter``: the operations of one reference each. Earlier ones match first.
+DIALECTS: tuple[str, ...] = ()
+# Modules with a function ``install(app: FastAPI) -> None``: error handlers and middleware that all dialects share.
+SHARED: tuple[str, ...] = ("gateway.dialects.common.errors",)
+
+
+def create_app(sidecar: Sidecar, dialects: tuple[str, ...] = DIALECTS, shared: tuple[str, ...] = SHARED) -> FastAPI:
+    """The application over the parts of a running sidecar, which handlers find as ``app.state.context``."""
+    app = FastAPI(title="LLM gateway", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.context = sidecar
+    app.add_exception_handler(internal.Forbidden, internal.forbidden)
+    app.include_router(internal.router(sidecar))
+    for name in shared:
+        importlib.import_module(name).install(app)
+    for name in dialects:
+        make: RouterFactory = importlib.import_module(name).router
+        app.include_router(make())
+    return app

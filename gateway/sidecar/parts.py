@@ -1,0 +1,146 @@
+"""What a running sidecar is made of, opened in order and closed in reverse."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import msgspec
+from alembic.util.exc import CommandError
+from sqlalchemy.exc import DBAPIError
+
+from gateway.bus.policy import Query
+from gateway.contract.policy import CredentialPolicy, Resolution
+from gateway.domain.actor import SYSTEM
+from gateway.domain.authentication.service import Authenticator
+from gateway.domain.authentication.sessions import Sessions
+from gateway.domain.authentication.start import ensure_accounts
+from gateway.domain.oidc.service import Issuers
+from gateway.domain.plans.service import PlanService
+from gateway.domain.tokens.service import Tokens
+from gateway.domain.usage.counters import Counters, open_counters
+from gateway.domain.users.attempts import Attempts
+from gateway.domain.work import Works
+from gateway.kernel.errors import GatewayError, Kind
+from gateway.kernel.shipped import shipped
+from gateway.settings.model import Plan, Settings
+from gateway.sidecar.changes import StoredLog
+from gateway.sidecar.feed import Feed
+from gateway.store.engine import Store
+
+_TRIES = 3
+# Each data plane knows these by its own configuration, with their limits.
+_CONFIGURED = ("master", "static")
+
+
+class NotNow(Exception):
+    """The database can't be used at present; another time it may be."""
+
+
+class Sidecar:
+    """The parts of one running sidecar; what handlers find as ``app.state.context``.
+
+    ``settings``, ``tokens``, ``authenticator`` and ``sessions`` are replaced when the configuration is read again.
+    """
+
+    def __init__(self, settings: Settings, master_key: str, store: Store, counters: Counters) -> None:
+        self.master_key = master_key
+        self.store = store
+        self.counters = counters
+        self.started = time.monotonic()
+        self.feed = Feed(StoredLog(store))
+        self.works = Works(store, master_key=master_key, on_commit=self.feed.poke)
+        self._attempts = Attempts()
+        self._issuers = Issuers(settings.oidc)
+        self._former: Issuers | None = None
+        self._build(settings)
+
+    def _build(self, settings: Settings) -> None:
+        self.settings = settings
+        self.tokens = Tokens(settings.jwt, self.master_key)
+        self.authenticator = Authenticator(self.works, settings, self.master_key, self.tokens, self._issuers)
+        self.sessions = Sessions(self.works, self.tokens, self._attempts)
+
+    async def prepare(self, settings: Settings) -> None:
+        """Bring the database in line with a configuration: plans, organisations, the administrator."""
+        for attempt in range(1, _TRIES + 1):
+            try:
+                async with self.works.begin(SYSTEM) as work:
+                    await PlanService(work).synchronise(plans_of(settings))
+                    await ensure_accounts(work, settings)
+                return
+            except GatewayError as error:
+                # Another sidecar may have made the same at the same time.
+                if error.kind is not Kind.CONFLICT or attempt == _TRIES:
+                    raise
+
+    async def configure(self, settings: Settings) -> None:
+        """Take up a configuration that was read again."""
+        await self.prepare(settings)
+        if settings.oidc != self.settings.oidc:
+            # Requests may still wait for the ones before: they are closed a change later.
+            former, self._former = self._former, self._issuers
+            self._issuers = Issuers(settings.oidc)
+            if former is not None:
+                await former.close()
+        self._build(settings)
+
+    async def resolve(self, query: Query) -> Resolution:
+        """Whose credential it is, as of which change. Raises :class:`GatewayError` where that can't be told now."""
+        try:
+            if query.token is not None:
+                found = await self.authenticator.by_token(query.token)
+            else:
+                found = await self.authenticator.by_digest(bytes.fromhex(query.digest or ""))
+        except GatewayError as error:
+            if error.kind is Kind.UNAVAILABLE:
+                raise
+            expired = CredentialPolicy(id="", name="", kind="jwt", organization="", status="expired")
+            return Resolution(self.feed.seq, expired if error.code == "token_expired" else None)
+        principal = found.principal
+        if principal is None or principal.actor.kind in _CONFIGURED:
+            return Resolution(found.seq)
+        return Resolution(found.seq, principal.policy)
+
+    async def close(self) -> None:
+        """Let go of what is held; the store is its opener's."""
+        for issuers in (self._issuers, self._former):
+            if issuers is not None:
+                await issuers.close()
+        await self.counters.close()
+
+
+def plans_of(settings: Settings) -> Sequence[Plan]:
+    """The configured plans; those that ship with the gateway where none are configured."""
+    if settings.plans and not isinstance(settings.plans, str):
+        return settings.plans
+    return msgspec.yaml.decode(shipped("plans.yaml").read_bytes(), type=tuple[Plan, ...])
+
+
+@asynccontextmanager
+async def opened(settings: Settings, master_key: str) -> AsyncIterator[Sidecar]:
+    """A running sidecar without its server.
+
+    Raises :class:`NotNow` where the database can't be used at present, :class:`GatewayError` where it never can be.
+    """
+    async with AsyncExitStack() as stack:
+        store = Store.open(settings.database_url, settings.data_dir)
+        stack.push_async_callback(store.close)
+        sidecar = Sidecar(settings, master_key, store, open_counters(settings.redis_url, settings.data_dir))
+        stack.push_async_callback(sidecar.close)
+        try:
+            await store.migrate()
+            await sidecar.prepare(settings)
+            await stack.enter_async_context(sidecar.feed)
+        except (DBAPIError, OSError) as error:
+            raise NotNow(f"the database cannot be used: {type(error).__name__}") from error
+        except CommandError as error:
+            message = f"the database is of another version: {error}"
+            raise GatewayError(Kind.UNAVAILABLE, "database_unknown", message) from None
+        if settings.redis_url is not None:
+            # Only a gateway with Redis pays for this import.
+            from gateway.sidecar.publish import Publisher  # noqa: PLC0415
+
+            await stack.enter_async_context(Publisher(settings.redis_url, sidecar.feed))
+        yield sidecar

@@ -1,0 +1,188 @@
+"""Sidecars for tests: the internal API in the test's own loop, and a real ``gateway sidecar`` process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+import yaml
+from fastapi import FastAPI
+
+from gateway.bus.policy import Query
+from gateway.contract.internal import HEADER, internal_token
+from gateway.contract.policy import Resolution
+from gateway.sidecar import internal
+from gateway.sidecar.feed import Feed
+from gateway.sidecar.sockets import UnixListener
+from tests.support.changes import MemoryLog
+
+MASTER = "gw_test_master_key"
+START_SECONDS = 30.0
+STOP_SECONDS = 15.0
+_COMMAND = Path(sys.executable).with_name("gateway")
+
+
+class InternalApi:
+    """What the internal API is served from, without a database: a log in memory and answers by digest."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self.log = log
+        self.feed = Feed(log)
+        self.master_key = MASTER
+        self.started = time.monotonic()
+        self.answers: dict[str, Resolution] = {}
+        self.asked: list[Query] = []
+        self.gate = asyncio.Event()
+        """While it is not set, lookups wait."""
+        self.gate.set()
+
+    async def resolve(self, query: Query) -> Resolution:
+        """The answer that was laid down for the digest."""
+        self.asked.append(query)
+        await self.gate.wait()
+        return self.answers.get(query.digest or "", Resolution(seq=self.feed.seq))
+
+
+@asynccontextmanager
+async def internal_api(path: Path, log: MemoryLog) -> AsyncIterator[InternalApi]:
+    """The real router and feed on a Unix socket, for the duration of the block."""
+    served = InternalApi(log)
+    app = FastAPI()
+    app.add_exception_handler(internal.Forbidden, internal.forbidden)
+    app.include_router(internal.router(served))
+    config = uvicorn.Config(
+        app, loop="none", http="httptools", ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1
+    )
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    listener = UnixListener(str(path))
+    async with served.feed:
+        await server.startup(sockets=[listener.socket])
+        serving = asyncio.create_task(server.main_loop())
+        try:
+            yield served
+        finally:
+            served.feed.close()
+            served.gate.set()
+            server.should_exit = True
+            await serving
+            await server.shutdown(sockets=[listener.socket])
+            listener.close()
+
+
+class RunningSidecar:
+    """One ``gateway sidecar`` process. ``http`` is a client of its Unix socket that knows the internal header."""
+
+    def __init__(self, config: dict[str, Any], directory: Path, env: Mapping[str, str] | None = None) -> None:
+        self.config_path = directory / "gateway.yaml"
+        self.config = {"master_key": MASTER, "data_dir": str(directory / "data"), **config}
+        self.stderr: deque[str] = deque(maxlen=2000)
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._env = {**os.environ, **(env or {})}
+        self.write(self.config)
+        self.start()
+
+    def write(self, config: dict[str, Any]) -> None:
+        """Replace the configuration file."""
+        fresh = self.config_path.with_suffix(".new")
+        fresh.write_text(yaml.safe_dump(config, sort_keys=False))
+        fresh.replace(self.config_path)
+
+    def start(self) -> None:
+        """Start the process and wait until it answers."""
+        self.process = subprocess.Popen(
+            [str(_COMMAND), "sidecar", "--config", str(self.config_path), "--json"],
+            env=self._env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
+        self._reader.start()
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            code = self.process.wait(STOP_SECONDS)
+            self._reader.join(5)
+            self.process.stdout.close()
+            raise RuntimeError(f"the sidecar ended at start with {code}:\n{self.log()}")
+        self.ready: dict[str, Any] = json.loads(line)
+        self.address = str(self.ready["urls"][0])
+        transport = httpx.HTTPTransport(uds=self.address.removeprefix("unix:"))
+        self.http = httpx.Client(
+            transport=transport,
+            base_url="http://sidecar",
+            headers={HEADER: internal_token(str(self.config["master_key"]))},
+            timeout=30,
+        )
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stderr is not None
+        with process.stderr as pipe:
+            for line in pipe:
+                self.stderr.append(line.rstrip("\n"))
+                self._lines.put(line)
+        self._lines.put(None)
+
+    def wait_log(self, text: str) -> str:
+        """Wait for the next line of the log that holds ``text``."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+            assert line is not None, f"{text!r} is not in the log:\n{self.log()}"
+            if text in line:
+                return line
+
+    def log(self) -> str:
+        """The last lines of what the process logged."""
+        return "\n".join(self.stderr)
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end; gives the exit code. The process may be started again."""
+        self.http.close()
+        self.process.send_signal(how)
+        try:
+            return self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"the sidecar ignored {how.name} for {STOP_SECONDS} s:\n{self.log()}") from None
+        finally:
+            self._reader.join(5)
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+
+
+@contextmanager
+def running_sidecar(
+    config: dict[str, Any], directory: Path, env: Mapping[str, str] | None = None
+) -> Iterator[RunningSidecar]:
+    """A sidecar with ``config`` (see ``gateway.yaml``) for the duration of the block; its end is checked."""
+    sidecar = RunningSidecar(config, directory, env)
+    try:
+        yield sidecar
+    except BaseException:
+        if sidecar.process.poll() is None:
+            with contextlib.suppress(AssertionError):
+                sidecar.end()
+        raise
+    if sidecar.process.poll() is None:
+        code = sidecar.end()
+        assert code == 0, f"the sidecar ended with {code}:\n{sidecar.log()}"
