@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.contract.owners import Reference
-from gateway.dataplane import forward as forwarder
+from gateway.dataplane import forwarded
 from gateway.dataplane.forward import Passage
 from gateway.dataplane.forwarding import Asked
 from gateway.kernel.errors import GatewayError, Kind, LimitDetails
@@ -250,7 +250,7 @@ async def test_a_body_that_does_not_arrive(tmp_path: Path, monkeypatch: pytest.M
         await peer.head()
         await peer.gone()
 
-    monkeypatch.setattr(forwarder, "_PATIENCE", 0.1)
+    monkeypatch.setattr(forwarded, "PATIENCE", 0.1)
     async with front(tmp_path, script) as (_, _, client):
         await client.send(head("/user/api-keys", b"content-length: 10") + b"short")
         got = await client.answer()
@@ -410,7 +410,7 @@ async def test_a_sidecar_that_does_not_answer_in_time(tmp_path: Path, monkeypatc
         await peer.request()
         await peer.gone()
 
-    monkeypatch.setattr(forwarder, "_FIRST", 0.05)
+    monkeypatch.setattr(forwarded, "FIRST", 0.05)
     async with front(tmp_path, script) as (_, _, client):
         for request in (GET, post("/plans", b"body")):
             await client.send(request)
