@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 from sqlalchemy import select
 
+from gateway.domain.apps.model import App
+from gateway.domain.organizations.model import Organization
 from gateway.domain.plans.conversion import columns
 from gateway.domain.plans.model import ACTIVE, RETIRED, Plan
 from gateway.domain.turns import take_turn
@@ -16,6 +18,7 @@ from gateway.kernel.errors import GatewayError, Kind
 from gateway.settings import model as settings
 
 Plans: TypeAlias = list[Plan]
+_MOST_TOLD = 1_000
 
 
 class Synchronised(Struct, frozen=True):
@@ -117,7 +120,18 @@ class PlanService:
         row.updated_at = self.work.now
         await self.work.audit("plan.updated", "plan", row.id, before=before, after=after)
         self.work.changed("plan", row.name)
+        await self._tell_apps(row.name)
         return True
+
+    async def _tell_apps(self, plan: str) -> None:
+        # The data plane knows an app by its tier's plan, and so does not hear of its organisation's.
+        theirs = select(App.app_id).join(Organization, Organization.id == App.organization_id)
+        apps = (await self.work.session.scalars(theirs.where(Organization.plan == plan).limit(_MOST_TOLD + 1))).all()
+        if len(apps) > _MOST_TOLD:
+            self.work.changed("everything", plan)
+            return
+        for app_id in apps:
+            self.work.changed("app", app_id)
 
 
 def _order(plan: Plan) -> float:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from sqlalchemy import ColumnElement, and_, false, or_, select
 
 from gateway.contract.policy import CredentialPolicy, LimitPolicy, Status
-from gateway.domain.actor import grants
+from gateway.domain.actor import PLATFORM_ADMIN, grants
 from gateway.domain.apps import model as apps
 from gateway.domain.apps.model import App
 from gateway.domain.budgets import service as budgets
@@ -27,7 +27,6 @@ from gateway.domain.plans.model import Plan
 from gateway.domain.roles.catalog import catalog
 from gateway.domain.users import model as users
 from gateway.domain.users.model import Membership, User
-from gateway.domain.users.service import DEFAULT_ROLE
 from gateway.domain.work import Work
 
 INFERENCE = "inference"
@@ -169,7 +168,7 @@ class PolicyService:
         if found is None:
             return None, None
         user, role = found
-        return user, DEFAULT_ROLE if role is None and user.organization_id == organization else role
+        return user, PLATFORM_ADMIN if user.is_platform_admin else role
 
 
 def _whose(table: type[Limit] | type[Budget], owners: dict[str, str | None]) -> list[ColumnElement[bool]]:
