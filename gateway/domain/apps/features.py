@@ -16,12 +16,13 @@ FEATURES = {
     "batch_routing": "Batch routing",
 }
 """The features that tiers differ in, and what they are called."""
+_ALWAYS_TOLD = ("ml_routing", "analytics", "caching")
 
 
 def features_of(plan: Plan | None) -> dict[str, bool]:
-    """Each of :data:`FEATURES` with whether the plan has it, then what else it has."""
+    """What a plan has; of ML routing, analytics and caching also that it has them not."""
     has = [] if plan is None else plan.features
-    return {name: name in has for name in FEATURES} | dict.fromkeys(has, True)
+    return dict.fromkeys(_ALWAYS_TOLD, False) | dict.fromkeys(has, True)
 
 
 async def require_feature(work: Work, plan: str | None, feature: str) -> None:

@@ -35,6 +35,11 @@ class Quotas(Struct, frozen=True):
     limits: dict[str, int]
     used: dict[str, int]
 
+    @property
+    def utilization(self) -> dict[str, float]:
+        """What is used of each quota in percent; nothing of one that allows nothing."""
+        return {type: round(100 * self.used[type] / limit, 2) if limit else 0.0 for type, limit in self.limits.items()}
+
 
 class QuotaCheck(Struct, frozen=True):
     """Whether ``requested`` more would fit."""

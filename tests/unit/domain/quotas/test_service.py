@@ -75,6 +75,8 @@ async def test_requests_are_as_the_data_plane_counts_them(accounts: Accounts, pl
     used(tmp_path, "ai_requests", "day", 7)
     found = await quotas(accounts, "acme", tmp_path)
     assert (found.used["api_calls"], found.used["ai_requests"]) == (85, 7)
+    assert found.utilization == {**dict.fromkeys(TYPES, 0.0), "api_calls": 0.09, "ai_requests": 0.7}
+    assert Quotas({"projects": 0}, {"projects": 0}).utilization == {"projects": 0.0}
     # A limit of its own has been counted longer than the plan's.
     used(tmp_path, "requests", "month", 90, source="limit")
     assert (await quotas(accounts, "acme", tmp_path)).used["api_calls"] == 90

@@ -1,0 +1,150 @@
+"""What AI Marketplace asks and answers, in ``camelCase``."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic.alias_generators import to_camel
+
+from gateway.dialects.common.models import CamelAnswer, CamelAsked, Dollars
+from gateway.domain.apps.features import features_of
+from gateway.domain.apps.model import App
+from gateway.domain.credentials.secret import app_bearer
+from gateway.domain.plans.model import Plan
+
+_STORE = "Store these credentials securely. The secret key will not be shown again."
+_UPDATE = "Update your applications with the new secret key. The old key is no longer valid."
+_SHOWN = 7  # characters of each half in authFormat
+_WINDOWS = ("month", "minute")
+
+
+class RegisterApp(CamelAsked):
+    """An app to register. ``organizationId`` is for the platform's administrators: whom it is for."""
+
+    name: str
+    description: str = ""
+    tier: str = "COMMUNITY"
+    organization_id: str | None = None
+
+
+class Limits(CamelAnswer):
+    """The limits of a tier; null where there is none."""
+
+    requests_per_month: int | None
+    requests_per_minute: int | None
+
+
+class _AppAnswer(CamelAnswer):
+    id: str
+    name: str
+    app_id: str
+    tier: str
+    status: str
+    features: dict[str, bool]
+    limits: Limits
+
+
+class RegisteredApp(_AppAnswer):
+    """A new app."""
+
+
+class MonthUsage(CamelAnswer):
+    """What an app has used in this calendar month (UTC); ``totalCost`` in dollars."""
+
+    requests_count: int
+    ml_routing_count: int
+    total_cost: Dollars
+
+
+class Usage(CamelAnswer):
+    """What an app has used."""
+
+    requests_this_period: int
+    current_month_usage: MonthUsage
+
+
+class Analytics(CamelAnswer):
+    """How an app's requests went; ``avgResponseTime`` in milliseconds."""
+
+    total_requests: int
+    successful_requests: int
+    failed_requests: int
+    avg_response_time: int
+
+
+class AppDetails(_AppAnswer):
+    """An app, and what it has used."""
+
+    description: str
+    usage: Usage
+    analytics: Analytics
+
+
+class Credentials(CamelAnswer):
+    """What an app calls with: ``Authorization: Bearer <appId>:<secretKey>``."""
+
+    app_id: str
+    secret_key: str
+    auth_format: str
+
+
+class Registration(CamelAnswer):
+    """A new app with its credentials."""
+
+    success: Literal[True] = True
+    app: RegisteredApp
+    credentials: Credentials
+    warning: str = _STORE
+
+
+class Details(CamelAnswer):
+    """An app."""
+
+    success: Literal[True] = True
+    app: AppDetails
+
+
+class Rotation(CamelAnswer):
+    """An app's new credentials."""
+
+    success: Literal[True] = True
+    message: str = "Secret key rotated successfully"
+    credentials: Credentials
+    warning: str = _UPDATE
+
+
+def registered(app: App, plan: Plan | None, bearer: str) -> Registration:
+    """A new app. ``bearer`` is the whole of what it sends."""
+    return Registration(app=RegisteredApp(**_common(app, plan)), credentials=credentials(bearer))
+
+
+def details(app: App, plan: Plan | None, requests: int) -> Details:
+    """An app that made ``requests`` this month.
+
+    How requests went, what was routed and what it cost is not kept: nothing is recorded of it, and 0 is told.
+    """
+    month = MonthUsage(requests_count=requests, ml_routing_count=0, total_cost=0)
+    usage = Usage(requests_this_period=requests, current_month_usage=month)
+    analytics = Analytics(total_requests=requests, successful_requests=0, failed_requests=0, avg_response_time=0)
+    shown = AppDetails(**_common(app, plan), description=app.description, usage=usage, analytics=analytics)
+    return Details(app=shown)
+
+
+def credentials(bearer: str) -> Credentials:
+    """The two halves of what an app sends, and how to send them."""
+    app_id, _, secret = bearer.partition(":")
+    shown = app_bearer(f"{app_id[:_SHOWN]}...", f"{secret[:_SHOWN]}...")
+    return Credentials(app_id=app_id, secret_key=secret, auth_format=f"Bearer {shown}")
+
+
+def _common(app: App, plan: Plan | None) -> dict[str, Any]:
+    per = {f"requests_per_{name}": None if plan is None else plan.limit_of("requests", name) for name in _WINDOWS}
+    return {
+        "id": app.id,
+        "name": app.name,
+        "app_id": app.app_id,
+        "tier": (app.plan or "").upper() if plan is None else plan.tier,
+        "status": app.status.upper(),
+        "features": {to_camel(name): has for name, has in features_of(plan).items()},
+        "limits": Limits(**per),
+    }
