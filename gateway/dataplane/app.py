@@ -21,6 +21,7 @@ from gateway.dataplane.endpoints import health, models
 from gateway.dataplane.endpoints.inference import BY_PATH
 from gateway.dataplane.envelope import told
 from gateway.dataplane.forward import Forward
+from gateway.dataplane.gate import Limits
 from gateway.kernel.errors import GatewayError, Kind
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Worker:
             exception_handlers={HTTPException: _http_error, GatewayError: _gateway_error, Exception: _internal_error},
         )
         self.forward = Forward(self, sidecar)
+        self.forward.gate = Limits(self)
         self.app.router.default = self._elsewhere  # after every route, and not for their 405
 
     @property

@@ -121,7 +121,7 @@ class _Process:
             logger.error("the configuration can't be served", extra={"faults": str(error)})
             return 78  # EX_CONFIG
         log = AccessLog(loop, settings.telemetry.access_log)
-        self.worker = worker = Worker(runtime, sink, log, scrape, admission.learnt)
+        self.worker = worker = Worker(runtime, sink, log, scrape, admission.learnt, options.sidecar)
         self.server = _Server(_server_config(worker, settings), worker)
         self.gauges = Gauges(worker, sink, self.server.server_state.connections)
         loop.add_signal_handler(signal.SIGTERM, self._stop)
