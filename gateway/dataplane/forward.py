@@ -98,10 +98,12 @@ class Forward:
         return self.pool
 
     def takes(self, wire: GatewayProtocol, rest: bytes) -> bool:
-        """Take an offer of WebSocket over from a client connection, unless the path is ours or nobody's.
+        """Take the connection of a client over that offers WebSocket, unless the path is ours or nobody's.
 
         ``rest`` is what the client has sent behind the request's head. True: the connection is the tunnel's now.
         """
+        if not _offers_websocket(wire):
+            return False
         try:
             parsed = httptools.parse_url(wire.url)
             path = unquote(parsed.path.decode("ascii"))
@@ -127,6 +129,13 @@ class Forward:
             self.pool.close()
         for tunnel in tuple(self.tunnels):
             tunnel.close()
+
+
+def _offers_websocket(wire: GatewayProtocol) -> bool:
+    """Whether the request just parsed offers WebSocket, and no other is under way before it."""
+    if wire.cycle is not None and not wire.cycle.response_complete:
+        return False
+    return wire._get_upgrade() == b"websocket" and wire.parser.get_method() == b"GET"
 
 
 def _pool(address: str, loop: asyncio.AbstractEventLoop, resolver: Resolver) -> Pool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from starlette.types import Receive, Send
 
-from gateway.dataplane.forwarding import Asked, Headers, answer_headers, failure, request_head
+from gateway.dataplane.forwarding import SAFE, Asked, Headers, answer_headers, failure, request_head
 from gateway.dataplane.upstream.connection import Connection
 from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.dataplane.upstream.pool import Pool
@@ -26,7 +26,6 @@ STALL = 600.0
 """Seconds without a byte in mid-answer; live streams say something far more often."""
 PATIENCE = 60.0
 """Seconds for the next piece of a request's body, from the client or into the sidecar."""
-_AGAIN = frozenset(("GET", "HEAD", "OPTIONS"))  # may be sent twice (RFC 9110 §9.2.1)
 
 
 class _Left(Exception):
@@ -83,7 +82,7 @@ class Forwarding:
                 return
 
     def _may_repeat(self, answer: _Answer, error: UpstreamError) -> bool:
-        return answer.went_stale(error) and not self.framing and self.request.method in _AGAIN
+        return answer.went_stale(error) and not self.framing and self.request.method in SAFE
 
     async def _ask(self) -> _Answer:
         """Take a connection and send the head. Raises :class:`GatewayError`."""

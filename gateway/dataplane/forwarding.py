@@ -33,6 +33,7 @@ _OURS = b"x-gateway-"  # names that mean something between our processes: nobody
 _ANSWERED_BY_US = frozenset((b"server", b"x-request-id"))
 _CREDENTIALS = frozenset((b"authorization", b"x-api-key", b"api-key"))
 _UNREACHED = frozenset(("dns", "connect", "connect_timeout", "tls", "proxy", "queue_full", "queue_timeout"))
+SAFE = frozenset(("GET", "HEAD", "OPTIONS"))  # may be sent twice (RFC 9110 §9.2.1)
 RETRY_AFTER = 2.0  # seconds in which a sidecar that has ended is started again
 
 
@@ -119,7 +120,7 @@ def failure(error: UpstreamError, request: Asked) -> GatewayError:
     logger.warning(
         "not forwarded", extra={"request_id": request.request_id, "reason": error.reason, "detail": error.message}
     )
-    if error.reason in _UNREACHED:
+    if error.reason in _UNREACHED or (error.reason == "reset" and request.method in SAFE):
         message = "This part of the gateway is not available just now. Inference is not affected."
         return GatewayError(Kind.UNAVAILABLE, "service_unavailable", message, retry_after=RETRY_AFTER)
     if error.is_timeout:

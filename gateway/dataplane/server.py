@@ -81,19 +81,11 @@ class GatewayProtocol(HttpToolsProtocol):
                 return
             except httptools.HttpParserUpgrade as upgrade:
                 rest = data[upgrade.args[0] :]
-                if self._tunnelled(rest):
+                if self.worker.forward.takes(self, rest):
                     return
                 data = self._head_without_upgrade() + rest
         if self.head_fed > MAX_HEAD_BYTES:
             self._malformed(head_too_large=True)
-
-    def _tunnelled(self, rest: bytes) -> bool:
-        """Whether the request offers WebSocket at a path of the sidecar, which has taken the connection over."""
-        if self._get_upgrade() != b"websocket" or self.parser.get_method() != b"GET" or self.pipeline:
-            return False
-        if self.cycle is not None and not self.cycle.response_complete:
-            return False
-        return self.worker.forward.takes(self, rest)
 
     def _head_without_upgrade(self) -> bytes:
         """The head of a request that offers another protocol, without the offer.

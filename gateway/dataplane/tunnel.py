@@ -17,7 +17,7 @@ from gateway.dataplane.envelope import told
 from gateway.dataplane.forwarding import Asked, Headers, answer_headers, failure, request_head
 from gateway.dataplane.upstream.connection import Connection
 from gateway.dataplane.upstream.dial import dial
-from gateway.dataplane.upstream.errors import UpstreamError
+from gateway.dataplane.upstream.errors import Reason, UpstreamError
 from gateway.dataplane.upstream.origin import Origin
 from gateway.dataplane.upstream.tls import client_context
 from gateway.kernel.errors import GatewayError
@@ -253,10 +253,10 @@ class _Far(_Side):
             self.early = data[upgrade.args[0] :]
             self.answer.set_result((101, self._headers, b""))
         except httptools.HttpParserError as error:
-            self._fail(f"The sidecar's answer to an upgrade is not valid HTTP/1.1: {error}.")
+            self._fail("protocol", f"The sidecar's answer to an upgrade is not valid HTTP/1.1: {error}.")
         else:
             if self._fed > _LONGEST_ANSWER and not self.answer.done():
-                self._fail("The sidecar's answer to an upgrade is too large.")
+                self._fail("too_large", "The sidecar's answer to an upgrade is too large.")
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -267,10 +267,10 @@ class _Far(_Side):
             # A body without length or chunks ends with the connection (RFC 9112 §6.3).
             self.answer.set_result((self._status, self._headers, self._body))
         else:
-            self._fail("The sidecar closed the connection without an answer.")
+            self._fail("reset", "The sidecar closed the connection without an answer.")
 
-    def _fail(self, message: str) -> None:
-        self.answer.set_exception(UpstreamError("reset", message, sent=True))
+    def _fail(self, reason: Reason, message: str) -> None:
+        self.answer.set_exception(UpstreamError(reason, message, sent=True))
 
     # httptools callbacks
 

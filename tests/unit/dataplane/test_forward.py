@@ -353,14 +353,20 @@ async def test_the_usage_of_an_app_fails_as_ai_marketplace_says(tmp_path: Path) 
             assert field in (await client.answer()).json
 
 
-async def test_a_sidecar_that_ends_before_it_answers(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("method", "status", "wait"), [("POST", 502, None), ("GET", 503, "2")])
+async def test_a_sidecar_that_ends_before_it_answers(
+    tmp_path: Path, method: str, status: int, wait: str | None
+) -> None:
+    """Where it matters whether the request was carried out, nobody is invited to repeat it."""
+
     async def script(peer: Peer) -> None:
         await peer.request()
 
     async with front(tmp_path, script) as (sidecar, _, client):
-        await client.send(post("/v1/tenants", b"x"))
+        await client.send(head("/v1/tenants", method=method))
         got = await client.answer()
-        assert (got.status, got.json["error"]) == (502, "service_unavailable")
+        assert (got.status, got.json["error"]) == (status, "service_unavailable")
+        assert got.headers.get("retry-after") == wait
     assert len(sidecar.requests) == 1
 
 
