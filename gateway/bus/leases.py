@@ -1,0 +1,339 @@
+"""Limits shared through Redis: the store that processes lease slices of limits from.
+
+Import this module only where ``redis_url`` is set: it needs the ``redis`` extra and loads its library.
+
+What is kept under which key is told at the top of ``lua/common.lua``. All keys carry the hash tag ``{gateway}``, so
+that a script finds all its keys in one slot; a deployment uses one Redis (or one shard of a cluster) for its limits.
+Redis 5 or later is needed. What it keeps is as safe as its persistence: with ``appendonly yes`` a power cut takes at
+most a second. What it lost, processes that still run declare again (see ``lua/exchange.lua``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from typing import Any, Literal
+
+import msgspec
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError
+
+from gateway.bus.backoff import Backoff
+from gateway.contract.leases import Call, Claim, Got, Notice, Reply, StoreUnavailable, Verdict, Want, Window
+from gateway.contract.windows import slid
+
+logger = logging.getLogger("gateway.limits")
+
+PREFIX = "{gateway}"
+CHANNELS: dict[str, Literal["recall", "told"]] = {"gateway:recall": "recall", "gateway:told": "told"}
+LISTEN_SECONDS = 5.0
+_MOST_TURNS = 1000  # of 500 accounts each, to end a node
+
+_notice = msgspec.json.Decoder(tuple[str, ...])
+
+
+class Tuning(msgspec.Struct, frozen=True):
+    """How the store lends. Milliseconds, but ``divisor``: a slice is at most that part of what is free."""
+
+    expiry: int = 5_000
+    """A node that was not heard of for so long is dead: its unspent leases and its slots are free again."""
+    grace: int = 60_000
+    """How long a window's count outlives it."""
+    divisor: int = 8
+    recall_every: int = 20
+    """Unspent slices of one counter are called back at most once in this time."""
+    recovery: int = 1_500
+    """How long nothing is lent after Redis lost its memory: time for every node to declare what it spent."""
+
+
+class _Exchange(msgspec.Struct):
+    prefix: str
+    node: str
+    now: int
+    seq: int
+    acked: int
+    since: int
+    leave: bool
+    expiry: int
+    grace: int
+    divisor: int
+    recall_every: int
+    recovery: int
+    claims: Sequence[Claim]
+    groups: Sequence[Sequence[Want]]
+
+
+class _Retire(msgspec.Struct):
+    prefix: str
+    node: str
+    now: int
+    grace: int
+    spends: Sequence[tuple[str, str, int, int, int]]
+
+
+class Script:
+    """A Lua script: called by its digest, sent whole where Redis does not hold it."""
+
+    def __init__(self, name: str) -> None:
+        folder = files("gateway.bus") / "lua"
+        self.text = (folder / "common.lua").read_text() + (folder / f"{name}.lua").read_text()
+        self.digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    async def run(self, redis: Redis, keys: Sequence[str], *arguments: bytes | str | int) -> Any:
+        """Its answer. Raises :class:`redis.exceptions.RedisError`."""
+        client: Any = redis  # redis-py types the answers of scripts as text
+        try:
+            return await client.evalsha(self.digest, len(keys), *keys, *arguments)
+        except NoScriptError:
+            return await client.eval(self.text, len(keys), *keys, *arguments)
+
+
+class RedisLeases:
+    """A :class:`~gateway.contract.leases.LeaseStore` for the process ``node``.
+
+    ``deadline`` is seconds for a call. ``clock`` gives Unix milliseconds; None takes the clock of Redis, so that the
+    clocks of machines don't matter.
+    """
+
+    def __init__(
+        self,
+        redis_url: str,
+        node: str,
+        *,
+        deadline: float = 0.25,
+        tuning: Tuning | None = None,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        self.node = node
+        self.tuning = tuning if tuning is not None else Tuning()
+        self.round_trips = 0
+        self._deadline = deadline
+        self._clock = clock
+        self._seq = 0
+        self._acked = 0
+        self._redis: Redis = Redis.from_url(
+            redis_url,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=None,  # `_within` keeps the time
+            socket_connect_timeout=deadline,
+        )
+        self._ears: Redis = Redis.from_url(
+            redis_url,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=2 * LISTEN_SECONDS,
+            socket_connect_timeout=LISTEN_SECONDS,
+            health_check_interval=LISTEN_SECONDS,
+        )
+        self._exchange = Script("exchange")
+        self._charge = Script("charge")
+        self._retire = Script("retire")
+
+    def _now(self) -> int:
+        return self._clock() if self._clock is not None else -1
+
+    # gateway.contract.leases.LeaseStore
+
+    async def exchange(self, call: Call) -> Reply:
+        """See :meth:`gateway.contract.leases.LeaseStore.exchange`."""
+        try:
+            try:
+                answer = await self._within(self._turn(call))
+            except RedisConnectionError:
+                # A connection that was closed while nobody looked. The claims are whole: a second turn harms nothing.
+                answer = await self._within(self._turn(call))
+        except (RedisError, OSError, TimeoutError) as error:
+            raise StoreUnavailable(_reason(error)) from error
+        if answer[0] == b"stale":
+            raise StoreUnavailable("overtaken by a later call")
+        self._acked = self._seq
+        if answer[0] == b"forgotten":
+            return Reply(answer[1], forgotten=True)
+        return Reply(
+            answer[1],
+            recalled=tuple(map(_text, answer[2])),
+            leased=tuple(answer[3]),
+            verdicts=tuple(map(_verdict, answer[4])),
+        )
+
+    async def _turn(self, call: Call) -> Any:
+        self._seq += 1
+        tuning = self.tuning
+        payload = _Exchange(
+            PREFIX,
+            self.node,
+            self._now(),
+            self._seq,
+            self._acked,
+            call.since_ms,
+            call.leave,
+            tuning.expiry,
+            tuning.grace,
+            tuning.divisor,
+            tuning.recall_every,
+            tuning.recovery,
+            call.claims,
+            call.groups,
+        )
+        keys = [counter_key(claim.counter) for claim in call.claims]
+        self.round_trips += 1
+        return await self._exchange.run(self._redis, keys, msgspec.json.encode(payload))
+
+    async def _within(self, work: Any) -> Any:
+        async with asyncio.timeout(self._deadline):
+            return await work
+
+    async def listen(self, heard: Callable[[Notice], None]) -> None:
+        """See :meth:`gateway.contract.leases.LeaseStore.listen`."""
+        backoff = Backoff()
+        while True:
+            try:
+                async with self._ears.pubsub(ignore_subscribe_messages=True) as channels:
+                    await channels.subscribe(*CHANNELS)
+                    while True:
+                        message = await channels.get_message(timeout=LISTEN_SECONDS)
+                        backoff.reset()
+                        if message is not None:
+                            _hand_on(message, heard)
+            except (RedisError, OSError) as error:
+                logger.debug("recalls not heard", extra={"reason": _reason(error)})
+            await asyncio.sleep(backoff.next())
+
+    async def close(self) -> None:
+        """See :meth:`gateway.contract.leases.LeaseStore.close`."""
+        await self._redis.aclose()
+        await self._ears.aclose()
+
+    # beside the leases
+
+    async def charge(self, window: Window, amount: int, charge_id: str) -> bool:
+        """Count ``amount`` as spent, once for each ``charge_id`` (remembered for seven days). Says whether it was now.
+
+        Raises :class:`StoreUnavailable`; the charge can be repeated.
+        """
+        if amount < 0:
+            raise ValueError(f"expected an amount of 0 or more, got {amount}")
+        kind, resets, length = window.kind, *_span(window)
+        arguments = (PREFIX, charge_id, amount, self._now(), kind, resets, length, self.tuning.grace)
+        return bool(await self._asked(self._charge.run(self._redis, [counter_key(window.id)], *arguments)))
+
+    async def known(self, node: str) -> dict[tuple[str, int], int]:
+        """What a node is known to have spent, by limit key and start of the window; for a dead one too, for seven days.
+
+        Raises :class:`StoreUnavailable`.
+        """
+        client: Any = self._redis
+        found = {}
+        for counter in await self._asked(client.zrange(f"{PREFIX}:accounts:{node}", 0, -1)):
+            spent = await self._asked(client.hget(counter_key(_text(counter)), f"s:{node}"))
+            found[_text(counter)] = int(spent or 0)
+        for counter, spent in (await self._asked(client.hgetall(f"{PREFIX}:dead:{node}"))).items():
+            if counter:
+                found[_text(counter)] = int(spent)
+        return {_parted(counter): spent for counter, spent in found.items()}
+
+    async def retire(self, node: str, spends: Sequence[tuple[Window, int]] = ()) -> None:
+        """End a process that is known to be gone, without waiting for its leases to expire. ``spends`` is all that it
+        spent in each window, as its durable log tells: what it had not told yet is counted. Repeating harms nothing.
+
+        Raises :class:`StoreUnavailable`.
+        """
+        rows = [(window.id, window.kind, *_span(window), spent) for window, spent in spends]
+        payload = msgspec.json.encode(_Retire(PREFIX, node, self._now(), self.tuning.grace, rows))
+        keys = [counter_key(window.id) for window, _ in spends]
+        for _ in range(_MOST_TURNS):
+            if await self._asked(self._retire.run(self._redis, keys, payload)):
+                return
+
+    async def _asked(self, work: Any) -> Any:
+        try:
+            return await self._within(work)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise StoreUnavailable(_reason(error)) from error
+
+
+class RedisUsage:
+    """Reads what is used of limits; for those who lease nothing. ``deadline`` is seconds for a reading."""
+
+    def __init__(self, redis_url: str, *, deadline: float = 1.0) -> None:
+        self._deadline = deadline
+        self._redis: Redis = Redis.from_url(
+            redis_url, protocol=2, retry=Retry(NoBackoff(), 0), socket_timeout=deadline, socket_connect_timeout=deadline
+        )
+
+    async def used(self, keys: Sequence[str], now: float) -> dict[str, int]:
+        """What is settled of each limit (by :attr:`~gateway.contract.policy.LimitPolicy.key`) in the window that holds
+        ``now``, or held of slots; 0 where nothing is known. A running process tells within a second.
+
+        Raises :class:`StoreUnavailable`, and :class:`ValueError` for what is no key.
+        """
+        windows = [Window.at(key, now) for key in keys]
+        try:
+            async with asyncio.timeout(self._deadline), self._redis.pipeline(transaction=False) as pipe:
+                for window in windows:
+                    pipe.hget(counter_key(window.id), "held" if window.kind == "c" else "used")
+                    pipe.hget(counter_key(window.previous_id or window.id), "used")
+                answers = await pipe.execute()
+        except (RedisError, OSError, TimeoutError) as error:
+            raise StoreUnavailable(_reason(error)) from error
+        found = {}
+        for place, window in enumerate(windows):
+            used, before = (int(answer or 0) for answer in answers[2 * place : 2 * place + 2])
+            if window.kind == "s":
+                used = slid(used, before, (window.start, window.resets_at), now)
+            found[window.key] = used
+        return found
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._redis.aclose()
+
+
+def counter_key(counter: str) -> str:
+    """The Redis key of a counter."""
+    return f"{PREFIX}:limit:{counter}"
+
+
+def _hand_on(message: dict[str, Any], heard: Callable[[Notice], None]) -> None:
+    try:
+        node, *counters = _notice.decode(message["data"])
+    except (msgspec.DecodeError, ValueError):
+        return  # anyone may publish to a channel
+    heard(Notice(CHANNELS[_text(message["channel"])], node, tuple(counters)))
+
+
+def _span(window: Window) -> tuple[int, int]:
+    """When it ends and how long it is, in milliseconds; zeros if it never ends."""
+    if not window.resets_at:
+        return 0, 0
+    return window.resets_at * 1000, (window.resets_at - window.start) * 1000
+
+
+def _parted(counter: str) -> tuple[str, int]:
+    key, _, start = counter.rpartition("@")
+    return key, int(start)
+
+
+def _text(value: bytes) -> str:
+    return value.decode()
+
+
+def _verdict(answer: list[Any]) -> Verdict:
+    short, wants, waiting, fresh = answer
+    return Verdict(
+        short,
+        tuple(Got(*want) for want in wants),
+        tuple(tuple(map(_text, holders)) for holders in waiting),
+        tuple(map(_text, fresh)),
+    )
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__
