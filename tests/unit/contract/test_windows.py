@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import calendar
+from unittest.mock import patch
 
+import limits
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter, SlidingWindowCounterRateLimiter
 
 from gateway.contract.windows import is_window, slid, window_bounds
 
@@ -74,3 +78,74 @@ def test_the_share_of_the_window_before_fades(used: int, previous: int, share: f
     assert at_start == used + previous
     assert used <= later <= at_start
     assert slid(used, previous, bounds, 660.0) == used
+
+
+# A library of rate limits, as another opinion. It knows no calendar: its months have 30 days, and a fixed window of its
+# begins with the first hit, so that one is made where ours begins.
+
+
+class Clock:
+    """In the place of the module ``time``."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def time(self) -> float:
+        return self.now
+
+
+SPANS = [("10s", "10 second"), ("minute", "1 minute"), ("5m", "5 minute"), ("hour", "1 hour"), ("day", "1 day")]
+
+
+@pytest.mark.parametrize(("window", "spoken"), SPANS)
+@given(
+    now=st.integers(1_000_000_000, 2_000_000_000),
+    hits=st.lists(st.floats(0, 0.999), max_size=8),
+    limit=st.integers(1, 6),
+)
+@settings(max_examples=15)
+def test_a_fixed_window_agrees_with_another_library(
+    window: str, spoken: str, now: int, hits: list[float], limit: int
+) -> None:
+    item = limits.parse(f"{limit} per {spoken}")
+    start, end = window_bounds(window, now)
+    assert end - start == item.get_expiry()
+    clock = Clock(start)
+    with patch("limits.storage.memory.time", clock):
+        theirs = FixedWindowRateLimiter(MemoryStorage())
+        ours = 1
+        assert theirs.hit(item, "k")
+        for share in sorted(hits):
+            clock.now = start + share * (end - start)
+            assert window_bounds(window, clock.now)[0] == pytest.approx(start)
+            assert theirs.hit(item, "k") == (ours < limit)
+            ours += 1
+        assert theirs.get_window_stats(item, "k").reset_time == end
+        clock.now = end
+        assert theirs.get_window_stats(item, "k").remaining == limit
+        assert window_bounds(window, clock.now)[0] == end
+
+
+@pytest.mark.parametrize(("window", "spoken"), SPANS)
+@given(
+    now=st.integers(1_000_000_000, 2_000_000_000),
+    previous=st.integers(0, 50),
+    used=st.integers(0, 50),
+    share=st.floats(0, 0.999),
+)
+@settings(max_examples=15)
+def test_a_sliding_window_agrees_with_another_library(
+    window: str, spoken: str, now: int, previous: int, used: int, share: float
+) -> None:
+    item = limits.parse(f"1000 per {spoken}")
+    start, end = window_bounds(window, now)
+    clock = Clock(start - 1)
+    with patch("limits.storage.memory.time", clock):
+        theirs = SlidingWindowCounterRateLimiter(MemoryStorage())
+        for count, moment in ((previous, start - 1), (used, start)):
+            clock.now = moment
+            assert count == 0 or theirs.hit(item, "k", cost=count)
+        clock.now = start + share * (end - start)
+        left = theirs.get_window_stats(item, "k").remaining
+    # Theirs rounds what slid out down, ours up: never more than is allowed.
+    assert 0 <= slid(used, previous, (start, end), clock.now) - (1000 - left) <= 1
