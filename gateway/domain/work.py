@@ -14,6 +14,7 @@ from gateway.domain.audit import chain
 from gateway.domain.audit.model import AuditRecord
 from gateway.domain.changes.model import PolicyChange
 from gateway.kernel.ids import new_id
+from gateway.kernel.secrets import Seal
 from gateway.store.engine import Store
 
 ChangeKind = Literal["credential", "user", "organization", "plan", "app", "everything"]
@@ -23,10 +24,11 @@ _LONGEST = 500
 
 
 class Work:
-    """One transaction. ``now`` is the same throughout, aware, in UTC."""
+    """One transaction. ``now`` is the same throughout, aware, in UTC. ``seal`` marks new secrets."""
 
-    def __init__(self, session: AsyncSession, actor: Actor, now: datetime) -> None:
+    def __init__(self, session: AsyncSession, actor: Actor, now: datetime, seal: Seal) -> None:
         self.session = session
+        self.seal = seal
         self.actor = actor
         self.now = now
         self.records: list[AuditRecord] = []
@@ -86,7 +88,8 @@ class Work:
 class Works:
     """Makes units of work over one store.
 
-    ``master_key`` signs the audit log's head. ``on_commit`` is called after a commit that changed policy.
+    ``master_key`` signs the audit log's head and marks secrets. ``on_commit`` is called after a commit that changed
+    policy.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class Works:
     ) -> None:
         self.store = store
         self._key = chain.audit_key(master_key)
+        self._seal = Seal(master_key)
         self._on_commit = on_commit
         self._clock = clock
 
@@ -108,7 +112,7 @@ class Works:
         work: Work | None = None
         try:
             async with self.store.writing() as session:
-                work = Work(session, actor, self._clock())
+                work = Work(session, actor, self._clock(), self._seal)
                 yield work
                 await self._conclude(session, work.records, work.changes)
         except BaseException:
@@ -123,7 +127,7 @@ class Works:
     async def read(self, actor: Actor) -> AsyncIterator[Work]:
         """A work that only reads, as of one moment. What it would audit or change is lost."""
         async with self.store.reading() as session:
-            yield Work(session, actor, self._clock())
+            yield Work(session, actor, self._clock(), self._seal)
 
     async def _conclude(self, session: AsyncSession, records: list[AuditRecord], changes: list[PolicyChange]) -> None:
         if not records and not changes:

@@ -16,7 +16,7 @@ from gateway.domain.organizations.model import DELETED, Organization
 from gateway.domain.users.model import Membership, User
 from gateway.domain.work import Work
 from gateway.kernel.errors import GatewayError, Kind
-from gateway.kernel.secrets import digest_of
+from gateway.kernel.secrets import Seal, digest_of
 
 DEFAULT_ORGANIZATION = "default"
 _SHOWN = ("name", "kind", "prefix", "user_id", "app_id", "scopes", "models", "cidrs", "environment", "expires_at")
@@ -48,7 +48,7 @@ async def member(work: Work, user: str, organization: str) -> str:
 
 async def insert(work: Work, row: Credential) -> str:
     """Give a new credential its secret, write it, and record that it was made. Gives what its holder sends."""
-    bearer = _put_secret(row)
+    bearer = _put_secret(row, work.seal)
     row.created_at = row.updated_at = work.now
     work.session.add(row)
     await work.session.flush()
@@ -61,7 +61,7 @@ async def insert(work: Work, row: Credential) -> str:
 async def replace_secret(work: Work, row: Credential, until: datetime) -> str:
     """Give a credential another secret and keep the old one in a row of its own. Gives what its holder sends."""
     kept = {attribute.key: getattr(row, attribute.key) for attribute in Credential.__mapper__.column_attrs}
-    bearer = _put_secret(row)
+    bearer = _put_secret(row, work.seal)
     row.updated_at = work.now
     # The digest is unique: the key must have let go of the old one first.
     await work.session.flush()
@@ -85,8 +85,8 @@ def shown(row: Credential, names: Iterable[str]) -> dict[str, Any]:
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
 
 
-def _put_secret(row: Credential) -> str:
-    secret = new_secret(row.prefix)
+def _put_secret(row: Credential, seal: Seal) -> str:
+    secret = new_secret(row.prefix, seal)
     bearer = app_bearer(row.app_id, secret) if row.kind == APP and row.app_id is not None else secret
     row.digest = digest_of(bearer.encode())
     row.last4 = secret[-4:]

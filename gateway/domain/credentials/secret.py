@@ -6,6 +6,8 @@ import secrets
 import string
 from typing import Literal
 
+from gateway.kernel.secrets import Seal
+
 Family = Literal["gw", "sk"]
 Environment = Literal["live", "test", "staging", "development"]
 
@@ -25,9 +27,10 @@ def key_prefix(family: Family, environment: str, *, administrative: bool = False
     return "sk_live_" if environment == "live" else "sk_test_"
 
 
-def new_secret(prefix: str) -> str:
-    """A new secret: the prefix and 256 random bits as 43 letters and digits."""
-    return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+def new_secret(prefix: str, seal: Seal) -> str:
+    """A new secret: the prefix, 256 random bits as 43 letters and digits, and the deployment's mark."""
+    body = prefix + "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+    return body + seal.mark(body.encode()).decode()
 
 
 def app_bearer(app_id: str, secret: str) -> str:

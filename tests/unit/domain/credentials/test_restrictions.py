@@ -15,6 +15,7 @@ from gateway.domain.credentials.restrictions import check_scopes, networks, scop
 from gateway.domain.credentials.secret import app_bearer, key_prefix, new_secret
 from gateway.domain.roles.catalog import catalog
 from gateway.kernel.errors import GatewayError, Kind
+from gateway.kernel.secrets import Seal
 
 
 def attempt(call: Callable[[], list[str]]) -> tuple[list[str], GatewayError | None]:
@@ -87,12 +88,14 @@ def test_only_what_is_added_must_be_held() -> None:
         check_scopes(["costs:read", "usage:read"], ["costs:read"], actor, "acme")
 
 
-def test_a_secret_holds_256_bits_of_letters_and_digits() -> None:
-    secret = new_secret("gw_live_")
+def test_a_secret_holds_256_bits_of_letters_and_digits_and_the_mark() -> None:
+    seal = Seal("gw_test_master_key")
+    secret = new_secret("gw_live_", seal)
     random = secret.removeprefix("gw_live_")
     assert random.isascii()
     assert random.isalnum()
-    assert len(random) * math.log2(62) >= 256
+    assert (len(random) - 8) * math.log2(62) >= 256
+    assert seal.holds(secret.encode())
 
 
 def test_spellings() -> None:
