@@ -210,10 +210,11 @@ async def test_a_refused_offer_is_no_way_past_the_gateway(tmp_path: Path) -> Non
     assert [request.target for request in sidecar.requests] == ["/v1/stream?x=1"]
 
 
-@pytest.mark.parametrize(
-    "said", [b"", b"what?\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 999999\r\n\r\n" + MEGABYTE]
-)
-async def test_a_sidecar_that_answers_an_offer_badly(tmp_path: Path, said: bytes) -> None:
+TOO_LONG = b"HTTP/1.1 200 OK\r\ncontent-length: 999999\r\n\r\n" + MEGABYTE
+
+
+@pytest.mark.parametrize(("said", "status"), [(b"", 503), (b"what?\r\n\r\n", 502), (TOO_LONG, 502)])
+async def test_a_sidecar_that_answers_an_offer_badly(tmp_path: Path, said: bytes, status: int) -> None:
     async def script(peer: Peer) -> None:
         await peer.head()
         await peer.send(said[:200_000])
