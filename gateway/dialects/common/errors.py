@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -95,8 +96,8 @@ async def _unexpected(request: Request, error: Exception) -> Response:
 def _methods(request: Request) -> list[str]:
     """What the path may be asked with: a router tells only the methods of the first route that fits."""
     found: set[str] = set()
-    for route in request.app.routes:
+    for route in iter_route_contexts(request.app.routes):
         match, _ = route.matches(request.scope)
         if match is not Match.NONE:
-            found |= set(getattr(route, "methods", None) or ())
+            found |= route.methods or set()
     return sorted(found)
