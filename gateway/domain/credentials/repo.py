@@ -62,12 +62,20 @@ def filtered(query: Select[Any], chosen: CredentialFilter) -> Select[Any]:
 
 
 async def page(
-    session: AsyncSession, chosen: CredentialFilter, limit: int, offset: int, after: int | None
+    session: AsyncSession,
+    chosen: CredentialFilter,
+    limit: int,
+    offset: int,
+    after: int | None,
+    *,
+    newest_first: bool = False,
 ) -> tuple[Sequence[Credential], int]:
-    """The chosen keys in the order they were made, after number ``after``, and how many are chosen in all."""
-    query = filtered(select(Credential), chosen).order_by(Credential.number).limit(limit).offset(offset)
+    """The chosen keys in the order they were made, or ``newest_first``, beyond number ``after``; and how many there
+    are in all."""
+    order = Credential.number.desc() if newest_first else Credential.number
+    query = filtered(select(Credential), chosen).order_by(order).limit(limit).offset(offset)
     if after is not None:
-        query = query.where(Credential.number > after)
+        query = query.where(Credential.number < after if newest_first else Credential.number > after)
     total = await session.scalar(filtered(select(func.count()).select_from(Credential), chosen))
     return (await session.scalars(query)).all(), total or 0
 

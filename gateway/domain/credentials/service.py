@@ -64,11 +64,15 @@ class CredentialService:
         limit: int = 50,
         offset: int = 0,
         after: int | None = None,
+        newest_first: bool = False,
     ) -> CredentialPage:
-        """Keys in the order they were made, ``after`` a number where given. Without ``keys:read``: one's own alone."""
+        """Keys in the order they were made, or ``newest_first``; beyond the number ``after`` where given.
+
+        Without ``keys:read``: one's own alone.
+        """
         chosen = rights.confined(self.work.actor, chosen or CredentialFilter())
         limit, offset = page(limit, offset)
-        rows, total = await repo.page(self.work.session, chosen, limit, offset, after)
+        rows, total = await repo.page(self.work.session, chosen, limit, offset, after, newest_first=newest_first)
         return CredentialPage(tuple(rows), total)
 
     async def get(self, reference: str | int) -> Credential:
@@ -103,10 +107,15 @@ class CredentialService:
         await self._conclude("rotated", row, {}, {"grace_until": until.isoformat()})
         return row, secret
 
-    async def revoke(self, reference: str | int) -> Credential:
-        """End a key for good, and with it every old secret of it; revoking it again changes nothing."""
+    async def revoke(self, reference: str | int, *, once: bool = False) -> Credential:
+        """End a key for good, and with it every old secret of it.
+
+        Revoking it again changes nothing, or with ``once`` raises NOT_FOUND: of two who delete it, one has.
+        """
         row = await self._writable(reference, itself=True, revoked=True)
         if row.status == REVOKED:
+            if once:
+                raise rights.not_found()
             return row
         before = {"status": row.status}
         row.status, row.revoked_at, row.updated_at = REVOKED, self.work.now, self.work.now

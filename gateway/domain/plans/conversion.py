@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 from gateway.contract.policy import LimitPolicy, Scope
@@ -18,6 +19,7 @@ UNLIMITED = {
     "max_concurrent_sessions": 999_999,
 }
 """What stands for "no limit" where an API documents a number for each quota."""
+_PER_YEAR = {"day": 365, "week": 52, "month": 12, "year": 1}
 _COUNTED = {"max_api_calls_per_month": ("requests", "month"), "max_ai_requests_per_day": ("ai_requests", "day")}
 
 
@@ -61,3 +63,10 @@ def quotas_of(plan: Plan | None) -> dict[str, int]:
         return dict(UNLIMITED)
     counted = {name: plan.limit_of(metric, window) for name, (metric, window) in _COUNTED.items()}
     return UNLIMITED | {name: limit for name, limit in counted.items() if limit is not None} | plan.quotas
+
+
+def monthly_price(plan: Plan) -> int | None:
+    """Nano-dollars a month; what is due once is told as it is. None where the price is agreed upon in person."""
+    if plan.price_nanos is None or plan.interval not in _PER_YEAR:
+        return plan.price_nanos
+    return round(Fraction(plan.price_nanos * _PER_YEAR[plan.interval], 12))
