@@ -26,6 +26,8 @@ STALL = 600.0
 """Seconds without a byte in mid-answer; live streams say something far more often."""
 PATIENCE = 60.0
 """Seconds for the next piece of a request's body, from the client or into the sidecar."""
+LONGEST_BODY = 600.0
+"""Seconds for a whole body that keeps coming."""
 
 
 class _Left(Exception):
@@ -111,9 +113,11 @@ class Forwarding:
         """Send the request's body on as it comes; then wait for the client to leave."""
         size = 0
         more = True
+        loop = self.worker.loop
+        last = loop.time() + LONGEST_BODY
         try:
             while True:
-                async with asyncio.timeout(PATIENCE if more and self.framing else None):
+                async with asyncio.timeout_at(min(loop.time() + PATIENCE, last) if more and self.framing else None):
                     message = await self.receive()
                 if message["type"] == "http.disconnect":
                     answer.stop(_Left())

@@ -136,6 +136,7 @@ class _Process:
         finally:
             sink.close()
             await admission.stop()
+            worker.forward.close()
             log.close()
             scrape.publish()
             if worker.runtime.tracer is not None:

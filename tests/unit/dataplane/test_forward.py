@@ -245,12 +245,13 @@ async def test_a_body_that_is_too_large(tmp_path: Path, declared: bool) -> None:
     assert [len(request.body) for request in sidecar.requests if request.body] == [1000]
 
 
-async def test_a_body_that_does_not_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bound", ["PATIENCE", "LONGEST_BODY"])
+async def test_a_body_that_does_not_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
     async def script(peer: Peer) -> None:
         await peer.head()
         await peer.gone()
 
-    monkeypatch.setattr(forwarded, "PATIENCE", 0.1)
+    monkeypatch.setattr(forwarded, bound, 0.1)
     async with front(tmp_path, script) as (_, _, client):
         await client.send(head("/user/api-keys", b"content-length: 10") + b"short")
         got = await client.answer()
