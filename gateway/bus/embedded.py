@@ -69,6 +69,16 @@ class EmbeddedPolicy:
         except msgspec.DecodeError as error:
             raise PolicyUnavailable(f"the sidecar's answer cannot be read: {error}") from None
 
+    async def poke(self) -> bool:
+        """Have the sidecar look at once for changes that this process has committed; whether it could be told.
+
+        One that was not told looks by itself within half a second.
+        """
+        try:
+            return (await self.client.request("POST", "/internal/poke", self._headers, b"")).status == 204
+        except OSError:
+            return False
+
     async def changes(self) -> AsyncGenerator[Change | None, None]:
         """See :meth:`gateway.bus.policy.PolicySource.changes`."""
         backoff = Backoff()

@@ -94,7 +94,7 @@ class Connection:
         self._reading = _Reading()
         lines = [f"{method} {path} HTTP/1.1", f"host: {self.address.name}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
-        if body:
+        if body or method == "POST":
             lines += ["content-type: application/json", f"content-length: {len(body)}"]
         self.writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
 

@@ -65,6 +65,8 @@ def run(options: Options) -> int:
             tcp = listen_tcp(settings.sidecar.listen) if settings.sidecar.listen is not None else []
             for item in tcp:
                 stack.enter_context(item)
+            for name in ("uvicorn", "alembic", "httpx"):
+                logging.getLogger(name).setLevel(logging.WARNING)
             # Loaded only now: the sockets listen already.
             from gateway.sidecar.serve import serve  # noqa: PLC0415
 

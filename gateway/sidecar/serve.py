@@ -26,8 +26,6 @@ _log = logging.getLogger("gateway.sidecar")
 
 def serve(options: Options, settings: Settings, master_key: str, listening: list[socket.socket]) -> int:
     """Serve on ``listening`` until a signal; gives the exit code, see :mod:`gateway.sidecar.run`."""
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_Process(options, settings, master_key, listening).run())
 

@@ -98,6 +98,11 @@ class RunningSidecar:
         self.write(self.config)
         self.start()
 
+    @property
+    def data_dir(self) -> str:
+        """Where it keeps what it keeps."""
+        return str(self.config["data_dir"])
+
     def write(self, config: dict[str, Any]) -> None:
         """Replace the configuration file."""
         fresh = self.config_path.with_suffix(".new")
