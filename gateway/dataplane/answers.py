@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import orjson
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("gateway.upstream")
 
-_RETRIED = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 529))
-_JSON = b"content-type: application/json\r\n"
+_RETRIED: Final = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 529))
+_JSON: Final = b"content-type: application/json\r\n"
 
 
 class Verdict(Enum):

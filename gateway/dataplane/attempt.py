@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Generator
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.contract.usage import Attempt as AttemptRecord
 from gateway.dataplane.decoding import Decoder, decoder_for
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
     from gateway.dataplane.routing import Target
 
-MAX_BUFFERED = 67_108_864
+MAX_BUFFERED: Final = 67_108_864
 """Bytes of a whole JSON answer; a larger one is a fault of the upstream."""
-MAX_ERROR_BODY = 1_048_576
-_LINGER = 2.0  # seconds an upstream has to end its answer after [DONE], before its connection is closed
+MAX_ERROR_BODY: Final = 1_048_576
+_LINGER: Final = 2.0  # seconds an upstream has to end its answer after [DONE], before its connection is closed
 
-_READ = frozenset((b"content-type", b"content-length", b"content-encoding"))
-_RELAYED = frozenset(
+_READ: Final = frozenset((b"content-type", b"content-length", b"content-encoding"))
+_RELAYED: Final = frozenset(
     (
         b"retry-after",
         b"retry-after-ms",

@@ -7,7 +7,7 @@ keys, so that an upstream can't read another ``model`` or ``max_tokens`` than th
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -17,19 +17,19 @@ from gateway.kernel.errors import GatewayError, Kind
 
 Fields = dict[str, Raw]
 
-MAX_TOKENS = 10_000_000
+MAX_TOKENS: Final = 10_000_000
 """More than any model's context: a larger limit is a mistake, not a wish."""
-MAX_CHOICES = 128
+MAX_CHOICES: Final = 128
 
-_decode_fields = msgspec.json.Decoder(Fields).decode
-_encode = msgspec.json.Encoder().encode
-_decode_str = msgspec.json.Decoder(str).decode
-_decode_bool = msgspec.json.Decoder(bool | None).decode
-_decode_int = msgspec.json.Decoder(int | None).decode
-_decode_list = msgspec.json.Decoder(list[Raw]).decode
-_decode_options = msgspec.json.Decoder(dict[str, Raw] | None).decode
-_INCLUDE_USAGE = Raw(b'{"include_usage":true}')
-_TRUE = Raw(b"true")
+_decode_fields: Final = msgspec.json.Decoder(Fields).decode
+_encode: Final = msgspec.json.Encoder().encode
+_decode_str: Final = msgspec.json.Decoder(str).decode
+_decode_bool: Final = msgspec.json.Decoder(bool | None).decode
+_decode_int: Final = msgspec.json.Decoder(int | None).decode
+_decode_list: Final = msgspec.json.Decoder(list[Raw]).decode
+_decode_options: Final = msgspec.json.Decoder(dict[str, Raw] | None).decode
+_INCLUDE_USAGE: Final = Raw(b'{"include_usage":true}')
+_TRUE: Final = Raw(b"true")
 
 T = TypeVar("T")
 

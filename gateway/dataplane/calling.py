@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.dataplane import body as bodies
 from gateway.dataplane.attempt import Attempt
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from gateway.dataplane.routing import Target
     from gateway.dataplane.upstream.connection import Connection
 
-LONGEST_PAUSE = 5.0
+LONGEST_PAUSE: Final = 5.0
 """Seconds; an upstream that asks for more is passed over, and the client told."""
 
-_JOINED = 65_536  # bytes of a body below which one joined write is cheaper than a vectored one
-_JSON_BODY = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
-_NOT_AGAIN = frozenset(("total_timeout", "first_token_timeout", "queue_full", "queue_timeout"))
+_JOINED: Final = 65_536  # bytes of a body below which one joined write is cheaper than a vectored one
+_JSON_BODY: Final = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
+_NOT_AGAIN: Final = frozenset(("total_timeout", "first_token_timeout", "queue_full", "queue_timeout"))
 
 
 async def attempt_once(exchange: Exchange, target: Target) -> Attempt:

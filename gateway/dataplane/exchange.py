@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from gateway.dataplane.tracing import TraceContext
     from gateway.dataplane.upload import Upload
 
-_SECRET_HEADERS = frozenset((b"authorization", b"x-api-key", b"api-key", b"cookie", b"proxy-authorization"))
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_UNSAFE = re.compile(r"[\r\n\0]")
-_LAST_CHUNK = b"0\r\n\r\n"
+_SECRET_HEADERS: Final = frozenset((b"authorization", b"x-api-key", b"api-key", b"cookie", b"proxy-authorization"))
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_UNSAFE: Final = re.compile(r"[\r\n\0]")
+_LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 class Exchange(Request):

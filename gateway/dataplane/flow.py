@@ -12,7 +12,7 @@ import asyncio
 import functools
 import sys
 from collections.abc import Coroutine, Generator
-from typing import Any, cast
+from typing import Any, Final, cast
 
 # A task that runs at once up to its first wait saves a turn of the event loop; Python has it from 3.12 on.
 _Task: Any = functools.partial(cast("Any", asyncio.Task), eager_start=True) if sys.version_info >= (3, 12) else None
@@ -25,7 +25,7 @@ class _IntoTask:
         yield self
 
 
-INTO_TASK = _IntoTask()
+INTO_TASK: Final = _IntoTask()
 
 
 class Flow:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from gateway.contract.usage import Attempt, UsageEvent
 from gateway.dataplane.snapshots import Labels, SeriesKey, Snapshot
@@ -19,26 +19,35 @@ Reader: TypeAlias = "Callable[[], Iterable[tuple[Labels, float]]]"
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-TOKENS = tuple(4**power for power in range(14))
+TOKENS: Final = tuple(4**power for power in range(14))
 """The buckets that OpenTelemetry's GenAI metrics advise for ``gen_ai.client.token.usage``."""
 MAX_SERIES = 1_000
 """Label sets kept of each family; those that come later are counted under ``other``."""
-_ABSURD = 2**40
+_ABSURD: Final = 2**40
 """Tokens an upstream may claim for one request; what is beyond is not believed."""
 
-_NANOS = tuple(int(bound * 1e9) for bound in SECONDS)
-_TOKEN_NANOS = tuple(int(bound * 1e9) for bound in TOKEN_SECONDS)
+_NANOS: Final = tuple(int(bound * 1e9) for bound in SECONDS)
+_TOKEN_NANOS: Final = tuple(int(bound * 1e9) for bound in TOKEN_SECONDS)
 
 # Where a series holds what. A histogram is its sum followed by one count for each bound and one for beyond.
-REQUESTS, ATTEMPTS, CACHED, REASONING, COST, ESTIMATED = range(6)
-DURATION = 6
-FIRST = DURATION + len(SECONDS) + 2
-INTER = FIRST + len(SECONDS) + 2
-INPUT = INTER + len(TOKEN_SECONDS) + 2
-OUTPUT = INPUT + len(TOKENS) + 2
-SIZE = OUTPUT + len(TOKENS) + 2
+REQUESTS: Final = 0
+ATTEMPTS: Final = 1
+CACHED: Final = 2
+REASONING: Final = 3
+COST: Final = 4
+ESTIMATED: Final = 5
+DURATION: Final = 6
+FIRST: Final = DURATION + len(SECONDS) + 2
+INTER: Final = FIRST + len(SECONDS) + 2
+INPUT: Final = INTER + len(TOKEN_SECONDS) + 2
+OUTPUT: Final = INPUT + len(TOKENS) + 2
+SIZE: Final = OUTPUT + len(TOKENS) + 2
 
-_DURATION, _FIRST, _INTER, _INPUT, _OUTPUT = DURATION + 1, FIRST + 1, INTER + 1, INPUT + 1, OUTPUT + 1
+_DURATION: Final = DURATION + 1
+_FIRST: Final = FIRST + 1
+_INTER: Final = INTER + 1
+_INPUT: Final = INPUT + 1
+_OUTPUT: Final = OUTPUT + 1
 
 
 class Refused(Protocol):

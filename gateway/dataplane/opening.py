@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.dataplane.admitting import accept
 from gateway.dataplane.auth import secret_of
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from gateway.dataplane.server import GatewayProtocol
 
 # Client headers that mean something to an upstream (OpenAI API reference, "Debugging requests"; W3C Trace Context).
-_FORWARDED = frozenset(
+_FORWARDED: Final = frozenset(
     (b"openai-beta", b"idempotency-key", b"traceparent", b"tracestate", b"user-agent", b"x-client-request-id")
 )
-_READ = frozenset(
+_READ: Final = frozenset(
     (b"authorization", b"x-api-key", b"api-key", b"content-length", b"content-type", b"content-encoding", b"expect")
 )
-_JSON_TYPES = (b"application/json", b"")
+_JSON_TYPES: Final = (b"application/json", b"")
 
 
 def open_exchange(wire: GatewayProtocol, spec: Endpoint, headers: list[tuple[bytes, bytes]], http11: bool) -> Exchange:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.dataplane.streaming import EventStream, OversizedEvent
 from gateway.dataplane.upstream.errors import UpstreamError
@@ -14,13 +14,13 @@ from gateway.plugin.sse import split_events
 if TYPE_CHECKING:
     from gateway.dataplane.attempt import Attempt
 
-QUEUED = 262_144
+QUEUED: Final = 262_144
 """Bytes that may wait for a plugin before the upstream is read no further."""
 
 CLIENT, PLUGINS = 1, 2
 """Who may want the upstream to be read no further for now."""
 
-_DONE = b"data: [DONE]\n\n"
+_DONE: Final = b"data: [DONE]\n\n"
 
 
 class EventRelay:

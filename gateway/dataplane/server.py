@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import httptools
 from uvicorn.config import Config
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from gateway.dataplane.app import Worker
     from gateway.dataplane.clock import Clock
 
-MAX_HEAD_BYTES = 65_536
-MAX_HEADERS = 200
-MAX_PIPELINED = 16
-LONGEST_BODY = 600.0  # seconds a body may take that keeps coming
-_WINDOW = 262_144  # bytes of a body kept while it can't be served or sent on yet
-_DISCARDED = 1_048_576  # bytes of a refused body read to keep the connection; beyond, it is closed
+MAX_HEAD_BYTES: Final = 65_536
+MAX_HEADERS: Final = 200
+MAX_PIPELINED: Final = 16
+LONGEST_BODY: Final = 600.0  # seconds a body may take that keeps coming
+_WINDOW: Final = 262_144  # bytes of a body kept while it can't be served or sent on yet
+_DISCARDED: Final = 1_048_576  # bytes of a refused body read to keep the connection; beyond, it is closed
 
 
 class GatewayProtocol(HttpToolsProtocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.contract.usage import Tokens, UsageEvent
 from gateway.dataplane.admission import limiter
@@ -13,7 +13,7 @@ from gateway.dataplane.pricing import cost_of
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
 
-_NONE = Tokens()
+_NONE: Final = Tokens()
 
 
 def usage_event(exchange: Exchange) -> UsageEvent:

@@ -7,6 +7,7 @@ they are; only an event of usage the client didn't ask for is taken out.
 from __future__ import annotations
 
 import re
+from typing import Final
 
 import msgspec
 
@@ -17,10 +18,10 @@ from gateway.plugin.sse import data_of, split_events
 MAX_EVENT_BYTES = 16_777_216
 """An event larger than this is a fault of the upstream: it would be held in memory whole."""
 
-_BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r(?!\n)|\n\r\n")
-_USAGE = re.compile(rb'"usage"\s*:\s*\{')
-_DONE = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\][ \t]*(?:[\r\n]|$)")
-_ERROR = re.compile(rb'(?:^|[\r\n])data: ?\{\s*"error"\s*:\s*[{"]')
+_BLANK_LINE: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r(?!\n)|\n\r\n")
+_USAGE: Final = re.compile(rb'"usage"\s*:\s*\{')
+_DONE: Final = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\][ \t]*(?:[\r\n]|$)")
+_ERROR: Final = re.compile(rb'(?:^|[\r\n])data: ?\{\s*"error"\s*:\s*[{"]')
 
 
 class OversizedEvent(Exception):

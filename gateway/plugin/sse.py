@@ -7,11 +7,12 @@ event.
 from __future__ import annotations
 
 import re
+from typing import Final
 
-DONE = b"[DONE]"
+DONE: Final = b"[DONE]"
 
-_END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
-_LINE = re.compile(rb"\r\n|\n|\r")
+_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
+_LINE: Final = re.compile(rb"\r\n|\n|\r")
 
 
 def split_events(block: bytes) -> list[bytes]:

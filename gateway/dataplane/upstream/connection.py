@@ -7,7 +7,7 @@ because llhttp bounds neither.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import httptools
 
@@ -16,8 +16,8 @@ from gateway.dataplane.upstream.errors import Reason, UpstreamError
 if TYPE_CHECKING:
     from gateway.dataplane.upstream.pool import Pool
 
-MAX_HEAD_BYTES = 65_536
-_BODILESS = frozenset((204, 304))
+MAX_HEAD_BYTES: Final = 65_536
+_BODILESS: Final = frozenset((204, 304))
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Final
 
 from gateway.dataplane.sockets import is_stale
 from gateway.dataplane.upstream.connection import Connection
@@ -14,9 +15,9 @@ from gateway.dataplane.upstream.resolver import Resolver
 from gateway.dataplane.upstream.tls import client_context
 from gateway.settings.model import Provider
 
-SWEEP = 0.05  # seconds between looks at the deadlines: also how late one may be noticed
+SWEEP: Final = 0.05  # seconds between looks at the deadlines: also how late one may be noticed
 _IDLE_SWEEP = 1.0  # seconds between looks when no deadline is running
-_PEEK_AFTER = 0.05  # seconds idle after which a connection is looked at before it is used again
+_PEEK_AFTER: Final = 0.05  # seconds idle after which a connection is looked at before it is used again
 
 
 class Pool:
