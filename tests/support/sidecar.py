@@ -8,6 +8,7 @@ import json
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -84,6 +85,22 @@ async def internal_api(path: Path, log: MemoryLog) -> AsyncIterator[InternalApi]
             await serving
             await server.shutdown(sockets=[listener.socket])
             listener.close()
+
+
+def sidecar_health(socket_path: str, master_key: str = MASTER) -> dict[str, Any]:
+    """What ``/internal/health`` tells, once a sidecar answers on the socket; it may be about to start."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(socket_path)
+                break
+            except OSError:
+                assert time.monotonic() < deadline, f"nobody answers on {socket_path}"
+        time.sleep(0.02)
+    with httpx.Client(transport=httpx.HTTPTransport(uds=socket_path), base_url="http://sidecar") as client:
+        answer = client.get("/internal/health", headers={HEADER: internal_token(master_key)}, timeout=START_SECONDS)
+    return dict(answer.raise_for_status().json())
 
 
 class RunningSidecar:
