@@ -15,7 +15,11 @@ from gateway.sidecar.parts import Sidecar
 RouterFactory: TypeAlias = Callable[[], APIRouter]
 
 # Modules with a function ``router() -> APIRouter``: the operations of one reference each. Earlier ones match first.
-DIALECTS: tuple[str, ...] = ("gateway.dialects.ai_marketplace", "gateway.dialects.leanvibe")
+DIALECTS: tuple[str, ...] = (
+    "gateway.dialects.gatewayz",
+    "gateway.dialects.ai_marketplace",
+    "gateway.dialects.leanvibe",
+)
 # Modules with a function ``install(app: FastAPI) -> None``: error handlers and middleware that all dialects share.
 SHARED: tuple[str, ...] = ("gateway.dialects.common.errors",)
 

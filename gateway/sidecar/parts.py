@@ -20,6 +20,7 @@ from gateway.domain.oidc.service import Issuers
 from gateway.domain.plans.service import PlanService
 from gateway.domain.tokens.service import Tokens
 from gateway.domain.usage.counters import Counters, open_counters
+from gateway.domain.usage.requests import RequestCount
 from gateway.domain.users.attempts import Attempts
 from gateway.domain.work import Works
 from gateway.kernel.errors import GatewayError, Kind
@@ -48,6 +49,7 @@ class Sidecar:
         self.master_key = master_key
         self.store = store
         self.counters = counters
+        self.requests = RequestCount(settings.data_dir)
         self.started = time.monotonic()
         self.feed = Feed(StoredLog(store))
         self.works = Works(store, master_key=master_key, on_commit=self.feed.poke)

@@ -15,6 +15,7 @@ from gateway.domain.authentication.service import Authenticator
 from gateway.domain.authentication.sessions import Sessions
 from gateway.domain.tokens.service import Tokens
 from gateway.domain.usage.counters import Counters
+from gateway.domain.usage.requests import RequestCount
 from gateway.domain.work import Works
 from gateway.kernel.ids import new_id
 from gateway.settings.model import Settings
@@ -33,6 +34,7 @@ class Context(Protocol):
     tokens: Tokens
     sessions: Sessions
     counters: Counters
+    requests: RequestCount
     started: float
 
 

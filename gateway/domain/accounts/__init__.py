@@ -1,0 +1,1 @@
+"""Accounts as their holders see them: opened at once, with their money and their plan."""

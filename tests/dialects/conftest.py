@@ -1,0 +1,143 @@
+"""A sidecar in the test's own process: the real application over a real database, asked through HTTP.
+
+::
+
+    async def test_…(api: Api)                   SQLite, its tables made by the migrations
+    async def test_…(every_api: Api)             SQLite and PostgreSQL in turn
+    answer = await api.master.post("/admin/create", json={…})
+    person = await api.person("a@b.c", role="viewer")      person.http, .id, .number, .organization, .key
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from msgspec import convert
+from sqlalchemy import select
+
+from gateway.domain.actor import SYSTEM
+from gateway.domain.audit.model import AuditRecord
+from gateway.domain.credentials.requests import NewCredential
+from gateway.domain.credentials.service import CredentialService
+from gateway.domain.organizations.requests import NewOrganization
+from gateway.domain.organizations.service import OrganizationService
+from gateway.domain.users.requests import NewUser
+from gateway.domain.users.service import UserService
+from gateway.settings.model import Settings
+from gateway.sidecar.app import create_app
+from gateway.sidecar.parts import Sidecar, opened
+
+MASTER = "gw_test_master_key_of_the_dialects"
+ADDRESS = "203.0.113.9"
+CONFIG: dict[str, Any] = {
+    "providers": [{"name": "up", "kind": "openai", "base_url": "http://127.0.0.1:9/v1"}],
+    "models": [{"name": "gpt-4", "targets": [{"provider": "up", "model": "gpt-4"}]}],
+    "keys": [{"key": "gw_live_static", "name": "static", "organization": "acme"}],
+}
+
+
+class Person(NamedTuple):
+    """A user with a key that may do all that they may. ``http`` asks with that key."""
+
+    http: httpx.AsyncClient
+    id: str
+    number: int
+    email: str
+    organization: str
+    key: str
+
+
+class Api:
+    """A running sidecar as its callers see it. ``master`` asks with the master key, ``anyone`` without a credential."""
+
+    def __init__(self, sidecar: Sidecar, app: FastAPI, stack: AsyncExitStack) -> None:
+        self.sidecar = sidecar
+        self.app = app
+        self._stack = stack
+
+    async def open(self) -> Api:
+        self.master = await self.client(MASTER)
+        self.anyone = await self.client(None)
+        return self
+
+    async def client(self, secret: str | None, address: str = ADDRESS) -> httpx.AsyncClient:
+        """A client that asks with a credential, from an address."""
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False, client=(address, 1234))
+        headers = {"user-agent": "tests"} | ({} if secret is None else {"authorization": f"Bearer {secret}"})
+        client = httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers)
+        return await self._stack.enter_async_context(client)
+
+    async def organization(self, name: str = "Acme", plan: str | None = None) -> str:
+        """A new organisation; gives its id."""
+        async with self.sidecar.works.begin(SYSTEM) as work:
+            return (await OrganizationService(work).create(NewOrganization(name=name, plan=plan))).id
+
+    async def person(
+        self,
+        email: str = "user@example.com",
+        role: str | None = None,
+        organization: str | None = None,
+        password: str | None = None,
+        scopes: list[str] | None = None,
+    ) -> Person:
+        """A new user, of an organisation of their own unless one is given, with a key of ``scopes`` (default: all)."""
+        async with self.sidecar.works.begin(SYSTEM) as work:
+            new = NewUser(email=email, role=role, organization=organization, password=password)
+            user = await UserService(work).create(new)
+            asked = NewCredential(
+                name="of the test", organization=user.organization_id, user=user.id, scopes=scopes or ["*"]
+            )
+            _, secret = await CredentialService(work).create(asked)
+        http = await self.client(secret)
+        return Person(http, user.id, user.number, user.email, user.organization_id, secret)
+
+    async def audited(self, action: str) -> list[AuditRecord]:
+        """The audit records of an action, oldest first."""
+        async with self.sidecar.works.read(SYSTEM) as work:
+            query = select(AuditRecord).where(AuditRecord.action == action).order_by(AuditRecord.seq)
+            return list(await work.session.scalars(query))
+
+
+@asynccontextmanager
+async def running(data_dir: Path, database_url: str | None = None, **config: Any) -> AsyncIterator[Api]:
+    """A sidecar for the time of the block, configured by :data:`CONFIG` and ``config``."""
+    fields = CONFIG | {"data_dir": str(data_dir), "database_url": database_url} | config
+    settings = convert(fields, Settings)
+    async with opened(settings, MASTER) as sidecar, AsyncExitStack() as stack:
+        yield await Api(sidecar, create_app(sidecar), stack).open()
+
+
+async def _make(data_dir: Path) -> None:
+    async with running(data_dir):
+        pass
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a database as a sidecar leaves it that was started once."""
+    folder = tmp_path_factory.mktemp("prepared")
+    asyncio.run(_make(folder))
+    return folder
+
+
+@pytest.fixture
+async def api(tmp_path: Path, prepared: Path) -> AsyncIterator[Api]:
+    """A sidecar over SQLite."""
+    shutil.copytree(prepared, tmp_path / "data")
+    async with running(tmp_path / "data") as served:
+        yield served
+
+
+@pytest.fixture
+async def every_api(bare_database: str, tmp_path: Path) -> AsyncIterator[Api]:
+    """A sidecar over SQLite and over PostgreSQL in turn."""
+    async with running(tmp_path / "data", bare_database) as served:
+        yield served
