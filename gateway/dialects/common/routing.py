@@ -25,7 +25,7 @@ class Route(APIRoute):
             length = request.headers.get("content-length", "")
             if length.isascii() and length.isdecimal() and int(length[:20]) > LARGEST_BODY:
                 raise _too_large()
-            response = await handle(Request(request.scope, _bounded(request.receive), request._send))  # noqa: SLF001
+            response = await handle(Request(request.scope, _bounded(request.receive)))
             response.headers["x-request-id"] = origin_of(request).request_id or ""
             return response
 
