@@ -107,10 +107,8 @@ def _usable(keys: object) -> dict[str, IssuerKey]:
         raise ValueError("its key set has no keys")
     found: dict[str, IssuerKey] = {}
     for item in keys[:_MOST_KEYS]:
-        allowed = _ALGORITHMS.get(str(item.get("crv", item.get("kty")))) if isinstance(item, dict) else None
-        if item.get("alg") is not None and allowed is not None:
-            allowed &= {str(item["alg"])}
-        if not allowed or item.get("use", "sig") != "sig" or not isinstance(item.get("kid"), str):
+        allowed = _allowed(item) if isinstance(item, dict) else frozenset()
+        if not allowed:
             continue
         try:
             key = jwt.PyJWK(item, algorithm=min(allowed)).key
@@ -118,3 +116,11 @@ def _usable(keys: object) -> dict[str, IssuerKey]:
             continue  # of a curve or kind that is not known here: its tokens are refused, the others' are not
         found[item["kid"]] = IssuerKey(key, allowed)
     return found
+
+
+def _allowed(item: dict[str, Any]) -> frozenset[str]:
+    """What a published key may sign with; nothing where it is no named key for signatures."""
+    if item.get("use", "sig") != "sig" or not isinstance(item.get("kid"), str):
+        return frozenset()
+    allowed = _ALGORITHMS.get(str(item.get("crv", item.get("kty"))), frozenset())
+    return allowed if item.get("alg") is None else allowed & {str(item["alg"])}
