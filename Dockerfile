@@ -8,6 +8,11 @@
 # With a file of your own, which must listen on 0.0.0.0 and have `data_dir: /data` (begin with config/container.yaml):
 #
 #   docker run -p 8080:8080 -v gateway-data:/data -v ./my.yaml:/app/gateway.yaml:ro -e OPENAI_API_KEY llm-gateway
+#
+# The planes apart, on a network of their own: the second has `sidecar: {url: http://HOST:9090}` in its file.
+#
+#   docker run -p 9090:9090 -v gateway-data:/data --no-healthcheck … llm-gateway sidecar --config /app/gateway.yaml
+#   docker run -p 8080:8080 … llm-gateway proxy --config /app/gateway.yaml
 ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim AS build
