@@ -32,6 +32,14 @@ COUNTERS: dict[str, tuple[str, Labels]] = {
     "gateway_config_reloads": ("Configurations read again, once by each process.", ("process", "result")),
     "gateway_usage_events_dropped": ("Usage events lost because they could not be written.", ()),
     "gateway_access_log_lines_dropped": ("Lines of the access log lost because nobody read it fast enough.", ()),
+    "gateway_credential_lookups": ("Credentials asked of the sidecar.", ()),
+    "gateway_credential_lookups_refused": ("Credentials not asked for, because too many unknown ones came.", ()),
+    "gateway_credentials_evicted": ("Credentials forgotten to make room for others.", ()),
+    "gateway_policy_changes": ("Changes of credentials, plans and accounts that were heard of.", ()),
+    "gateway_lease_round_trips": ("Calls of the store that limits are shared through.", ()),
+    "gateway_lease_failures": ("Such calls without an answer.", ()),
+    "gateway_lease_refusals": ("Requests refused by that store.", ()),
+    "gateway_lease_recalls": ("Times that others were asked to give back what they had leased.", ()),
     "gateway_process_restarts": ("Processes that ended by themselves and were started again.", ("process",)),
 }
 GAUGES: dict[str, tuple[str, Labels]] = {
@@ -42,12 +50,22 @@ GAUGES: dict[str, tuple[str, Labels]] = {
     "gateway_upstream_queue_depth": ("Requests waiting for a connection to an upstream.", ("provider",)),
     "gateway_breaker_open": ("Workers that let this target rest.", ("provider", "target")),
     "gateway_breaker_failures": ("Failures of a target in a row, in the worker with the most.", ("provider", "target")),
+    "gateway_credentials_held": ("Credentials held, the static ones not counted.", ()),
+    "gateway_policy_lag_seconds": ("From the last change until it was heard of here, in the slowest worker.", ()),
+    "gateway_policy_connected": ("Whether every worker hears changes.", ()),
+    "gateway_limits_store_up": ("Whether every worker reaches the store that limits are shared through.", ()),
     "gateway_access_log_buffer_bytes": ("Bytes of the access log not yet written.", ()),
     "gateway_config_last_reload_success_timestamp_seconds": ("When a configuration was taken up, Unix time.", ()),
     "gateway_config_last_reload_successful": ("Whether every process took up the last configuration.", ()),
 }
-LARGEST = frozenset(("gateway_breaker_failures", "gateway_config_last_reload_success_timestamp_seconds"))
-LEAST = frozenset(("gateway_config_last_reload_successful",))
+LARGEST = frozenset(
+    (
+        "gateway_breaker_failures",
+        "gateway_config_last_reload_success_timestamp_seconds",
+        "gateway_policy_lag_seconds",
+    )
+)
+LEAST = frozenset(("gateway_config_last_reload_successful", "gateway_policy_connected", "gateway_limits_store_up"))
 
 OPERATIONS = {"chat.completions": "chat", "completions": "text_completion", "embeddings": "embeddings"}
 """``gen_ai.operation.name`` of an endpoint, where the conventions have one; others go by the endpoint's name."""

@@ -10,9 +10,21 @@ from gateway.dataplane.snapshots import Labels
 
 if TYPE_CHECKING:
     from gateway.dataplane.app import Worker
+    from gateway.dataplane.credentials import Learnt
     from gateway.dataplane.emit import FileSink
+    from gateway.dataplane.metrics import Metrics
     from gateway.dataplane.runtime import Runtime
     from gateway.dataplane.upstream.pool import Pool
+
+
+def _credentials(metrics: Metrics, learnt: Learnt) -> None:
+    metrics.gauge("gateway_credentials_held", lambda: (((), len(learnt)),))
+    metrics.gauge("gateway_policy_lag_seconds", lambda: (((), learnt.lag),))
+    metrics.gauge("gateway_policy_connected", lambda: (((), float(learnt.connected)),))
+    metrics.counter("gateway_credential_lookups", lambda: (((), learnt.asked),))
+    metrics.counter("gateway_credential_lookups_refused", lambda: (((), learnt.doubted),))
+    metrics.counter("gateway_credentials_evicted", lambda: (((), learnt.evicted),))
+    metrics.counter("gateway_policy_changes", lambda: (((), learnt.changes),))
 
 
 class Gauges:
@@ -32,6 +44,8 @@ class Gauges:
         metrics.gauge("gateway_access_log_buffer_bytes", lambda: (((), worker.log.buffered),))
         metrics.counter("gateway_access_log_lines_dropped", lambda: (((), worker.log.dropped),))
         metrics.counter("gateway_usage_events_dropped", lambda: (((), sink.dropped),))
+        if worker.learnt is not None:
+            _credentials(metrics, worker.learnt)
 
     def retired(self, runtime: Runtime) -> None:
         """A configuration was replaced; it is read until its last request is done."""

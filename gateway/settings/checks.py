@@ -61,6 +61,7 @@ class Checks:
             *self._cycles(),
             *self._pricing(),
             *self._keys(),
+            *self._limited(),
             *self._unsupported(),
             *self._workers(),
             *self._stores(),
@@ -179,6 +180,20 @@ class Checks:
                 if isinstance(name, str) and name not in models:
                     yield _unknown((*path, "models", index), "model", name, models)
 
+    def _limited(self) -> Iterator[Finding]:
+        """What limits name: those of keys, of plans in this file, and those that all share."""
+        holders = [((), self.data), *self.keys]
+        if self.plan_list is not None and self.plan_list.document is self.main:
+            holders += self.plans
+        known = {"model": names_of(self.models), "provider": names_of(self.providers)}
+        yield from _limits([((), self.data)])
+        for path, item in holders:
+            for at, limit in entries(item.get("limits"), (*path, "limits")):
+                for noun, names in known.items():
+                    name = text_of(limit, noun)
+                    if name and name not in names:
+                        yield _unknown((*at, noun), noun, name, names)
+
     def _unsupported(self) -> Iterator[Finding]:
         for path, item in self.models:
             if item.get("strategy") in UNSUPPORTED_STRATEGIES:
@@ -191,12 +206,14 @@ class Checks:
                 "without Redis limits are kept in each worker's memory, so with several workers a key gets a multiple"
                 " of them"
             )
-            hint = "set redis_url, use 1 worker, or remove the limits, budgets and plans of the keys"
+            hint = "set redis_url, use 1 worker, or say that a multiple is meant: server.limits_per_worker"
             yield ("server", "workers"), message, hint
 
     def _workers_apart(self) -> bool:
-        workers = as_dict(self.data.get("server")).get("workers", 1)
-        return isinstance(workers, int) and workers > 1 and self.data.get("redis_url") is None
+        server = as_dict(self.data.get("server"))
+        workers = server.get("workers", 1)
+        apart = isinstance(workers, int) and workers > 1 and self.data.get("redis_url") is None
+        return apart and server.get("limits_per_worker") is not True
 
     def _is_limited(self) -> bool:
         plans = {text_of(item, "name") for _, item in self.plans if item.get("limits")}

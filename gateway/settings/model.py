@@ -111,6 +111,10 @@ class Server(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
         33_554_432
     )
     drain: Annotated[Seconds, _about("Seconds that requests under way get to finish when the gateway stops.")] = 30.0
+    limits_per_worker: Annotated[
+        bool,
+        _about("Whether each of several workers counts limits for itself, so that all together allow a multiple."),
+    ] = False
     environment: Annotated[
         Environment | None, _about("Which environment this gateway is; keys made for another are refused. Absent: any.")
     ] = None

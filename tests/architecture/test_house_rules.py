@@ -54,6 +54,8 @@ def test_files_stay_readable() -> None:
 def test_functions_stay_short() -> None:
     long = []
     for path in sources():
+        if "migrations" in path.parts:
+            continue  # a list of tables, written once
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 start = node.body[0].lineno if not node.decorator_list else node.lineno
@@ -118,7 +120,13 @@ def test_the_kernel_imports_nothing_of_ours() -> None:
 
 def test_only_the_edges_read_the_environment() -> None:
     # The data plane and the engine hand it to the loader when they reload.
-    allowed = {"gateway/cli", "gateway/settings", "gateway/local/__main__.py", "gateway/dataplane/worker.py"}
+    allowed = {
+        "gateway/cli",
+        "gateway/settings",
+        "gateway/local/__main__.py",
+        "gateway/sidecar/__main__.py",
+        "gateway/dataplane/worker.py",
+    }
     readers = []
     for path in sources():
         place = str(path.relative_to(ROOT))

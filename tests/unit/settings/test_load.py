@@ -189,6 +189,8 @@ def test_limits_over_several_workers_need_redis(read_text: Read) -> None:
     limited = text + "redis_url: redis://h\nkeys: [{key: gw_live_1, name: a, budget: {amount: 1}}]\n"
     limited += "pricing: [{provider: p, model: x, input_per_1k: 1, output_per_1k: 1}]\n"
     assert read_text(limited).warnings == ()
+    multiple = "server: {workers: 2, limits_per_worker: true}\nlimits: [{metric: concurrency, limit: 9}]\n"
+    assert read_text(PROVIDER + MODEL + multiple).warnings == ()
 
 
 @pytest.mark.parametrize(
