@@ -21,6 +21,7 @@ COMMANDS = {
     "sidecar": ("gateway.cli.sidecar", "Run the sidecar alone: accounts, keys, money and the admin APIs."),
     "check": ("gateway.cli.check", "Check the configuration and report every fault at once."),
     "models": ("gateway.cli.models", "List the models, those of the running gateway if it runs."),
+    "keys": ("gateway.cli.keys", "Make, list, rotate and revoke keys for apps."),
     "audit": ("gateway.cli.audit", "Verify the audit log."),
     "schema": ("gateway.cli.schema", "Print or write the JSON Schema of gateway.yaml."),
 }

@@ -40,7 +40,7 @@ async def register(accounts: Accounts, user: User, name: str = "My AI Applicatio
 async def test_an_app_gets_a_tier_and_a_credential(accounts: Accounts, user: User) -> None:
     made = await register(accounts, user)
     assert re.fullmatch(r"app_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", made.app.app_id)
-    assert re.fullmatch(r"sk_[0-9A-Za-z]{43}", made.secret_key)
+    assert re.fullmatch(r"sk_[0-9A-Za-z]{51}", made.secret_key)
     assert made.bearer == f"{made.app.app_id}:{made.secret_key}"
     assert (made.app.plan, made.app.status, made.app.organization_id) == ("app_developer", "active", "acme")
     async with accounts.read(MASTER) as work:

@@ -42,7 +42,7 @@ async def user(accounts: Accounts) -> User:
 
 async def test_a_key_is_shown_once_and_kept_as_a_digest(accounts: Accounts, user: User) -> None:
     row, secret = await make(accounts, signed_in(user), name=" My API Key ", environment="live")
-    assert re.fullmatch(r"gw_live_[0-9A-Za-z]{43}", secret)
+    assert re.fullmatch(r"gw_live_[0-9A-Za-z]{51}", secret)
     assert (row.name, row.user_id, row.organization_id, row.environment) == ("My API Key", user.id, "acme", "live")
     assert row.masked == f"gw_live_…{secret[-4:]}"
     assert row.scopes == ["api:read", "api:write", "inference"]
