@@ -17,6 +17,7 @@ RouterFactory: TypeAlias = Callable[[], APIRouter]
 # Modules with a function ``router() -> APIRouter``: the operations of one reference each. Earlier ones match first.
 DIALECTS: tuple[str, ...] = (
     "gateway.dialects.gatewayz",
+    "gateway.dialects.llm_cost_ops",
     "gateway.dialects.ai_marketplace",
     "gateway.dialects.leanvibe",
 )

@@ -18,10 +18,9 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from gateway.contract.envelopes import render
-from gateway.contract.owners import owner_of
-from gateway.dialects.common.authentication import is_app
 from gateway.dialects.common.context import origin_of
 from gateway.dialects.common.faults import not_json, of_validation
+from gateway.dialects.common.headers import headers_of, owner
 from gateway.kernel.errors import GatewayError, Kind
 
 _log = logging.getLogger("gateway.dialects")
@@ -45,13 +44,11 @@ def install(app: FastAPI) -> None:
 
 def answer(request: Request, error: GatewayError, headers: Mapping[str, str] | None = None) -> Response:
     """An error as the owner of the request's path documents it."""
-    origin = origin_of(request)
-    request_id = origin.request_id or ""
-    owner = owner_of(request.method, request.url.path, app=is_app(request))
-    rendered = render(owner, error, request_id=request_id, now=datetime.now(UTC))
+    request_id = origin_of(request).request_id or ""
+    rendered = render(owner(request), error, request_id=request_id, now=datetime.now(UTC))
     # ASCII only: a message may name what a caller sent, halves of surrogate pairs included.
     body = json.dumps(rendered.body, separators=(",", ":"), allow_nan=False).encode()
-    own = {**(headers or {}), **rendered.headers, "x-request-id": request_id}
+    own = {**(headers or {}), **rendered.headers, **headers_of(request)}
     return Response(body, rendered.status, own, media_type="application/json")
 
 

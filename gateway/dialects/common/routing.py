@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
-from gateway.dialects.common.context import origin_of
+from gateway.dialects.common.headers import headers_of
 
 LARGEST_BODY = 1_048_576  # bytes
 
@@ -26,7 +26,7 @@ class Route(APIRoute):
             if length.isascii() and length.isdecimal() and int(length[:20]) > LARGEST_BODY:
                 raise _too_large()
             response = await handle(Request(request.scope, _bounded(request.receive)))
-            response.headers["x-request-id"] = origin_of(request).request_id or ""
+            response.headers.update(headers_of(request))
             return response
 
         return handler
