@@ -35,8 +35,9 @@ async def by_reference(session: AsyncSession, reference: str | int, *, lock: boo
 
 
 async def old_secrets(session: AsyncSession, id: str) -> Sequence[Credential]:
-    """The rows of a key's former secrets, the dead ones included."""
-    return (await session.scalars(select(Credential).where(Credential.replaced_by == id))).all()
+    """The rows of a key's former secrets, the oldest first, the dead ones included."""
+    query = select(Credential).where(Credential.replaced_by == id).order_by(Credential.number)
+    return (await session.scalars(query)).all()
 
 
 async def of_app(session: AsyncSession, app_id: str) -> Credential | None:

@@ -16,6 +16,8 @@ from gateway.domain.work import Work
 from gateway.kernel.errors import GatewayError, Kind
 
 LONGEST_GRACE = 30 * 86_400  # seconds
+MOST_FORMER = 10
+"""Former secrets of a key that can be good at once; rotated once more, the oldest is dead."""
 _ALIASES = {"dev": "development"}
 
 
@@ -99,9 +101,7 @@ class CredentialService:
         """
         row = await self._writable(reference, itself=True)
         grace = amount(grace_seconds, "grace_seconds", most=LONGEST_GRACE)
-        for old in await repo.old_secrets(self.work.session, row.id):
-            if old.grace_until is not None and old.grace_until <= self.work.now:
-                await self.work.session.delete(old)
+        await self._retire_secrets(row)
         until = self.work.now + timedelta(seconds=grace)
         secret = await issue.replace_secret(self.work, row, until)
         await self._conclude("rotated", row, {}, {"grace_until": until.isoformat()})
@@ -121,6 +121,16 @@ class CredentialService:
         row.status, row.revoked_at, row.updated_at = REVOKED, self.work.now, self.work.now
         await self._conclude("revoked", row, before, {"status": REVOKED})
         return row
+
+    async def _retire_secrets(self, row: Credential) -> None:
+        """Forget former secrets that are dead, and end the oldest where too many are still good."""
+        olds = await repo.old_secrets(self.work.session, row.id)
+        living = [old for old in olds if old.grace_until is not None and old.grace_until > self.work.now]
+        for old in living[: max(0, len(living) - MOST_FORMER + 1)]:
+            old.grace_until = self.work.now
+        for old in olds:
+            if old not in living:
+                await self.work.session.delete(old)
 
     async def _found(self, reference: str | int, *, lock: bool = False) -> Credential:
         row = await repo.by_reference(self.work.session, reference, lock=lock)

@@ -61,7 +61,9 @@ class CreditService:
             if booked is not None:
                 return _same(booked, entry)
         # Held until the end: entries of one organisation are added one after the other.
-        row = await work.session.scalar(select(Organization).where(Organization.id == organization).with_for_update())
+        row = await work.session.scalar(
+            select(Organization).where(Organization.id == organization).with_for_update(key_share=True)
+        )
         if row is None or row.status == DELETED:
             message = f"There is no organization {organization!r}."
             raise GatewayError(Kind.NOT_FOUND, "organization_not_found", message, "organization_id")

@@ -14,7 +14,7 @@ from gateway.domain.actor import Actor
 from gateway.domain.credentials import repo
 from gateway.domain.credentials.model import Credential
 from gateway.domain.credentials.requests import CredentialFilter, CredentialUpdate, NewCredential
-from gateway.domain.credentials.service import LONGEST_GRACE, CredentialService
+from gateway.domain.credentials.service import LONGEST_GRACE, MOST_FORMER, CredentialService
 from gateway.domain.users.model import User
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.kernel.secrets import digest_of
@@ -156,6 +156,21 @@ async def test_dead_secrets_do_not_pile_up(accounts: Accounts, user: User) -> No
         accounts.clock.advance(1)
     async with accounts.read(MASTER) as work:
         assert len(await repo.old_secrets(work.session, row.id)) == 1
+
+
+async def test_only_so_many_former_secrets_are_good_at_once(accounts: Accounts, user: User) -> None:
+    row, first = await make(accounts)
+    for _ in range(MOST_FORMER + 1):
+        async with accounts.begin(MASTER) as work:
+            await CredentialService(work).rotate(row.id, grace_seconds=3_600)
+    now = accounts.clock.now
+    async with accounts.read(MASTER) as work:
+        olds = await repo.old_secrets(work.session, row.id)
+        assert sum(old.grace_until is not None and old.grace_until > now for old in olds) == MOST_FORMER
+        dead = await repo.by_digest(work.session, digest_of(first.encode()))
+        assert dead is not None
+        assert dead.grace_until == now
+    assert ("credential", row.id, digest_of(first.encode()).hex()) in (await accounts.changes())[-MOST_FORMER - 2 :]
 
 
 async def test_two_rotations_at_once_leave_one_living_secret(accounts: Accounts, user: User) -> None:
