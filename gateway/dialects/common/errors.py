@@ -9,21 +9,22 @@ from datetime import UTC, datetime
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import iter_route_contexts
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
+from starlette.types import Scope
 
 from gateway.contract.envelopes import render
 from gateway.dialects.common.context import origin_of
 from gateway.dialects.common.faults import not_json, of_validation
-from gateway.dialects.common.headers import headers_of, owner
+from gateway.dialects.common.headers import NOT_KEPT, headers_of, owner
 from gateway.kernel.errors import GatewayError, Kind
 
 _log = logging.getLogger("gateway.dialects")
+_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 _KINDS = {
     400: (Kind.INVALID, "invalid_json"),
     413: (Kind.TOO_LARGE, "request_too_large"),
@@ -48,7 +49,7 @@ def answer(request: Request, error: GatewayError, headers: Mapping[str, str] | N
     rendered = render(owner(request), error, request_id=request_id, now=datetime.now(UTC))
     # ASCII only: a message may name what a caller sent, halves of surrogate pairs included.
     body = json.dumps(rendered.body, separators=(",", ":"), allow_nan=False).encode()
-    own = {**(headers or {}), **rendered.headers, **headers_of(request)}
+    own = {NOT_KEPT[0]: NOT_KEPT[1], **(headers or {}), **rendered.headers, **headers_of(request)}
     return Response(body, rendered.status, own, media_type="application/json")
 
 
@@ -92,9 +93,9 @@ async def _unexpected(request: Request, error: Exception) -> Response:
 
 def _methods(request: Request) -> list[str]:
     """What the path may be asked with: a router tells only the methods of the first route that fits."""
-    found: set[str] = set()
-    for route in iter_route_contexts(request.app.routes):
-        match, _ = route.matches(request.scope)
-        if match is not Match.NONE:
-            found |= route.methods or set()
-    return sorted(found)
+    routes = request.app.routes
+    return [name for name in _METHODS if any(_fits(route, {**request.scope, "method": name}) for route in routes)]
+
+
+def _fits(route: BaseRoute, scope: Scope) -> bool:
+    return route.matches(scope)[0] is Match.FULL
