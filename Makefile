@@ -1,12 +1,14 @@
 # What each target does is told by `make help`.
-.PHONY: help setup run test check bench lock clean
+.PHONY: help setup run test check compiled test-compiled bench lock clean
 
 help:
 	@echo "make setup   make .venv with everything development needs"
 	@echo "make run     serve on http://127.0.0.1:8080/v1, with a model on this machine (ARGS are for gateway serve)"
 	@echo "make test    everything: make check, then all tests (ARGS are for pytest)"
 	@echo "make check   lint, format, types, import contracts"
-	@echo "make bench   measure beside nginx (about eight minutes)"
+	@echo "make compiled       compile the hot path into build/compiled, a minute; run build/compiled/bin/gateway"
+	@echo "make test-compiled  the tests of what is compiled, over the compiled modules"
+	@echo "make bench   compile, and measure beside nginx (about ten minutes)"
 	@echo "make lock    compile the locks anew from pyproject.toml: base, dev, image, bench and local"
 	@echo "make clean   remove what the other targets made"
 
@@ -30,9 +32,16 @@ test: setup
 	@$(MAKE) --no-print-directory check
 	.venv/bin/python -m pytest -n 2 $(ARGS)
 
-bench: setup
+compiled: setup
+	@rm -rf build/compiled
+	.venv/bin/python scripts/compile.py build/compiled
+
+test-compiled: compiled
+	PYTHONPATH=build/compiled:. .venv/bin/pytest -n 2 tests/unit/dataplane tests/unit/plugin tests/scenarios plugins $(ARGS)
+
+bench: compiled
 	@scripts/install-bench
-	.venv/bin/python -m benchmarks $(ARGS)
+	.venv/bin/python -m benchmarks --compiled $(ARGS)
 
 lock: setup
 	@scripts/lock

@@ -26,7 +26,7 @@ FAILURES = (StartError, LoadError, LatencyError, WrongAnswerError, crowd.CrowdEr
 
 def run(bench: Bench, names: tuple[str, ...]) -> results.Results:
     """Take the named measures one after the other."""
-    found = results.begin({name: peers.OPTIONAL[name].version() for name in bench.peers})
+    found = results.begin({name: peers.OPTIONAL[name].version() for name in bench.peers if name != "plain"})
     kinds = [name for name in names if name in closed.BODIES]
     if kinds:
         found.closed = closed.measure(bench, kinds)
@@ -65,6 +65,7 @@ def _ended(number: int, _frame: FrameType | None) -> None:
 @click.option("--streams", type=click.IntRange(min=1), help="Slow streams open at once, 2000 unless told.")
 @click.option("--portkey", is_flag=True, help="Measure Portkey's gateway beside (installs it from npm).")
 @click.option("--litellm", is_flag=True, help="Measure LiteLLM's proxy beside (installs it from PyPI).")
+@click.option("--compiled", is_flag=True, help="Measure what make compiled built, and the plain gateway beside it.")
 @click.option("--gateway", help="The gateway command to measure; the one in this environment unless told.")
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Where to write the results.")
 def main(
@@ -75,6 +76,7 @@ def main(
     streams: int | None,
     portkey: bool,
     litellm: bool,
+    compiled: bool,
     gateway: str | None,
     out: Path | None,
 ) -> None:
@@ -84,11 +86,12 @@ def main(
     run only prints, and leaves its figures in .cache/bench/last.json.
     """
     signal.signal(signal.SIGTERM, _ended)
-    others = [name for name, chosen in (("portkey", portkey), ("litellm", litellm)) if chosen]
-    command = [gateway or tools.gateway_command()]
+    others = [name for name, chosen in (("plain", compiled), ("portkey", portkey), ("litellm", litellm)) if chosen]
     whole = not quick and not only
     try:
+        command = [gateway or (tools.compiled_command() if compiled else tools.gateway_command())]
         found = run(Bench(plan(quick, rounds, seconds, streams), command, others), only or MEASURES)
+        found.build = "compiled" if compiled else "plain"
     except FAILURES as error:
         raise click.ClickException(str(error)) from error
     results.write(found, out or (results.LATEST if whole else LAST))

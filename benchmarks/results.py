@@ -93,6 +93,8 @@ class Results(Struct):
     made: str
     machine: Machine
     versions: dict[str, str]
+    build: str = "plain"
+    """What was measured as the gateway: ``compiled`` (``make compiled``) or ``plain``, just its sources."""
     closed: dict[str, Closed] = field(default_factory=dict)
     latency: Latency | None = None
     memory: Memory | None = None

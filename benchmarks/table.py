@@ -16,6 +16,11 @@ KINDS = {
     "prompt": "a prompt of 400 KB",
 }
 
+BUILDS = {
+    "compiled": "`gateway` is what `make compiled` builds, as in the container image; `plain` is the same from source.",
+    "plain": "`gateway` is run from source, not compiled.",
+}
+
 
 def goals(results: Results) -> str:
     """What was reached beside what is to be reached."""
@@ -54,7 +59,8 @@ def notes(results: Results) -> str:
     """What it was measured on."""
     machine = results.machine
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
-    return f"Measured {results.made} on {machine.cores} cores of {machine.processor} ({machine.system}): {versions}."
+    told = f"Measured {results.made} on {machine.cores} cores of {machine.processor} ({machine.system}): {versions}."
+    return f"{told} {BUILDS[results.build]}"
 
 
 def put(page: Path, text: str) -> bool:

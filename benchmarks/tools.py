@@ -11,6 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "bench"
 UNPACKED = CACHE / "root"
+COMPILED = ROOT / "build" / "compiled" / "bin" / "gateway"
 
 
 class MissingToolError(Exception):
@@ -37,6 +38,13 @@ def library_path() -> dict[str, str]:
 def gateway_command() -> str:
     """The ``gateway`` command beside this interpreter."""
     return str(Path(sys.executable).parent / "gateway")
+
+
+def compiled_command() -> str:
+    """The ``gateway`` command that ``make compiled`` built. Raises :class:`MissingToolError`."""
+    if not COMPILED.exists():
+        raise MissingToolError("the compiled gateway has not been built: run make compiled")
+    return str(COMPILED)
 
 
 def install(peer: str) -> None:

@@ -1,9 +1,9 @@
 """Compile the modules that every request passes through with mypyc: ``python scripts/compile.py DIRECTORY``.
 
 ``DIRECTORY`` gets a copy of ``gateway`` and ``plugins`` with an extension beside each compiled module, which Python
-prefers to the source of the same name; where the two packages are installed there already (an image's site-packages)
-only the extensions are added. The checkout itself is never touched, so no extension can stand before an edited source.
-Needs a C compiler and mypy; what runs the result needs neither.
+prefers to the source of the same name, and ``bin/gateway``, which runs it in this Python's environment. Where the two
+packages are installed already (an image's site-packages) only the extensions are added. The checkout is never touched,
+so that no extension can stand before an edited source. Needs a C compiler and mypy; what runs the result needs neither.
 """
 
 from __future__ import annotations
@@ -66,8 +66,9 @@ def compile_into(directory: Path) -> list[Path]:
         (copy / "pyproject.toml").write_text(_mypy_settings())
         setup = copy / "setup.py"
         setup.write_text(_SETUP.format(modules=MODULES))
+        path = os.pathsep.join(filter(None, (str(copy), os.environ.get("PYTHONPATH"))))
         command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
-        subprocess.run(command, cwd=copy, check=True, env={**os.environ, "PYTHONPATH": str(copy)})  # noqa: S603
+        subprocess.run(command, cwd=copy, check=True, env={**os.environ, "PYTHONPATH": path})  # noqa: S603
         return _put(copy, directory)
 
 
@@ -86,6 +87,7 @@ def _put(copy: Path, directory: Path) -> list[Path]:
     if not (directory / "gateway").exists():
         for package in ("gateway", "plugins"):
             shutil.copytree(copy / package, directory / package, ignore=shutil.ignore_patterns("*.so"))
+        _write_command(directory / "bin" / "gateway")
     placed = []
     for extension in sorted(copy.rglob("*.so")):
         if "build" not in extension.relative_to(copy).parts:
@@ -93,6 +95,13 @@ def _put(copy: Path, directory: Path) -> list[Path]:
             shutil.copy2(extension, target)
             placed.append(target)
     return placed
+
+
+def _write_command(path: Path) -> None:
+    path.parent.mkdir()
+    folder = '$(cd "$(dirname "$0")/.." && pwd)'
+    path.write_text(f'#!/bin/sh\nPYTHONPATH="{folder}" exec "{sys.prefix}/bin/gateway" "$@"\n')
+    path.chmod(0o755)
 
 
 def main() -> None:

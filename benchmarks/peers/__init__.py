@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.peers import litellm, portkey
+from benchmarks.peers import litellm, plain, portkey
 from benchmarks.peers.base import Peer
 
 
@@ -19,6 +19,7 @@ class Optional(NamedTuple):
 
 
 OPTIONAL = {
+    "plain": Optional(plain.start, plain.version),
     "portkey": Optional(portkey.start, portkey.version),
     "litellm": Optional(litellm.start, litellm.version),
 }

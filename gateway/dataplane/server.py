@@ -97,7 +97,7 @@ class GatewayProtocol(HttpToolsProtocol):
         lines = [b"%b %b HTTP/%b" % (parser.get_method(), self.url, parser.get_http_version().encode())]
         for name, value in self.headers:
             if name == b"connection":
-                value = b", ".join(part for part in value.split(b",") if part.strip().lower() != b"upgrade")
+                value = b", ".join([part for part in value.split(b",") if part.strip().lower() != b"upgrade"])
             if name not in (b"upgrade", b"http2-settings"):
                 lines.append(b"%b: %b" % (name, value))
         return b"\r\n".join([*lines, b"", b""])
