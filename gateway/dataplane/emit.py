@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -129,16 +130,20 @@ class FileSink:
         """Where the log ends, what is still to be written included: ``<segment>:<bytes>``."""
         return f"{self._number}:{self._size + len(self._buffer)}"
 
-    def since(self, mark: str) -> Iterator[UsageEvent]:
+    def since(self, mark: str, until: str | None = None) -> Iterator[UsageEvent]:
         """The written events behind a mark, oldest first; torn lines are passed over."""
-        number, _, offset = mark.partition(":")
+        begins, ends = _place(mark), _place(until) if until is not None else (sys.maxsize, 0)
         for path in sorted(self._directory.glob(f"usage-{self._worker}-*.jsonl")):
             segment = int(path.stem.rpartition("-")[2])
-            if segment < int(number):
+            if not begins[0] <= segment <= ends[0]:
                 continue
             with path.open("rb") as file:
-                file.seek(int(offset) if segment == int(number) else 0)
+                at = begins[1] if segment == begins[0] else 0
+                file.seek(at)
                 for line in file:
+                    at += len(line)
+                    if (segment, at) > ends:
+                        return
                     with contextlib.suppress(msgspec.DecodeError):
                         yield _decoder.decode(line)
 
@@ -147,6 +152,11 @@ class FileSink:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _place(mark: str) -> tuple[int, int]:
+    number, _, offset = mark.partition(":")
+    return int(number), int(offset)
 
 
 def _is_torn(path: Path) -> bool:

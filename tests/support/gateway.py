@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -26,16 +27,20 @@ _COMMAND = Path(sys.executable).with_name("gateway")
 
 
 class RunningGateway:
-    """One ``gateway serve`` process. ``base_url`` ends in ``/v1``, ``root`` is without it; ``key`` is its first key."""
+    """One ``gateway serve`` process, or another ``command``. ``base_url`` ends in ``/v1``, ``root`` is without it;
+    ``key`` is its first key.
+    """
 
-    def __init__(self, config: dict[str, Any], directory: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, config: dict[str, Any], directory: Path, env: Mapping[str, str] | None = None, command: str = "serve"
+    ) -> None:
         self.config_path = directory / "gateway.yaml"
         self.stdout: deque[str] = deque(maxlen=_KEPT_LINES)
         self.stderr: deque[str] = deque(maxlen=_KEPT_LINES)
         self._events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._write(config)
         self.process = subprocess.Popen(
-            [str(_COMMAND), "serve", "--config", str(self.config_path), "--json"],
+            [str(_COMMAND), command, "--config", str(self.config_path), "--json"],
             cwd=directory,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
@@ -60,6 +65,16 @@ class RunningGateway:
         """Host and port for raw sockets."""
         url = httpx.URL(self.root)
         return url.host, url.port or 80
+
+    def kill(self) -> None:
+        """End the supervisor and all it started, as a machine that dies does."""
+        family = [self.pid, *children_of(self.pid)]
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(STOP_SECONDS)
+        for reader in self._readers:
+            reader.join(5)
 
     def stop(self) -> None:
         """End the gateway with SIGTERM. Raises ``AssertionError`` if it fails to end well in time."""
@@ -142,12 +157,18 @@ class RunningGateway:
         self.stderr.append(line)
 
 
+def children_of(pid: int) -> list[int]:
+    """The processes that a process started, and those that they started."""
+    direct = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [*direct, *(further for child in direct for further in children_of(child))]
+
+
 @contextmanager
 def running_gateway(
-    config: dict[str, Any], directory: Path, env: Mapping[str, str] | None = None
+    config: dict[str, Any], directory: Path, env: Mapping[str, str] | None = None, command: str = "serve"
 ) -> Iterator[RunningGateway]:
     """A gateway with ``config`` (see ``gateway.yaml``) for the duration of the block; its end is checked."""
-    gateway = RunningGateway(config, directory, env)
+    gateway = RunningGateway(config, directory, env, command)
     try:
         yield gateway
     except BaseException:

@@ -20,6 +20,7 @@ from typing import Protocol
 from gateway.contract.policy import LimitPolicy
 from gateway.contract.usage import UsageEvent
 from gateway.contract.windows import window_bounds
+from gateway.dataplane.admission import replay
 from gateway.dataplane.admission.counters import Counter
 
 logger = logging.getLogger("gateway.limits")
@@ -168,8 +169,9 @@ class Books:
         mark = self._log.mark()
         behind: dict[str, list[UsageEvent]] = defaultdict(list)
         for event in self._log.since(kept[0]) if kept is not None else ():
-            for prefix in _prefixes(event):
-                behind[prefix].append(event)
+            for scope, scope_id in replay.scopes_of(event):
+                # A prefix ends in "|", which sorts before "}".
+                behind[LimitPolicy.prefix(scope, scope_id)].append(event)
         with self._transaction():
             for prefix, events in behind.items():
                 rows = self._database.execute(
@@ -194,35 +196,17 @@ def _row(counter: Counter) -> _Row:
     return counter.key, int(counter.starts_at), counter.used, counter.previous, time.time_ns()
 
 
-def _prefixes(event: UsageEvent) -> Iterator[str]:
-    """The beginnings of the keys of limits that may count this event; each ends in ``|``, which sorts before ``}``."""
-    yield LimitPolicy.prefix("key", event.credential)
-    yield LimitPolicy.prefix("organization", event.organization)
-    yield LimitPolicy.prefix("global", "")
-    yield LimitPolicy.prefix("model", event.model)
-    if event.user is not None:
-        yield LimitPolicy.prefix("user", event.user)
-    if event.provider is not None:
-        yield LimitPolicy.prefix("provider", event.provider)
-
-
 def _counted(row: _Row, events: list[UsageEvent]) -> _Row:
     key, start, used, previous, _ = row
     policy = LimitPolicy.of_key(key)
     assert policy.window is not None
     for event in events:
-        if policy.model not in (None, event.model) or policy.provider not in (None, event.provider):
+        if not replay.counts(policy, event):
             continue
         begins, _ = window_bounds(policy.window, event.started_ns / 1e9)
         if begins > start:
             adjacent = policy.sliding and window_bounds(policy.window, start)[1] == begins
             start, used, previous = int(begins), 0, used if adjacent else 0
         if begins == start:
-            used += _amount(policy.metric, event)
+            used += replay.amount_of(policy.metric, event)
     return key, start, used, previous, time.time_ns()
-
-
-def _amount(metric: str, event: UsageEvent) -> int:
-    if metric == "tokens":
-        return event.tokens.prompt + event.tokens.completion
-    return (event.cost_nanos or 0) if metric == "cost" else 1

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from gateway.bus.connect import policy_source
+from gateway.contract.leases import LeaseStore
 from gateway.dataplane.admission.books import Books
-from gateway.dataplane.admission.limiter import Lender
+from gateway.dataplane.admission.leases import LeaseOptions, Leases
+from gateway.dataplane.admission.predecessors import Estate, Predecessors
 from gateway.dataplane.admission.registry import Registry
 from gateway.dataplane.credentials import Learnt
 from gateway.kernel.secrets import Seal
@@ -20,11 +23,22 @@ if TYPE_CHECKING:
     from gateway.dataplane.worker import WorkerOptions
 
 
+logger = logging.getLogger("gateway.limits")
+
+
 class Admission:
     """See the module. :meth:`start` once the event loop serves, :meth:`stop` when the last request is over."""
 
-    def __init__(self, registry: Registry, books: Books | None, learnt: Learnt | None, lender: Lender | None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        books: Books | None,
+        learnt: Learnt | None,
+        lender: Leases | None,
+        predecessors: Predecessors | None,
+    ) -> None:
         self.registry = registry
+        self.predecessors = predecessors
         self.books = books
         self.learnt = learnt
         self.lender = lender
@@ -34,20 +48,32 @@ class Admission:
     def open(cls, options: WorkerOptions, sink: FileSink, metrics: Metrics) -> Admission:
         """What these settings ask for. Raises :class:`OSError` where ``data_dir`` can't be used."""
         settings = options.settings
-        name = "limits.db" if options.index == 0 else f"limits-{options.index}.db"
-        books = Books(Path(settings.data_dir) / name, sink)
-        registry = Registry(books)
+        books = lender = predecessors = None
+        if settings.redis_url is not None:
+            store = _store(options)
+            lender = Leases(store, LeaseOptions(on_store_failure=settings.on_store_failure))
+            path = Path(settings.data_dir) / f"node-{options.index}.json"
+            predecessors = Predecessors(path, store.node, sink)
+            registry = Registry(lender, leased=True)
+        else:
+            name = "limits.db" if options.index == 0 else f"limits-{options.index}.db"
+            books = Books(Path(settings.data_dir) / name, sink)
+            registry = Registry(books)
         learnt = None
         if options.sidecar is not None:
             source = policy_source(options.sidecar, options.master_key, settings.redis_url)
             learnt = Learnt(source, registry, settings, Seal(options.master_key))
-        return cls(registry, books, learnt, None)
+        return cls(registry, books, learnt, lender, predecessors)
 
     def start(self) -> None:
         """Begin the upkeep."""
         loop = asyncio.get_running_loop()
         if self.books is not None:
             self._tasks.append(loop.create_task(self.books.run()))
+        if self.lender is not None:
+            self._tasks.append(loop.create_task(self.lender.run()))
+            if self.predecessors is not None:
+                self._tasks.append(loop.create_task(self.predecessors.settle(cast("Estate", self.lender.store))))
         if self.learnt is not None:
             self._tasks.append(loop.create_task(self.learnt.follow()))
 
@@ -55,10 +81,22 @@ class Admission:
         """Write what is left and let connections go."""
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        for done in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(done, Exception):
+                logger.error("upkeep of limits failed", extra={"reason": repr(done)})
         if self.learnt is not None:
             await self.learnt.close()
         if self.books is not None:
             self.books.close()
+        if self.lender is not None:
+            await self.lender.close()
+            if self.predecessors is not None and self.lender.down_since is None:
+                self.predecessors.ended_well()
+
+
+def _store(options: WorkerOptions) -> LeaseStore:
+    # Only a gateway with Redis pays for this import, and needs its library.
+    from gateway.bus.leases import RedisLeases  # noqa: PLC0415
+
+    assert options.settings.redis_url is not None
+    return RedisLeases(options.settings.redis_url, f"{options.run_id}-{options.index}-{os.getpid()}")
