@@ -15,12 +15,12 @@ from gateway.domain.audit.model import AuditRecord
 from gateway.domain.changes.model import PolicyChange
 from gateway.kernel.ids import new_id
 from gateway.kernel.secrets import Seal
+from gateway.store.base import fit
 from gateway.store.engine import Store
 
 ChangeKind = Literal["credential", "user", "organization", "plan", "app", "everything"]
 Severity = Literal["info", "warning", "critical"]
 Status = Literal["success", "failure", "denied"]
-_LONGEST = 500
 
 
 class Work:
@@ -58,10 +58,10 @@ class Work:
                 id=new_id("aud"),
                 at=self.now,
                 actor_kind=actor.kind,
-                actor_id=actor.id,
-                actor_email=_text(actor.email),
-                actor_user=actor.user,
-                organization=organization if organization is not None else actor.organization,
+                actor_id=_text(actor.id) or "",
+                actor_email=_text(actor.email, 320),
+                actor_user=_text(actor.user),
+                organization=_text(organization if organization is not None else actor.organization),
                 action=action,
                 resource_type=resource_type,
                 resource_id=_text(resource_id),
@@ -153,7 +153,5 @@ def _copy(record: AuditRecord) -> AuditRecord:
 
 
 def _text(value: str | None, longest: int = 255) -> str | None:
-    """Text a database takes: without NUL and halves of surrogate pairs, and no longer than the column."""
-    if value is None:
-        return None
-    return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")[:longest]
+    """Text as it will be read again, which is what is hashed; cut where a caller sends a book."""
+    return None if value is None else fit(value)[:longest]

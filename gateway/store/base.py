@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, MetaData
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, MetaData, String
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
@@ -44,12 +45,35 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class Text(TypeDecorator[str]):
+    """Text of any length. What no database takes, NUL and halves of surrogate pairs, becomes U+FFFD on the way in.
+
+    Nothing stored holds them, so a lookup by such a text finds nothing, as it should, instead of failing.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Replace what is unfit."""
+        return None if value is None else fit(value)
+
+
+_UNFIT = re.compile("[\0\ud800-\udfff]")
+
+
+def fit(value: str) -> str:
+    """The text as a database takes it."""
+    return _UNFIT.sub("\ufffd", value)
+
+
 class Base(DeclarativeBase):
     """Base of every table."""
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
         int: BigInteger,
+        str: Text,
         datetime: UtcDateTime,
         dict[str, Any]: JSON,
         list[str]: JSON,

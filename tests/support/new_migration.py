@@ -23,6 +23,8 @@ def render_item(kind: str, item: Any, _context: AutogenContext) -> str | Literal
         return False
     if isinstance(item, base.UtcDateTime):
         return "sa.DateTime(timezone=True)"
+    if isinstance(item, base.Text):
+        return "sa.String()"
     return "NUMBER" if _is_number(item) else False
 
 

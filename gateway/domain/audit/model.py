@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, String, Text
+from sqlalchemy import JSON
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateway.store.base import Base, Number
@@ -20,26 +20,26 @@ class AuditRecord(Base):
     __tablename__ = "audit_records"
 
     seq: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=False)
-    id: Mapped[str] = mapped_column(String(64), unique=True)
+    id: Mapped[str] = mapped_column(unique=True)
     at: Mapped[datetime] = mapped_column(index=True)
-    actor_kind: Mapped[str] = mapped_column(String(20))
-    actor_id: Mapped[str] = mapped_column(String(255), index=True)
-    actor_email: Mapped[str | None] = mapped_column(String(320))
-    actor_user: Mapped[str | None] = mapped_column(String(64), index=True)
-    organization: Mapped[str | None] = mapped_column(String(255), index=True)
-    action: Mapped[str] = mapped_column(String(100), index=True)
-    resource_type: Mapped[str] = mapped_column(String(50))
-    resource_id: Mapped[str | None] = mapped_column(String(255))
+    actor_kind: Mapped[str]
+    actor_id: Mapped[str] = mapped_column(index=True)
+    actor_email: Mapped[str | None]
+    actor_user: Mapped[str | None] = mapped_column(index=True)
+    organization: Mapped[str | None] = mapped_column(index=True)
+    action: Mapped[str] = mapped_column(index=True)
+    resource_type: Mapped[str]
+    resource_id: Mapped[str | None]
     before: Mapped[dict[str, Any] | None] = mapped_column(_Json)
     after: Mapped[dict[str, Any] | None] = mapped_column(_Json)
-    severity: Mapped[str] = mapped_column(String(20))
-    status: Mapped[str] = mapped_column(String(20))
-    address: Mapped[str | None] = mapped_column(String(64))
-    user_agent: Mapped[str | None] = mapped_column(Text)
-    request_id: Mapped[str | None] = mapped_column(String(128))
+    severity: Mapped[str]
+    status: Mapped[str]
+    address: Mapped[str | None]
+    user_agent: Mapped[str | None]
+    request_id: Mapped[str | None]
     details: Mapped[dict[str, Any] | None] = mapped_column("metadata", _Json)
-    prev_hash: Mapped[str] = mapped_column(String(64))
-    hash: Mapped[str] = mapped_column(String(64))
+    prev_hash: Mapped[str]
+    hash: Mapped[str]
 
 
 class AuditHead(Base):
@@ -49,5 +49,5 @@ class AuditHead(Base):
 
     number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=False)
     seq: Mapped[int]
-    hash: Mapped[str] = mapped_column(String(64))
-    mac: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str]
+    mac: Mapped[str]

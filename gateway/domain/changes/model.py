@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateway.store.base import Base, Number
@@ -18,6 +17,6 @@ class PolicyChange(Base):
 
     seq: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
     at: Mapped[datetime]
-    kind: Mapped[str] = mapped_column(String(20))
-    id: Mapped[str] = mapped_column(String(255))
-    digest: Mapped[str | None] = mapped_column(String(64))
+    kind: Mapped[str]
+    id: Mapped[str]
+    digest: Mapped[str | None]

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gateway.domain.organizations.model import DELETED, Organization
 from gateway.domain.organizations.requests import OrganizationFilter
 from gateway.domain.rows import number_of
+from gateway.store.base import fit
 
 
 async def by_id(session: AsyncSession, id: str, *, lock: bool = False) -> Organization | None:
@@ -57,7 +58,7 @@ def _filtered(query: Select[Any], chosen: OrganizationFilter) -> Select[Any]:
     if chosen.plan is not None:
         query = query.where(Organization.plan == chosen.plan)
     if chosen.search is not None:
-        sought = chosen.search.casefold()
+        sought = fit(chosen.search).casefold()
         query = query.where(
             or_(
                 func.lower(Organization.name).contains(sought, autoescape=True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, Text
+from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateway.store.base import Base, Number
@@ -22,8 +22,8 @@ class SigningKey(Base):
     number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
     kid: Mapped[str] = mapped_column(unique=True)
     algorithm: Mapped[str]
-    private: Mapped[str] = mapped_column(Text)
-    public: Mapped[str | None] = mapped_column(Text)
+    private: Mapped[str]
+    public: Mapped[str | None]
     created_at: Mapped[datetime]
     retired_at: Mapped[datetime | None]
     verify_until: Mapped[datetime | None]

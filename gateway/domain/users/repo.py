@@ -12,6 +12,7 @@ from gateway.domain.actor import PLATFORM_ADMIN
 from gateway.domain.rows import number_of
 from gateway.domain.users.model import Membership, User
 from gateway.domain.users.requests import UserFilter
+from gateway.store.base import fit
 
 _Columns = TypeVarTuple("_Columns")
 
@@ -63,7 +64,7 @@ async def page(
 
 def fold(email: str) -> str:
     """The email as it is kept and compared."""
-    return email.strip().casefold()
+    return fit(email).strip().casefold()
 
 
 def _filtered(query: Select[*_Columns], chosen: UserFilter) -> Select[*_Columns]:
