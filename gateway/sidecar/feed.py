@@ -148,12 +148,12 @@ class Feed:
                 self._failing = True
 
     async def _look(self) -> None:
-        before = self.seq
-        while page := await self.log.since(self.seq, PAGE):
-            self._tell(whole(self.seq, page))
-        if self.seq == before and (last := await self.log.last()) < before:
+        before, last = self.seq, await self.log.last()
+        if last < before:
             _log.warning("the change log went back, from %d to %d: its database was put back", before, last)
             self._tell([everything(last)])
+        while self.seq < last and (page := await self.log.since(self.seq, PAGE)):
+            self._tell(whole(self.seq, page))
         if self.seq != before:
             async with self.grown:
                 self.grown.notify_all()

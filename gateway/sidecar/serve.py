@@ -60,6 +60,8 @@ class _Process:
         def stop() -> None:
             # The subscribers' streams never end by themselves.
             sidecar.feed.close()
+            # Asked a second time, it waits for nobody.
+            server.force_exit = server.should_exit
             server.should_exit = True
 
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -200,10 +200,11 @@ def running_sidecar(
     sidecar = RunningSidecar(config, directory, env)
     try:
         yield sidecar
-    except BaseException:
+    except BaseException as error:
         if sidecar.process.poll() is None:
             with contextlib.suppress(AssertionError):
                 sidecar.end()
+        error.add_note(f"The sidecar's log:\n{sidecar.log()}")
         raise
     if sidecar.process.poll() is None:
         code = sidecar.end()

@@ -14,7 +14,7 @@ import pytest
 
 from gateway.cli.banner import Started, banner, ready_line
 from gateway.cli.listen import ListenError, listen
-from gateway.cli.rundir import LONGEST, socket_path
+from gateway.cli.rundir import LONGEST, find_sidecar, sidecar_socket, socket_path
 from gateway.cli.url import base_url
 from gateway.cli.watch import Watch
 from gateway.kernel import logs
@@ -100,6 +100,33 @@ def test_a_directory_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(PermissionError):
         socket_path(str(tmp_path))
+
+
+def test_every_process_of_a_data_dir_finds_the_same_sidecar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = str(tmp_path / "d")
+    assert find_sidecar(data) is None
+    path = sidecar_socket(data)
+    assert path == str(tmp_path / "d" / "run" / "sidecar.sock")
+    assert find_sidecar(data) is None
+    Path(path).write_text("no socket")
+    assert find_sidecar(data) is None
+    Path(path).unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(path)
+    assert find_sidecar(data) == path
+    # Whose directory it is decides: the master key's code is shown to who listens there.
+    monkeypatch.setattr(os, "getuid", lambda: 2**22)
+    assert find_sidecar(data) is None
+
+
+def test_the_sidecars_of_long_paths_stay_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    short = tmp_path / "t"
+    short.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(short))
+    one, two = (sidecar_socket(str(tmp_path / (letter * LONGEST))) for letter in "ab")
+    assert one != two
+    assert Path(one).parent == Path(two).parent
+    assert stat.S_IMODE(Path(one).parent.stat().st_mode) == 0o700
 
 
 def test_a_change_counts_once_it_has_come_to_rest(tmp_path: Path) -> None:

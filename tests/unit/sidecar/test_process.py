@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -15,11 +16,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.bus.connect import policy_source
 from gateway.bus.embedded import EmbeddedPolicy
 from gateway.bus.policy import PolicyUnavailable, Query
 from gateway.contract.internal import HEADER, internal_token
 from gateway.contract.policy import Resolution
 from tests.support.postgres import PostgresServer
+from tests.support.redis_server import running_redis
 from tests.support.sidecar import MASTER, RunningSidecar, running_sidecar
 from tests.support.sidecar_accounts import accounts, hex_digest
 from tests.unit.bus.test_embedded import next_change
@@ -243,3 +246,38 @@ def test_it_is_up_soon(sidecar: RunningSidecar) -> None:
     fields = Path(f"/proc/{sidecar.process.pid}/stat").read_text().rpartition(")")[2].split()
     seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     assert seconds < 2.5
+
+
+def test_a_listener_that_leaves_is_forgotten(shared: RunningSidecar) -> None:
+    def listeners() -> int:
+        return int(shared.http.get("/internal/health").json()["subscribers"])
+
+    with shared.http.stream("GET", "/internal/changes?after=0") as stream:
+        lines = stream.iter_lines()
+        head = json.loads(next(lines))
+        assert head["seq"] > 0
+        assert [json.loads(next(lines))["seq"] for _ in range(head["seq"])] == list(range(1, head["seq"] + 1))
+        # The heartbeat.
+        assert next(lines) == ""
+        assert listeners() == 1
+    deadline = time.monotonic() + 10
+    while listeners():
+        assert time.monotonic() < deadline
+
+
+async def test_changes_go_through_redis_where_there_is_one(tmp_path: Path) -> None:
+    with running_redis() as redis, running_sidecar({"redis_url": redis.url}, tmp_path) as sidecar:
+        policy = policy_source(sidecar.address, MASTER, redis.url)
+        async with accounts(sidecar.data_dir) as made, aclosing(policy.changes()) as changes:
+            assert (await next_change(changes)).kind == "everything"
+            id, secret = await made.create_key()
+            started = time.monotonic()
+            change = await next_change(changes)
+            while change.kind == "everything":
+                change = await next_change(changes)
+            assert time.monotonic() - started < 1.0
+            assert (change.id, change.digest) == (id, hex_digest(secret))
+            known = await policy.resolve(Query(digest=hex_digest(secret)))
+            assert known.policy is not None
+            assert known.seq >= change.seq
+        await policy.close()
