@@ -11,5 +11,5 @@ from gateway.dialects.common.routing import make_router
 def router() -> APIRouter:
     """Every operation of the reference that is served."""
     made = make_router()
-    made.include_router(apps.routes)
+    made.include_router(apps.router)
     return made

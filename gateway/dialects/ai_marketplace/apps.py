@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from fastapi import Response
-
 from gateway.dialects.ai_marketplace import wire
 from gateway.dialects.common.context import ContextOf
+from gateway.dialects.common.fields import naming
 from gateway.dialects.common.routing import make_router
 from gateway.dialects.common.work import Reading, Writing
 from gateway.domain.apps.service import AppService
 from gateway.domain.apps.usage import requests_this_month
 from gateway.domain.plans.service import PlanService
 
-routes = make_router()
-_SECRET = {"cache-control": "no-store"}
+router = make_router()
 
 
-@routes.post("/v1/apps/register")
-async def register(asked: wire.RegisterApp, work: Writing, response: Response) -> wire.Registration:
+@router.post("/v1/apps/register")
+async def register(asked: wire.RegisterApp, work: Writing) -> wire.Registration:
     """Register an app for the caller's organisation; needs ``apps:write``."""
-    made = await AppService(work).register(
-        asked.name, description=asked.description, tier=asked.tier, organization=asked.organization_id
-    )
-    response.headers.update(_SECRET)
+    with naming(organization_id="organizationId"):
+        made = await AppService(work).register(
+            asked.name, description=asked.description, tier=asked.tier, organization=asked.organization_id
+        )
     return wire.registered(made.app, await PlanService(work).find(made.app.plan), made.bearer)
 
 
-@routes.get("/v1/apps/{appId}")
+@router.get("/v1/apps/{appId}")
 async def details(appId: str, work: Reading, context: ContextOf) -> wire.Details:
     """One app: for itself, for its organisation with ``apps:read``, for the platform."""
     app = await AppService(work).get(appId)
@@ -34,9 +32,8 @@ async def details(appId: str, work: Reading, context: ContextOf) -> wire.Details
     return wire.details(app, await PlanService(work).find(app.plan), requests)
 
 
-@routes.post("/v1/apps/{appId}/keys")
-async def rotate(appId: str, work: Writing, response: Response) -> wire.Rotation:
+@router.post("/v1/apps/{appId}/keys")
+async def rotate(appId: str, work: Writing) -> wire.Rotation:
     """Give an app another secret: by itself, by its organisation with ``apps:write``, by the platform."""
     _, bearer = await AppService(work).rotate(appId)
-    response.headers.update(_SECRET)
     return wire.Rotation(credentials=wire.credentials(bearer))

@@ -11,6 +11,8 @@ from gateway.dialects.common.context import origin_of
 # LLM Cost Ops, "Versioning".
 _DOCUMENTED: dict[Reference, dict[str, str]] = {"llm_cost_ops": {"x-api-version": "v1"}}
 
+NOT_KEPT = ("cache-control", "no-store")  # RFC 9111 §5.2.2.5; for tokens also RFC 6749 §5.1
+
 
 def owner(request: Request) -> Reference:
     """The reference that owns a request's path."""

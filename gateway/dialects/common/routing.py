@@ -9,13 +9,16 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
-from gateway.dialects.common.headers import headers_of
+from gateway.dialects.common.headers import NOT_KEPT, headers_of
 
 LARGEST_BODY = 1_048_576  # bytes
 
 
 class Route(APIRoute):
-    """A route that reads no more than :data:`LARGEST_BODY`, and whose answers carry ``X-Request-Id``."""
+    """A route that reads no more than :data:`LARGEST_BODY`, and whose answers carry ``X-Request-Id``.
+
+    No cache keeps an answer, unless the handler says so: most hold what is one caller's alone, some a secret.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         """The handler around that of FastAPI."""
@@ -27,6 +30,7 @@ class Route(APIRoute):
                 raise _too_large()
             response = await handle(Request(request.scope, _bounded(request.receive)))
             response.headers.update(headers_of(request))
+            response.headers.setdefault(*NOT_KEPT)
             return response
 
         return handler

@@ -11,6 +11,6 @@ from gateway.dialects.leanvibe import auth, me, tenants
 def router() -> APIRouter:
     """Every operation of the reference that is served."""
     made = make_router()
-    for routes in (auth.routes, me.routes, tenants.routes):
-        made.include_router(routes)
+    for part in (auth, me, tenants):
+        made.include_router(part.router)
     return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Request
 
 from gateway.dialects.common.authentication import secret_of
 from gateway.dialects.common.context import ContextOf, origin_of
@@ -14,7 +14,7 @@ from gateway.domain.authentication.principal import Origin
 from gateway.domain.authentication.sessions import Session
 from gateway.kernel.errors import GatewayError, Kind
 
-routes = make_router()
+router = make_router()
 From = Annotated[Origin, Depends(origin_of)]
 
 
@@ -63,27 +63,26 @@ def bearer(request: Request) -> str:
 Token = Annotated[str, Depends(bearer)]
 
 
-@routes.post("/v1/auth/login")
-async def login(asked: Login, context: ContextOf, origin: From, response: Response) -> LoginAnswer:
+@router.post("/v1/auth/login")
+async def login(asked: Login, context: ContextOf, origin: From) -> LoginAnswer:
     """Sign in to one's own tenant."""
-    return _answer(await context.sessions.sign_in(asked.email, asked.password, origin), response)
+    return _answer(await context.sessions.sign_in(asked.email, asked.password, origin))
 
 
-@routes.post("/v1/auth/refresh")
-async def refresh(token: Token, context: ContextOf, origin: From, response: Response) -> LoginAnswer:
+@router.post("/v1/auth/refresh")
+async def refresh(token: Token, context: ContextOf, origin: From) -> LoginAnswer:
     """New tokens for a refresh token, which is used up by it."""
-    return _answer(await context.sessions.renew(token, origin), response)
+    return _answer(await context.sessions.renew(token, origin))
 
 
-@routes.post("/v1/auth/logout")
+@router.post("/v1/auth/logout")
 async def logout(token: Token, context: ContextOf, origin: From) -> LogoutAnswer:
     """End the sign-in of an access token; its refresh token ends with it."""
     await context.sessions.sign_out(token, origin)
     return LogoutAnswer()
 
 
-def _answer(session: Session, response: Response) -> LoginAnswer:
-    response.headers["cache-control"] = "no-store"
+def _answer(session: Session) -> LoginAnswer:
     user = LoginUser(id=session.user.id, email=session.user.email, role=session.role, tenant_id=session.organization.id)
     tokens = session.tokens
     return LoginAnswer(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Query, Response
+from fastapi import Query
 
+from gateway.dialects.common.fields import naming
 from gateway.dialects.common.routing import make_router
 from gateway.dialects.common.work import Reading, Writing
 from gateway.dialects.leanvibe import wire
@@ -14,21 +15,21 @@ from gateway.domain.organizations.requests import NewOrganization, OrganizationF
 from gateway.domain.organizations.service import ADMINISTER, OrganizationService
 from gateway.domain.users.service import OWNER
 
-routes = make_router()
+router = make_router()
 
 
-@routes.post("/v1/tenants", status_code=201)
-async def create(asked: wire.NewTenant, work: Writing, response: Response) -> wire.NewTenantAnswer:
+@router.post("/v1/tenants", status_code=201)
+async def create(asked: wire.NewTenant, work: Writing) -> wire.NewTenantAnswer:
     """Make a tenant and its owner, whose first password is in the answer and nowhere else."""
     new = NewOrganization(
         name=asked.organization_name, slug=asked.slug, plan=asked.plan, data_residency=asked.data_residency
     )
-    made = await onboard(work, new, asked.admin_email)
-    response.headers["cache-control"] = "no-store"
+    with naming(name="organization_name", email="admin_email"):
+        made = await onboard(work, new, asked.admin_email)
     return wire.created(made, OWNER)
 
 
-@routes.get("/v1/tenants")
+@router.get("/v1/tenants")
 async def listed(asked: Annotated[wire.TenantFilter, Query()], work: Reading) -> wire.TenantPage:
     """A page of all tenants, in the order they were made."""
     work.actor.require(ADMINISTER)
@@ -38,13 +39,13 @@ async def listed(asked: Annotated[wire.TenantFilter, Query()], work: Reading) ->
     return wire.TenantPage(tenants=tenants, total=page.total, limit=asked.limit, offset=asked.offset)
 
 
-@routes.post("/v1/tenants/{tenant_id}/suspend")
+@router.post("/v1/tenants/{tenant_id}/suspend")
 async def suspend(tenant_id: str, asked: wire.Suspension, work: Writing) -> wire.TenantAnswer:
     """Refuse everything of a tenant from now on, with 451 where the reference says so."""
     return wire.tenant(await OrganizationService(work).suspend(tenant_id, asked.reason))
 
 
-@routes.post("/v1/tenants/{tenant_id}/reactivate")
+@router.post("/v1/tenants/{tenant_id}/reactivate")
 async def reactivate(tenant_id: str, work: Writing) -> wire.TenantAnswer:
     """Let a suspended tenant work again."""
     return wire.tenant(await OrganizationService(work).reactivate(tenant_id))

@@ -35,10 +35,10 @@ class NewTenant(Asked):
 
 
 class TenantUpdate(Asked):
-    """What a tenant changes of itself; what is not given stays."""
+    """What a tenant changes of itself; what is left out stays."""
 
-    display_name: str | None = None
-    configuration: dict[str, Any] | None = None
+    display_name: str = ""
+    configuration: dict[str, Any] = Field(default_factory=dict)
 
 
 class Suspension(Asked):

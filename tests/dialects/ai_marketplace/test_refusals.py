@@ -156,4 +156,6 @@ async def test_other_methods_and_paths(served: Served) -> None:
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
     await refused(served, "GET", "/v1/apps/app_1/secrets", MASTER_KEY, 404, "NOT_FOUND")
     await refused(served, "GET", "/v1/apps/register", MASTER_KEY, 404, "APP_NOT_FOUND")
-    await refused(served, "POST", REGISTER, MASTER_KEY, 404, "NOT_FOUND", json={"name": "A", "organizationId": "no"})
+    asked = {"name": "A", "organizationId": "no"}
+    body = await refused(served, "POST", REGISTER, MASTER_KEY, 404, "NOT_FOUND", json=asked)
+    assert body["details"]["errors"][0]["field"] == "organizationId"
