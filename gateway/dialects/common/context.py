@@ -9,7 +9,7 @@ from typing import Annotated, Protocol, cast
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from gateway.contract.internal import HEADER, internal_token
+from gateway.contract.internal import FORWARDED, forwarded_token
 from gateway.domain.authentication.principal import Origin
 from gateway.domain.authentication.service import Authenticator
 from gateway.domain.authentication.sessions import Sessions
@@ -47,11 +47,11 @@ ContextOf = Annotated[Context, Depends(context_of)]
 
 
 def is_forwarded(connection: HTTPConnection) -> bool:
-    """Whether the peer is this gateway's data plane: it came over the Unix socket, or knows the internal token."""
+    """Whether the peer is this gateway's data plane: it comes over the Unix socket, or knows the token of one."""
     if connection.scope.get("client") is None:
         return True
-    given = connection.headers.get(HEADER, "").encode()
-    return bool(given) and hmac.compare_digest(given, internal_token(context_of(connection).master_key).encode())
+    given = connection.headers.get(FORWARDED, "").encode()
+    return bool(given) and hmac.compare_digest(given, forwarded_token(context_of(connection).master_key).encode())
 
 
 def origin_of(connection: HTTPConnection) -> Origin:

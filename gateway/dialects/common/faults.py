@@ -26,6 +26,7 @@ _WORDS = (
     ("enum", "NOT_ALLOWED"),
     ("string_pattern", "FORMAT"),
     ("moment", "FORMAT"),
+    ("unfit", "FORMAT"),
     ("datetime", "FORMAT"),
     ("value_error", "INVALID"),
 )

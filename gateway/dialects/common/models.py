@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Self
 
@@ -35,7 +36,9 @@ from gateway.contract.envelopes.base import timestamp
 from gateway.kernel.money import to_dollars
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
+_UNFIT = re.compile("[\x00\ud800-\udfff]")
 _SHOWN = 60
+_DEEPEST = 32
 
 
 class Asked(BaseModel):
@@ -46,6 +49,9 @@ class Asked(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _name_the_nearest(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        unfit = list(_unfit(value, ()))
+        if unfit:
+            raise ValidationError.from_exception_data(cls.__name__, unfit)
         try:
             return handler(value)
         except ValidationError as error:
@@ -82,6 +88,26 @@ class CamelAnswer(Answer):
     model_config = ConfigDict(alias_generator=to_camel)
 
 
+def _unfit(value: object, location: tuple[str | int, ...]) -> Iterator[InitErrorDetails]:
+    """What no database takes, wherever it stands: NUL, and halves of surrogate pairs. Nothing we ask is deeply nested."""
+    if len(location) > _DEEPEST:
+        problem = PydanticCustomError("unfit", "must not be nested so deeply")
+        yield InitErrorDetails(type=problem, loc=location[:2], input=None)
+    elif isinstance(value, str):
+        if _UNFIT.search(value):
+            message = "must not hold NUL characters or halves of surrogate pairs"
+            yield InitErrorDetails(type=PydanticCustomError("unfit", message), loc=location, input=value)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if isinstance(name, str) and _UNFIT.search(name):
+                yield from _unfit(name, location)
+            else:
+                yield from _unfit(item, (*location, name))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _unfit(item, (*location, index))
+
+
 def _with_names(error: ValidationError, model: type[BaseModel]) -> ValidationError:
     """The same faults; those of unknown fields of this very model say which name was expected."""
     known = [field.alias or name for name, field in model.model_fields.items()]
@@ -97,7 +123,7 @@ def _with_names(error: ValidationError, model: type[BaseModel]) -> ValidationErr
     return ValidationError.from_exception_data(error.title, lines)
 
 
-_OWN_TYPES = frozenset({"extra_forbidden", "moment"})
+_OWN_TYPES = frozenset({"extra_forbidden", "moment", "unfit"})
 
 
 def _hint(name: str, known: list[str]) -> str:
