@@ -37,6 +37,7 @@ TABLE = Table(
     {
         "missing_api_key": (401, "MISSING_CREDENTIALS"),
         "missing_credentials": (401, "MISSING_CREDENTIALS"),
+        "invalid_credentials": (401, "INVALID_CREDENTIALS"),
         "invalid_token": (401, "INVALID_TOKEN"),
         "token_expired": (401, "TOKEN_EXPIRED"),
         "invalid_date_range": (422, "INVALID_DATE_RANGE"),

@@ -113,6 +113,7 @@ def test_cost_ops_validation() -> None:
     ("kind", "code", "status", "shown"),
     [
         (Kind.UNAUTHENTICATED, "invalid_api_key", 401, "INVALID_API_KEY"),
+        (Kind.UNAUTHENTICATED, "invalid_credentials", 401, "INVALID_CREDENTIALS"),
         (Kind.UNAUTHENTICATED, "invalid_token", 401, "INVALID_TOKEN"),
         (Kind.UNAUTHENTICATED, "token_expired", 401, "TOKEN_EXPIRED"),
         (Kind.UNAUTHENTICATED, "missing_api_key", 401, "MISSING_CREDENTIALS"),
