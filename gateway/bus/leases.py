@@ -33,7 +33,7 @@ logger = logging.getLogger("gateway.limits")
 PREFIX = "{gateway}"
 CHANNELS: dict[str, Literal["recall", "told"]] = {"gateway:recall": "recall", "gateway:told": "told"}
 LISTEN_SECONDS = 5.0
-_MOST_TURNS = 1000  # of 500 accounts each, to end a node
+_BATCH = 500
 
 _notice = msgspec.json.Decoder(tuple[str, ...])
 
@@ -111,8 +111,9 @@ class RedisLeases:
         clock: Callable[[], int] | None = None,
     ) -> None:
         self.node = node
+        self.hearing = asyncio.Event()
+        """Set while recalls are heard."""
         self.tuning = tuning if tuning is not None else Tuning()
-        self.round_trips = 0
         self._deadline = deadline
         self._clock = clock
         self._seq = 0
@@ -183,7 +184,6 @@ class RedisLeases:
             call.groups,
         )
         keys = [counter_key(claim.counter) for claim in call.claims]
-        self.round_trips += 1
         return await self._exchange.run(self._redis, keys, msgspec.json.encode(payload))
 
     async def _within(self, work: Any) -> Any:
@@ -195,16 +195,29 @@ class RedisLeases:
         backoff = Backoff()
         while True:
             try:
-                async with self._ears.pubsub(ignore_subscribe_messages=True) as channels:
+                async with self._ears.pubsub() as channels:
                     await channels.subscribe(*CHANNELS)
                     while True:
                         message = await channels.get_message(timeout=LISTEN_SECONDS)
                         backoff.reset()
                         if message is not None:
-                            _hand_on(message, heard)
-            except (RedisError, OSError) as error:
-                logger.debug("recalls not heard", extra={"reason": _reason(error)})
+                            self._hand_on(message, heard)
+            except Exception as error:  # whatever it is: recalls must be heard again
+                logger.info("recalls not heard", extra={"reason": _reason(error)})
+            finally:
+                self.hearing.clear()
             await asyncio.sleep(backoff.next())
+
+    def _hand_on(self, message: dict[str, Any], heard: Callable[[Notice], None]) -> None:
+        if message["type"] == "subscribe":
+            if message["data"] == len(CHANNELS):
+                self.hearing.set()
+            return
+        try:
+            node, *counters = _notice.decode(message["data"])
+        except (msgspec.DecodeError, ValueError):
+            return  # anyone may publish to a channel
+        heard(Notice(CHANNELS[_text(message["channel"])], node, tuple(counters)))
 
     async def close(self) -> None:
         """See :meth:`gateway.contract.leases.LeaseStore.close`."""
@@ -230,13 +243,18 @@ class RedisLeases:
         Raises :class:`StoreUnavailable`.
         """
         client: Any = self._redis
-        found = {}
-        for counter in await self._asked(client.zrange(f"{PREFIX}:accounts:{node}", 0, -1)):
-            spent = await self._asked(client.hget(counter_key(_text(counter)), f"s:{node}"))
-            found[_text(counter)] = int(spent or 0)
-        for counter, spent in (await self._asked(client.hgetall(f"{PREFIX}:dead:{node}"))).items():
+        found: dict[str, int] = {}
+        accounts = await self._asked(client.zrange(f"{PREFIX}:accounts:{node}", 0, -1))
+        for start in range(0, len(accounts), _BATCH):
+            some = [_text(counter) for counter in accounts[start : start + _BATCH]]
+            async with client.pipeline(transaction=False) as pipe:
+                for counter in some:
+                    pipe.hget(counter_key(counter), f"s:{node}")
+                spent = await self._asked(pipe.execute())
+            found.update(zip(some, (int(amount or 0) for amount in spent), strict=True))
+        for counter, amount in (await self._asked(client.hgetall(f"{PREFIX}:dead:{node}"))).items():
             if counter:
-                found[_text(counter)] = int(spent)
+                found[_text(counter)] = int(amount)
         return {_parted(counter): spent for counter, spent in found.items()}
 
     async def retire(self, node: str, spends: Sequence[tuple[Window, int]] = ()) -> None:
@@ -245,12 +263,13 @@ class RedisLeases:
 
         Raises :class:`StoreUnavailable`.
         """
-        rows = [(window.id, window.kind, *_span(window), spent) for window, spent in spends]
-        payload = msgspec.json.encode(_Retire(PREFIX, node, self._now(), self.tuning.grace, rows))
-        keys = [counter_key(window.id) for window, _ in spends]
-        for _ in range(_MOST_TURNS):
-            if await self._asked(self._retire.run(self._redis, keys, payload)):
-                return
+        batches = [spends[start : start + _BATCH] for start in range(0, len(spends), _BATCH)]
+        for batch in batches or [()]:
+            rows = [(window.id, window.kind, *_span(window), spent) for window, spent in batch]
+            payload = msgspec.json.encode(_Retire(PREFIX, node, self._now(), self.tuning.grace, rows))
+            keys = [counter_key(window.id) for window, _ in batch]
+            while not await self._asked(self._retire.run(self._redis, keys, payload)):
+                pass  # each turn closes some accounts
 
     async def _asked(self, work: Any) -> Any:
         try:
@@ -299,14 +318,6 @@ class RedisUsage:
 def counter_key(counter: str) -> str:
     """The Redis key of a counter."""
     return f"{PREFIX}:limit:{counter}"
-
-
-def _hand_on(message: dict[str, Any], heard: Callable[[Notice], None]) -> None:
-    try:
-        node, *counters = _notice.decode(message["data"])
-    except (msgspec.DecodeError, ValueError):
-        return  # anyone may publish to a channel
-    heard(Notice(CHANNELS[_text(message["channel"])], node, tuple(counters)))
 
 
 def _span(window: Window) -> tuple[int, int]:

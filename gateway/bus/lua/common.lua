@@ -7,6 +7,7 @@
 --       held      of that, what requests under way reserve
 --       lost      of used, what Redis had forgotten and no node has accounted for yet
 --       recall    when unspent slices were last called back, milliseconds
+--       quiet     until then they are not called back again, unless something was lent since
 --       g:<node> s:<node> h:<node>   leased to a node in this window, of it spent, of it reserved
 --   <prefix>:nodes             zset  node -> when its leases end unless it is heard of, milliseconds
 --   <prefix>:node:<node>       string  the number of the node's last call

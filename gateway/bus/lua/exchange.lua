@@ -97,9 +97,10 @@ end
 local function opened(i, claim)
   local t = {key = KEYS[i], counter = claim[1], kind = claim[2], resets = claim[3], length = claim[4],
     previous = claim[5], ends = ending(claim[2], claim[3], claim[4], call.grace)}
-  local v = redis.call('HMGET', t.key, 'out', 'used', 'held', 'lost', 'recall', G, S, H)
+  local v = redis.call('HMGET', t.key, 'out', 'used', 'held', 'lost', 'recall', G, S, H, 'quiet')
   t.out, t.used, t.held, t.lost, t.recall = num(v[1]), num(v[2]), num(v[3]), num(v[4]), num(v[5])
   t.g, t.s, t.h, t.open = num(v[6]), num(v[7]), num(v[8]), v[6]
+  t.quiet = num(v[9])
   if not t.open and not claim[10] then
     -- Of an account that was closed as if the node were dead, the spending still counts.
     local spent = redis.call('HGET', dead, t.counter)
@@ -175,6 +176,10 @@ local function grant(t, want)
   local given = math.max(need, slice)
   t.out, t.g, t.room = t.out + given, t.g + given, t.room + given - want[3]
   t.changed = true
+  if t.quiet > now then
+    t.quiet = 0  -- from now on there is someone else to ask
+    redis.call('HDEL', t.key, 'quiet')
+  end
   return given
 end
 
@@ -206,10 +211,10 @@ local function recall(group)
   for _, want in ipairs(group) do
     local t = tallies[want[1]]
     if want[3] > t.room and want[3] - t.room > want[2] - t.out - t.before then
-      local anew = now - t.recall >= call.recall_every
+      local anew = now >= t.quiet
       if anew then
-        t.recall = now
-        redis.call('HSET', t.key, 'recall', whole(now))
+        t.recall, t.quiet = now, now + call.recall_every
+        redis.call('HSET', t.key, 'recall', whole(now), 'quiet', whole(t.quiet))
         keep_until(t.key, now, t.ends)
       end
       for _, counter in ipairs(t.kind == 's' and {t.counter, t.previous} or {t.counter}) do

@@ -91,12 +91,14 @@ class Account:
             self._limit(self.granted)
         return returned
 
-    def lent(self, granted: int, *, closed: bool) -> None:
-        """The store says that so much is leased, or that the account is closed."""
-        self.closed = closed
+    def lent(self, claim: Claim, granted: int) -> None:
+        """The store has heard this claim, and says that so much is leased."""
         self.granted = granted
         self.told = self.state
-        self.answer = self.again = False
+        self.closed = claim.close
+        self.again = False
+        if claim.answer:  # else it was recalled while the call was under way
+            self.answer = False
         if self.current:
             self._limit(granted)
 
@@ -272,6 +274,13 @@ class Accounts:
         for account in self.active.values():
             account.look()
             account.keep(account.taken)
+
+    def allow(self, counter: Counter) -> None:
+        """Let this process use the whole of a limit by itself until the store is told of it."""
+        account = self.of(counter)
+        if not account.closing:
+            account.told = None
+            counter.limit = max(counter.limit, counter.ceiling)
 
     def restrain(self) -> None:
         """End what was allowed beyond the leases while the store was away."""

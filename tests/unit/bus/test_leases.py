@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -347,15 +347,12 @@ async def test_a_call_that_was_overtaken_does_nothing(nodes: Nodes) -> None:
 # recalls
 
 
-async def heard(store: RedisLeases, ready: Callable[[], Any]) -> tuple[list[Notice], asyncio.Task[None]]:
+async def heard(store: RedisLeases) -> tuple[list[Notice], asyncio.Task[None]]:
     """Listen; returns once recalls are heard."""
     notices: list[Notice] = []
     task = asyncio.create_task(store.listen(notices.append))
-    for _ in range(1000):
-        if (await ready())[0][1] >= 1:
-            return notices, task
-        await asyncio.sleep(0.005)
-    raise AssertionError("never subscribed")
+    await store.hearing.wait()
+    return notices, task
 
 
 async def until(notices: list[Notice], count: int) -> list[Notice]:
@@ -368,7 +365,7 @@ async def until(notices: list[Notice], count: int) -> list[Notice]:
 
 async def test_a_refusal_recalls_what_others_do_not_need(nodes: Nodes) -> None:
     a, b = nodes.node("a"), nodes.node("b")
-    notices, task = await heard(a, lambda: nodes.redis.pubsub_numsub("gateway:recall"))
+    notices, task = await heard(a)
     await ask(a, TOTAL, 8, 10)
     reply = await b.exchange(Call([claim(TOTAL)], [[Want(1, 10, 5, 5)]]))
     verdict = reply.verdicts[0]
@@ -395,7 +392,7 @@ async def test_nothing_is_recalled_in_vain(nodes: Nodes) -> None:
 
 async def test_what_strangers_publish_is_ignored(nodes: Nodes) -> None:
     a = nodes.node("a")
-    notices, task = await heard(a, lambda: nodes.redis.pubsub_numsub("gateway:told"))
+    notices, task = await heard(a)
     for message in ("", "[]", "{", "[1]", '{"a": 1}', '["b", "c"]'):
         await nodes.redis.publish("gateway:told", message)
     assert await until(notices, 1) == [Notice("told", "b", ("c",))]
