@@ -9,12 +9,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from gateway.kernel.errors import GatewayError, Kind
@@ -64,23 +66,26 @@ class Store:
         SQLite takes one writer at a time: within this process they queue here in order, instead of polling for the
         file's lock, which has no order and ends in failure after five seconds.
         """
-        if not self.is_sqlite:
-            async with self.sessions.begin() as session:
+        turn = self._turn if self.is_sqlite else nullcontext()
+        with _told():
+            async with turn, self.sessions.begin() as session:
                 yield session
-            return
-        async with self._turn, self.sessions.begin() as session:
-            yield session
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
         """A session for reading only, all of it as of one moment."""
-        async with self.readers() as session:
-            yield session
+        with _told():
+            async with self.readers() as session:
+                yield session
 
     async def migrate(self) -> None:
-        """Bring the tables up to date. Two processes may do so at once: the second waits and finds nothing to do."""
-        async with self.engine.connect() as connection:
-            await connection.run_sync(migrate.upgrade)
+        """Bring the tables up to date. Two processes may do so at once: the second waits and finds nothing to do.
+
+        Raises :class:`GatewayError` (``database_unavailable``), also where a newer gateway has made the tables.
+        """
+        with _told():
+            async with self.engine.connect() as connection:
+                await connection.run_sync(migrate.upgrade)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -116,6 +121,19 @@ def _sqlite(url: URL) -> AsyncEngine:
     event.listen(engine.sync_engine, "connect", configure)
     event.listen(engine.sync_engine, "begin", begin)
     return engine
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell that the database can't be reached as what it is: nobody's mistake, and over at some time."""
+    try:
+        yield
+    except (OSError, PoolTimeout) as error:
+        raise _unavailable(f"The database can't be reached: {error}") from error
+    except DBAPIError as error:
+        if error.connection_invalidated or "database is locked" in str(error.orig):
+            raise _unavailable("The database can't be reached, or is busy; try again.") from error
+        raise
 
 
 def _unavailable(message: str) -> GatewayError:

@@ -8,7 +8,10 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData, text
+
+from gateway.kernel.errors import GatewayError, Kind
 
 _SCRIPTS = Path(__file__).parent / "migrations"
 _LOCK = 0x6C6C_6D67  # any number, as long as nobody else takes it
@@ -38,4 +41,9 @@ def upgrade(connection: Connection) -> None:
     with connection.begin():
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        command.upgrade(config_for(connection), "head")
+        try:
+            command.upgrade(config_for(connection), "head")
+        except CommandError as error:
+            raise GatewayError(
+                Kind.UNAVAILABLE, "database_unavailable", f"The database's tables can't be brought up to date: {error}"
+            ) from None

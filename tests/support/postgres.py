@@ -12,6 +12,7 @@ import os
 import pkgutil
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -62,12 +63,13 @@ class PostgresServer:
         return f"postgresql://postgres@/{database}?host={self.folder}"
 
     def start(self) -> None:
-        """Make the data directory and start; returns when connections are taken."""
-        if os.geteuid() == 0:
-            self._step_down()
+        """Make the data directory, where there is none, and start; returns when connections are taken."""
         data = str(self.folder / "data")
-        options = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
-        self._run("initdb", "-D", data, *options)
+        if not os.path.exists(data):
+            if os.geteuid() == 0:
+                self._step_down()
+            options = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+            self._run("initdb", "-D", data, *options)
         settings = [part for option in ("listen_addresses=", *UNSAFE) for part in ("-c", option)]
         self._process = subprocess.Popen(
             [self._binaries / "postgres", "-D", data, "-k", str(self.folder), *settings],
@@ -81,11 +83,11 @@ class PostgresServer:
                 return
         raise RuntimeError("postgres ended at start: " + "".join(seen[-5:]))
 
-    def stop(self) -> None:
-        """End the process at once; what it held is of no further use."""
+    def stop(self, *, cleanly: bool = False) -> None:
+        """End the process, and every connection with it. Unless ``cleanly``, what was last written may be lost."""
         process, self._process = self._process, None
         if process is not None:
-            process.send_signal(3)  # SIGQUIT: an immediate shutdown
+            process.send_signal(signal.SIGINT if cleanly else signal.SIGQUIT)
             try:
                 process.wait(START_SECONDS)
             finally:
@@ -109,7 +111,7 @@ class PostgresServer:
         return name
 
     async def emptied(self) -> str:
-        """The one database with every table, without rows: making one for each test would take a hundred times longer."""
+        """The one database with every table, without rows: one for each test would take a hundred times longer."""
         if not self.reset:
             await self.execute(f"CREATE DATABASE {SHARED}")
             await make_tables(self.url(SHARED))

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.changes.model import PolicyChange
-from gateway.kernel.errors import GatewayError
+from gateway.kernel.errors import GatewayError, Kind
+from gateway.store import engine
 from gateway.store.engine import Store, address_of
+from tests.support.postgres import running_postgres
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 
@@ -106,3 +111,48 @@ def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     with pytest.raises(GatewayError, match="cannot make the directory of the database") as raised:
         Store.open(None, str(tmp_path / "file" / "data"))
     assert raised.value.code == "database_unavailable"
+
+
+async def test_a_server_that_is_gone_is_told_and_found_again() -> None:
+    with running_postgres() as server:
+        store = Store.open(server.url(), "")
+        await store.migrate()
+        async with store.writing() as session:
+            session.add(change("before"))
+        server.stop(cleanly=True)
+        for opened in (store.writing, store.reading, store.writing):
+            with pytest.raises(GatewayError) as raised:
+                await use(opened)
+            assert (raised.value.kind, raised.value.code) == (Kind.UNAVAILABLE, "database_unavailable")
+        server.start()
+        async with store.writing() as session:
+            session.add(change("after"))
+        async with store.reading() as session:
+            assert len((await session.scalars(select(PolicyChange))).all()) == 2
+        await store.close()
+
+
+async def use(opened: Callable[[], AbstractAsyncContextManager[AsyncSession]]) -> None:
+    async with opened() as session:
+        await session.execute(text("SELECT 1"))
+
+
+async def test_a_file_that_another_process_keeps_locked_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_BUSY_TIMEOUT", 50)
+    store, other = Store.open(None, str(tmp_path)), Store.open(None, str(tmp_path))
+    async with other.writing() as session:
+        await session.execute(text("CREATE TABLE t (a INTEGER)"))
+        with pytest.raises(GatewayError) as raised:
+            await use(store.writing)
+        assert raised.value.code == "database_unavailable"
+    await use(store.writing)
+    await store.close()
+    await other.close()
+
+
+@pytest.mark.parametrize("value", ["a\0b", "\ud800", "\0"])
+async def test_a_lookup_by_what_is_never_stored_finds_nothing(store: Store, value: str) -> None:
+    async with store.reading() as session:
+        assert (await session.scalars(select(PolicyChange).where(PolicyChange.id == value))).all() == []

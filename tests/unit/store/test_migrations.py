@@ -6,10 +6,12 @@ import asyncio
 import os
 import sys
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 
+from gateway.kernel.errors import GatewayError
 from gateway.store import migrate
 from gateway.store.base import Base
 from gateway.store.engine import Store
@@ -79,4 +81,15 @@ async def test_processes_that_start_together_do_not_disturb_each_other(bare_data
     store = Store.open(bare_database, "")
     async with store.reading() as session:
         assert (await session.execute(text("SELECT count(*) FROM alembic_version"))).scalar_one() == 1
+    await store.close()
+
+
+async def test_tables_of_a_newer_gateway_are_left_alone(bare_database: str) -> None:
+    store = Store.open(bare_database, "")
+    await store.migrate()
+    async with store.writing() as session:
+        await session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(GatewayError, match="9999") as raised:
+        await store.migrate()
+    assert raised.value.code == "database_unavailable"
     await store.close()
