@@ -86,6 +86,12 @@ def test_a_key_is_made_rotated_and_revoked(run: Run) -> None:
     assert made["key"] not in json.dumps(listed)
 
 
+def test_the_database_is_for_its_user_alone(run: Run) -> None:
+    Path("data").mkdir(mode=0o755)
+    done(run("create", "demo", "--json"))
+    assert Path("data/gateway.db").stat().st_mode & 0o777 == 0o600
+
+
 def test_everything_about_a_key_can_be_said(run: Run) -> None:
     options = "--family sk --environment test --scope usage:write --scope costs:read --model m --cidr 10.1.2.3/8"
     made = done(run("create", "svc", "--organization", "acme", *options.split(), "--expires", "90d", "--json"))
