@@ -48,17 +48,19 @@ class Tokens:
 
     def __init__(self, settings: Jwt, master_key: str) -> None:
         self._settings = settings
-        longest = max(settings.access_ttl, settings.refresh_ttl) + LEEWAY
-        self.keys = KeyRing(master_key, settings.algorithm, timedelta(seconds=longest))
+        # A sign-in is remembered as long as any of its tokens may be shown.
+        self._longest = timedelta(seconds=max(settings.access_ttl, settings.refresh_ttl) + LEEWAY)
+        self.keys = KeyRing(master_key, settings.algorithm, self._longest)
 
     async def issue(self, work: Work, user: str, organization: str) -> TokenPair:
-        """Begin a sign-in of a user (an id) for an organisation (an id)."""
+        """Begin a sign-in of a user (an id) for an organisation (an id), and forget those that are over."""
+        await repo.prune(work.session, work.now)
         family = RefreshFamily(
             id=new_id("ses"),
             user_id=user,
             organization_id=organization,
             current=secrets.token_hex(16),
-            expires_at=work.now + timedelta(seconds=self._settings.refresh_ttl),
+            expires_at=work.now + self._longest,
             created_at=work.now,
             updated_at=work.now,
         )
@@ -80,7 +82,7 @@ class Tokens:
             await self._revoke(work, family, "auth.refresh_token.reused")
             return None
         family.current = secrets.token_hex(16)
-        family.expires_at = work.now + timedelta(seconds=self._settings.refresh_ttl)
+        family.expires_at = work.now + self._longest
         family.updated_at = work.now
         return await self._pair(work, family)
 

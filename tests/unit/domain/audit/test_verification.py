@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import text
 
 from gateway.domain.actor import SYSTEM
@@ -104,6 +108,32 @@ async def test_every_field_is_covered(works: Works) -> None:
             session.expire_all()
             assert chain.hash_of(await session.get_one(AuditRecord, 2)) != kept, column.name
             await session.rollback()
+
+
+async def test_odd_values_are_read_as_they_were_hashed(store: Store) -> None:
+    works = Works(store, master_key=MASTER_KEY)
+    odd = {
+        "big": 2**200, "small": -0.0, "tiny": 5e-324, "text": "\0\ud800é\U0001f600\u2028", "": None,
+        "a": [{}, [], True], "keys": {"10": 1, "9": 2, "é": 3},
+    }  # fmt: skip
+    async with works.begin(SYSTEM) as work:
+        await work.audit("thing.made\0", "thing\ud800", "\ud800\0é", before=odd, after={}, metadata=odd)
+    assert (await verified(works)).is_intact
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=5))
+def test_json_has_one_spelling(value: dict[str, Any]) -> None:
+    spelled = chain.canonical(value)
+    assert chain.canonical(json.loads(spelled)) == spelled
+    assert chain.canonical(dict(reversed(value.items()))) == spelled
+    assert chain.as_stored(value) == json.loads(json.dumps(value))
 
 
 async def test_reordering_shows(works: Works) -> None:

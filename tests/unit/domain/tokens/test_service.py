@@ -12,7 +12,7 @@ import jwt
 import pytest
 from sqlalchemy import select
 
-from gateway.domain.tokens.model import SigningKey
+from gateway.domain.tokens.model import RefreshFamily, SigningKey
 from gateway.domain.tokens.service import Claims, TokenPair, Tokens
 from gateway.domain.users.model import User
 from gateway.domain.users.requests import UserUpdate
@@ -237,3 +237,17 @@ async def test_under_another_master_key_new_keys_are_made(accounts: Accounts, us
     new = await issue(accounts, other, user)
     assert (await verify(accounts, other, new.access_token)).user == user.id
     assert await refusal(accounts, other, old.access_token) == "invalid_token"
+
+
+async def test_what_is_over_is_forgotten(accounts: Accounts, user: User) -> None:
+    made = tokens(access_ttl=600.0, refresh_ttl=60.0)
+    pair = await issue(accounts, made, user)
+    accounts.clock.advance(300)
+    await issue(accounts, made, user)
+    claims = await verify(accounts, made, pair.access_token)
+    async with accounts.read(MASTER) as work:
+        assert await made.is_live(work, claims)
+    accounts.clock.advance(400)
+    await issue(accounts, made, user)
+    async with accounts.read(MASTER) as work:
+        assert len((await work.session.scalars(select(RefreshFamily))).all()) == 2
