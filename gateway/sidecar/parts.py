@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
-from alembic.util.exc import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from gateway.bus.policy import Query
@@ -36,7 +35,7 @@ _CONFIGURED = ("master", "static")
 
 
 class NotNow(Exception):
-    """The database can't be used at present; another time it may be."""
+    """The database can't be used at present; another time it may be. The message says why."""
 
 
 class Sidecar:
@@ -137,9 +136,10 @@ async def opened(settings: Settings, master_key: str) -> AsyncIterator[Sidecar]:
             await stack.enter_async_context(sidecar.feed)
         except (DBAPIError, OSError) as error:
             raise NotNow(f"the database cannot be used: {type(error).__name__}") from error
-        except CommandError as error:
-            message = f"the database is of another version: {error}"
-            raise GatewayError(Kind.UNAVAILABLE, "database_unknown", message) from None
+        except GatewayError as error:
+            if error.kind is not Kind.UNAVAILABLE:
+                raise
+            raise NotNow(error.message) from error
         if settings.redis_url is not None:
             # Only a gateway with Redis pays for this import.
             from gateway.sidecar.publish import Publisher  # noqa: PLC0415

@@ -161,7 +161,7 @@ def test_the_shipped_plans_are_those_of_the_references() -> None:
 
 
 async def test_a_database_that_is_away_may_come_back(tmp_path: Path) -> None:
-    with pytest.raises(NotNow):
+    with pytest.raises(NotNow, match="database can"):
         async with opened(settings(tmp_path, database_url=f"postgresql://u@/x?host={tmp_path}"), MASTER):
             pass
 
@@ -169,7 +169,7 @@ async def test_a_database_that_is_away_may_come_back(tmp_path: Path) -> None:
 async def test_a_database_of_a_newer_version_is_not_touched(tmp_path: Path) -> None:
     async with opened(settings(tmp_path), MASTER) as sidecar, sidecar.store.writing() as session:
         await session.execute(text("UPDATE alembic_version SET version_num = 'from_the_future'"))
-    with pytest.raises(GatewayError, match="another version"):
+    with pytest.raises(NotNow, match="from_the_future"):
         async with opened(settings(tmp_path), MASTER):
             pass
 
