@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ from gateway.domain.users.service import UserService
 from gateway.settings.model import Settings
 from gateway.sidecar.app import create_app
 from gateway.sidecar.parts import Sidecar, opened
+from tests.support.postgres import PostgresServer
 
 MASTER = "gw_test_master_key_of_the_dialects"
 ADDRESS = "203.0.113.9"
@@ -115,8 +117,8 @@ async def running(data_dir: Path, database_url: str | None = None, **config: Any
         yield await Api(sidecar, create_app(sidecar), stack).open()
 
 
-async def _make(data_dir: Path) -> None:
-    async with running(data_dir):
+async def _start_once(data_dir: Path, database_url: str | None = None) -> None:
+    async with running(data_dir, database_url):
         pass
 
 
@@ -124,7 +126,7 @@ async def _make(data_dir: Path) -> None:
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a database as a sidecar leaves it that was started once."""
     folder = tmp_path_factory.mktemp("prepared")
-    asyncio.run(_make(folder))
+    asyncio.run(_start_once(folder))
     return folder
 
 
@@ -136,8 +138,30 @@ async def api(tmp_path: Path, prepared: Path) -> AsyncIterator[Api]:
         yield served
 
 
-@pytest.fixture
-async def every_api(bare_database: str, tmp_path: Path) -> AsyncIterator[Api]:
+@pytest.fixture(scope="session")
+def postgres_names() -> Iterator[int]:
+    """Numbers for databases; the first is that of the template."""
+    return count()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def every_api(
+    request: pytest.FixtureRequest, tmp_path: Path, postgres_names: Iterator[int]
+) -> AsyncIterator[Api]:
     """A sidecar over SQLite and over PostgreSQL in turn."""
-    async with running(tmp_path / "data", bare_database) as served:
+    if request.param == "sqlite":
+        shutil.copytree(request.getfixturevalue("prepared"), tmp_path / "data")
+        async with running(tmp_path / "data") as served:
+            yield served
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    number = next(postgres_names)
+    if number == 0:
+        await server.execute("CREATE DATABASE dialects0")
+        await _start_once(tmp_path / "first", server.url("dialects0"))
+        number = next(postgres_names)
+    name = f"dialects{number}"
+    await server.execute(f"CREATE DATABASE {name} TEMPLATE dialects0")
+    async with running(tmp_path / "data", server.url(name)) as served:
         yield served
+    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
