@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
+import trustme
 
 from gateway.bus import embedded
 from gateway.bus.connect import policy_source
@@ -17,6 +20,7 @@ from gateway.contract.policy import Change, CredentialPolicy, LimitPolicy, Resol
 from gateway.sidecar import feed as feeds
 from tests.support.changes import MemoryLog
 from tests.support.sidecar import MASTER, internal_api
+from tests.support.tls import server_context
 
 WAIT = 10.0
 AB, CD = "ab" * 32, "cd" * 32
@@ -171,8 +175,10 @@ async def test_another_database_means_everything(tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def raw_peer(path: Path, answer: bytes, then_close: bool = True) -> AsyncIterator[None]:
-    """A server that answers every request with the same bytes."""
+async def raw_peer(
+    path: Path | None, answer: bytes, then_close: bool = True, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
+    """A server that answers every request with the same bytes; without a path on TCP, at the port it gives."""
     serving: set[asyncio.Task[None] | None] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -188,9 +194,13 @@ async def raw_peer(path: Path, answer: bytes, then_close: bool = True) -> AsyncI
         finally:
             writer.transport.abort()
 
-    server = await asyncio.start_unix_server(serve, path)
+    if path is not None:
+        server, port = await asyncio.start_unix_server(serve, path), 0
+    else:
+        server = await asyncio.start_server(serve, "localhost", 0, family=socket.AF_INET, ssl=tls)
+        port = server.sockets[0].getsockname()[1]
     try:
-        yield
+        yield port
     finally:
         server.close()
         await asyncio.gather(*(task for task in serving if task is not None))
@@ -239,6 +249,34 @@ async def test_an_endless_line_is_refused(tmp_path: Path, caplog: pytest.LogCapt
             await next_change(changes)
             assert await anext(changes) is None  # of the next connection: the first one was given up
     assert any("too long" in record.reason for record in caplog.records if hasattr(record, "reason"))
+
+
+async def test_it_speaks_tls_to_whom_it_trusts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = trustme.CA()
+    answer = b'HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{"seq":3}'
+    async with raw_peer(None, answer, tls=server_context(authority)) as port:
+        stranger = EmbeddedPolicy(f"https://localhost:{port}", MASTER)
+        with pytest.raises(PolicyUnavailable, match="cannot be asked"):
+            await stranger.resolve(Query(digest=AB))
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        source = EmbeddedPolicy(f"https://localhost:{port}", MASTER)
+        assert await source.resolve(Query(digest=AB)) == Resolution(seq=3)
+        for each in (stranger, source):
+            await each.close()
+
+
+async def test_a_poke_is_heard_or_not_and_never_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeds, "LOOK", 60.0)
+    source = policy(tmp_path / "s")
+    assert not await source.poke()
+    log = MemoryLog()
+    async with internal_api(tmp_path / "s", log), aclosing(source.changes()) as changes:
+        await next_change(changes)
+        made = log.add()
+        assert await source.poke()
+        assert await next_change(changes) == made
+    await source.close()
 
 
 @pytest.mark.parametrize("address", ["tcp://h:1", "unix:relative", "http://", "nonsense"])
