@@ -76,10 +76,16 @@ class Limits:
 
 
 def upgrades(details: LimitDetails, plans: list[Plan]) -> tuple[Upgrade, ...]:
-    """The plans that allow more of what ``details`` refused, those of the least price first, those without one last."""
+    """The plans that allow more of what ``details`` refused, those of the least price first, those without one last.
+
+    Only plans that an API lists beside the caller's own: an app is offered tiers of apps.
+    """
     found = []
+    listed = next((plan.catalogs for plan in plans if plan.name == details.plan), ())
     for plan in plans:
         if plan.name == details.plan or plan.price == 0:
+            continue
+        if listed and plan.catalogs and set(listed).isdisjoint(plan.catalogs):
             continue
         limits = [limit for limit in plan.limits if (limit.metric, limit.window) == (details.metric, details.window)]
         most = min((limit.limit for limit in limits), default=float("inf"))
@@ -87,8 +93,8 @@ def upgrades(details: LimitDetails, plans: list[Plan]) -> tuple[Upgrade, ...]:
             monthly = None if plan.price is None else round(to_nanos(plan.price) * _months(plan.interval))
             allowed = "without limit" if most == float("inf") else f"{most:,.0f}"
             per = f" per {details.window}" if details.window is not None else ""
-            benefits = (f"{details.metric}{per}: {allowed}", *plan.features)
-            found.append(Upgrade(plan.name, monthly, benefits))
+            benefits = plan.benefits or (f"{details.metric}{per}: {allowed}", *plan.features)
+            found.append(Upgrade(plan.name, monthly, benefits, plan.tier))
     return tuple(sorted(found, key=lambda upgrade: upgrade.price if upgrade.price is not None else float("inf")))
 
 

@@ -44,11 +44,15 @@ class Kind(Enum):
 
 
 class Upgrade(Struct, frozen=True):
-    """A plan with a higher limit. ``price`` is nano-dollars a month, or None where it is agreed upon in person."""
+    """A plan with a higher limit. ``price`` is nano-dollars a month, or None where it is agreed upon in person.
+
+    ``tier`` is the word an API shows for the plan where that is not its name in capitals.
+    """
 
     plan: str
     price: int | None = None
     benefits: tuple[str, ...] = ()
+    tier: str | None = None
 
 
 class LimitDetails(Struct, frozen=True):

@@ -91,4 +91,4 @@ def _limit(details: LimitDetails) -> dict[str, Any]:
 
 def _upgrade(upgrade: Upgrade) -> dict[str, Any]:
     price = None if upgrade.price is None else to_dollars(upgrade.price)
-    return {"tier": upgrade.plan.upper(), "monthlyPrice": price, "benefits": list(upgrade.benefits)}
+    return {"tier": upgrade.tier or upgrade.plan.upper(), "monthlyPrice": price, "benefits": list(upgrade.benefits)}

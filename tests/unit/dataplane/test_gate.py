@@ -110,3 +110,21 @@ def test_upgrades_are_the_plans_with_more_of_it() -> None:
     assert found[0].price == pytest.approx(to_nanos(10), rel=0.001)
     assert found[1].benefits == ("requests per month: 5,000", "support")
     assert upgrades(LimitDetails("tokens", "key", "k", 2, 2, 0, "month", None, "yearly", "plan"), [PLANS[2]]) == ()
+
+
+def test_upgrades_are_of_a_list_that_shows_the_callers_plan() -> None:
+    limits = (Limit(metric="requests", limit=9, window="month"),)
+    plans = [
+        Plan(name="app", catalogs=("ai_marketplace",)),
+        Plan(name="app_more", tier="MORE", price=5, catalogs=("ai_marketplace", "leanvibe"), limits=limits),
+        Plan(name="tenant_more", price=1, catalogs=("leanvibe",), limits=limits, benefits=("Peace",)),
+        Plan(name="of_all", price=2, limits=limits),
+    ]
+
+    def offered(plan: str) -> list[tuple[str, str | None, tuple[str, ...]]]:
+        details = LimitDetails("requests", "key", "k", 2, 2, 0, "month", None, plan, "plan")
+        return [(upgrade.plan, upgrade.tier, upgrade.benefits) for upgrade in upgrades(details, plans)]
+
+    counted = ("requests per month: 9",)
+    assert offered("app") == [("of_all", None, counted), ("app_more", "MORE", counted)]
+    assert offered("of_all") == [("tenant_more", None, ("Peace",)), ("app_more", "MORE", counted)]
