@@ -55,11 +55,13 @@ def parse(output: str) -> Run:
     return run
 
 
-def load(url: str, body: Path, headers: dict[str, str], *, seconds: float, connections: int = 32) -> Run:
+def load(
+    url: str, body: Path, headers: dict[str, str], *, seconds: float, connections: int = 32, script: Path = SCRIPT
+) -> Run:
     """Post ``body`` to ``url`` for ``seconds`` over kept-alive connections. Raises :class:`LoadError`."""
     pairs = [part for pair in headers.items() for part in pair]
     command = [tools.find("wrk"), "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "30s"]
-    command += ["-s", str(SCRIPT), url, "--", str(body), *pairs]
+    command += ["-s", str(script), url, "--", str(body), *pairs]
     env = {**os.environ, **tools.library_path()}
     limit = seconds + 60
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=limit, check=False)

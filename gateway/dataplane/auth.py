@@ -138,8 +138,8 @@ def _is_within(address: str | None, networks: tuple[_Network, ...]) -> bool:
 class KeyCache(Protocol):
     """The credentials learnt from the sidecar, see :mod:`gateway.dataplane.credentials`."""
 
-    def get(self, digest: bytes) -> Credential | None:
-        """One that is held. Raises :class:`GatewayError` for one known to be none."""
+    def get(self, digest: bytes, secret: bytes) -> Credential | None:
+        """One that is held; None where it is worth asking. Raises :class:`GatewayError` where it is not."""
 
 
 class Credentials:
@@ -161,7 +161,7 @@ class Credentials:
         if found is None:
             if self._learnt is None:
                 raise unknown()
-            found = self._learnt.get(digest)
+            found = self._learnt.get(digest, secret)
         return found
 
 

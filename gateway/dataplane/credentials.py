@@ -25,8 +25,9 @@ logger = logging.getLogger("gateway.credentials")
 UNKNOWN_KEPT = 60.0  # seconds a credential that nobody knows is answered without asking again
 UNKNOWN_MOST = 50_000
 ASKING_MOST = 1_000
-DOUBTFUL_RATE = 100.0
-"""Look-ups a second of credentials that do not carry this deployment's mark; twice as many at once."""
+DOUBTFUL_RATE = 20.0
+DOUBTFUL_BURST = 200.0
+"""Look-ups a second, and at once, of credentials that do not carry this deployment's mark."""
 _TRIES = 3
 
 
@@ -62,8 +63,8 @@ class Learnt:
     def __init__(self, source: PolicySource, registry: Registry, settings: Settings, seal: Seal | None = None) -> None:
         self._source = source
         self._seal = seal
-        self._tokens = Bucket(DOUBTFUL_RATE, 2 * DOUBTFUL_RATE)
-        self._strangers = Bucket(DOUBTFUL_RATE, 2 * DOUBTFUL_RATE)
+        self._tokens = Bucket(DOUBTFUL_RATE, DOUBTFUL_BURST)
+        self._strangers = Bucket(DOUBTFUL_RATE, DOUBTFUL_BURST)
         self.doubted = 0
         self._registry = registry
         self._held: dict[bytes, Credential] = {}
@@ -92,8 +93,10 @@ class Learnt:
 
     # the request's way
 
-    def get(self, digest: bytes) -> Credential | None:
-        """One that is held. Raises :class:`GatewayError` for one known to be none."""
+    def get(self, digest: bytes, secret: bytes) -> Credential | None:
+        """One that is held; None where it is worth asking. Raises :class:`GatewayError` for one known to be none, and
+        for one not worth asking for now.
+        """
         found = self._held.get(digest)
         if found is not None:
             found.hit = True
@@ -103,6 +106,9 @@ class Learnt:
             if time.monotonic() < until:
                 raise unknown()
             del self._unknown[digest]
+        if len(self._asking) >= ASKING_MOST or not self._is_worth_asking(secret, digest):
+            self.doubted += 1
+            raise _unavailable("Too many unknown credentials are being looked up.")
         return None
 
     async def ask(self, secret: bytes) -> Credential:
@@ -110,17 +116,14 @@ class Learnt:
         digest = digest_of(secret)
         task = self._asking.get(digest)
         if task is None:
-            if len(self._asking) >= ASKING_MOST or not self._is_worth_asking(secret):
-                self.doubted += 1
-                raise _unavailable("Too many unknown credentials are being looked up.")
             task = asyncio.get_running_loop().create_task(self._ask(secret, digest))
             self._asking[digest] = task
             task.add_done_callback(lambda done: self._asked(digest, done))
         # Shielded: the others that wait for the same answer must not lose it with one client.
         return await asyncio.shield(task)
 
-    def _is_worth_asking(self, secret: bytes) -> bool:
-        if self._seal is None or self._seal.holds(secret):
+    def _is_worth_asking(self, secret: bytes, digest: bytes) -> bool:
+        if self._seal is None or digest in self._asking or self._seal.holds(secret):
             return True
         return (self._tokens if _is_token(secret) else self._strangers).take()
 

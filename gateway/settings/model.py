@@ -132,7 +132,7 @@ class Sidecar(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
         _about("Where gateway proxy finds the sidecar: http://host:port or unix:/path. Absent: beside data_dir."),
     ] = None
     grace: Annotated[Seconds, _about("Seconds that known keys keep working while changes can't be heard of.")] = 3600.0
-    cache: Annotated[Count, _about("Credentials a worker keeps; the least recently used go first.")] = 100_000
+    cache: Annotated[Count, _about("Credentials a worker keeps; the least recently used go first.")] = 50_000
 
 
 class Jwt(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -103,6 +103,8 @@ class Counter:
         return max(0, left + self.free if self.leased else left)
 
     def _describe(self) -> None:
+        if self.metric not in ("requests", "ai_requests"):
+            return
         # Cut once a window: only the number between them changes with each request.
         self.head = b"x-ratelimit-limit: %d\r\nx-ratelimit-remaining: " % self.ceiling
         if self.window is None or self.resets_at == FOREVER:

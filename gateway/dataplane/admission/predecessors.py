@@ -1,7 +1,7 @@
 """Settling what a worker before this one leased and spent, where limits are shared.
 
-A worker tells what it spent once a second. Of one that was killed, the rest is known from its usage log: the next worker
-on the same ``data_dir`` reads it, tells it, and ends the leases of the dead one without waiting for them to expire.
+A worker tells what it spent once a second. Of one that was killed, the rest is known from its usage log: the next
+worker on the same ``data_dir`` reads it, tells it, and ends the dead one's leases without waiting until they expire.
 """
 
 from __future__ import annotations

@@ -6,10 +6,9 @@ import asyncio
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from gateway.bus.connect import policy_source
-from gateway.contract.leases import LeaseStore
 from gateway.dataplane.admission.books import Books
 from gateway.dataplane.admission.leases import LeaseOptions, Leases
 from gateway.dataplane.admission.predecessors import Estate, Predecessors
@@ -18,6 +17,7 @@ from gateway.dataplane.credentials import Learnt
 from gateway.kernel.secrets import Seal
 
 if TYPE_CHECKING:
+    from gateway.bus.leases import RedisLeases
     from gateway.dataplane.emit import FileSink
     from gateway.dataplane.metrics import Metrics
     from gateway.dataplane.worker import WorkerOptions
@@ -36,7 +36,9 @@ class Admission:
         learnt: Learnt | None,
         lender: Leases | None,
         predecessors: Predecessors | None,
+        estate: Estate | None,
     ) -> None:
+        self.estate = estate
         self.registry = registry
         self.predecessors = predecessors
         self.books = books
@@ -48,7 +50,7 @@ class Admission:
     def open(cls, options: WorkerOptions, sink: FileSink, metrics: Metrics) -> Admission:
         """What these settings ask for. Raises :class:`OSError` where ``data_dir`` can't be used."""
         settings = options.settings
-        books = lender = predecessors = None
+        books = lender = predecessors = store = None
         if settings.redis_url is not None:
             store = _store(options)
             lender = Leases(store, LeaseOptions(on_store_failure=settings.on_store_failure))
@@ -63,7 +65,7 @@ class Admission:
         if options.sidecar is not None:
             source = policy_source(options.sidecar, options.master_key, settings.redis_url)
             learnt = Learnt(source, registry, settings, Seal(options.master_key))
-        return cls(registry, books, learnt, lender, predecessors)
+        return cls(registry, books, learnt, lender, predecessors, store)
 
     def start(self) -> None:
         """Begin the upkeep."""
@@ -72,8 +74,8 @@ class Admission:
             self._tasks.append(loop.create_task(self.books.run()))
         if self.lender is not None:
             self._tasks.append(loop.create_task(self.lender.run()))
-            if self.predecessors is not None:
-                self._tasks.append(loop.create_task(self.predecessors.settle(cast("Estate", self.lender.store))))
+            if self.predecessors is not None and self.estate is not None:
+                self._tasks.append(loop.create_task(self.predecessors.settle(self.estate)))
         if self.learnt is not None:
             self._tasks.append(loop.create_task(self.learnt.follow()))
 
@@ -94,7 +96,7 @@ class Admission:
                 self.predecessors.ended_well()
 
 
-def _store(options: WorkerOptions) -> LeaseStore:
+def _store(options: WorkerOptions) -> RedisLeases:
     # Only a gateway with Redis pays for this import, and needs its library.
     from gateway.bus.leases import RedisLeases  # noqa: PLC0415
 
