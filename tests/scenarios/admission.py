@@ -88,7 +88,8 @@ def free_port() -> int:
 async def sidecar_answers(gateway: RunningGateway) -> None:
     """Wait until the gateway's sidecar is up."""
     deadline = time.monotonic() + PATIENCE
-    async with httpx.AsyncClient(base_url=gateway.root, headers={"authorization": f"Bearer {MASTER}"}) as client:
+    headers = {"authorization": f"Bearer {MASTER}"}
+    async with httpx.AsyncClient(base_url=gateway.root, headers=headers, timeout=PATIENCE) as client:
         while (answer := await client.get("/plans")).status_code != 200:
             assert time.monotonic() < deadline, (answer.status_code, answer.text, gateway.log())
             await asyncio.sleep(0.05)
