@@ -16,6 +16,7 @@ from gateway.dataplane.pricing import cost_of
 from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.dataplane.usage import read_answer
 from gateway.kernel.errors import GatewayError, Kind
+from gateway.kernel.money import NANOS_PER_DOLLAR
 from gateway.plugin.api import Answer, Response
 
 if TYPE_CHECKING:
@@ -124,7 +125,8 @@ def hold_whole(exchange: Exchange, attempt: Attempt, response: Response | None =
     lines = attempt.head_lines()
     rate = attempt.target.rate
     if rate is not None and exchange.tokens is not None:
-        lines += b"x-gateway-cost: %.9f\r\n" % (cost_of(rate, exchange.tokens) / 1e9)
+        nanos = cost_of(rate, exchange.tokens)
+        lines += b"x-gateway-cost: %d.%09d\r\n" % (nanos // NANOS_PER_DOLLAR, nanos % NANOS_PER_DOLLAR)
     if response is None:
         exchange.hold(attempt.status or 200, lines, attempt.body())
     else:

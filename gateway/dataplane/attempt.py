@@ -41,6 +41,10 @@ _RELAYED: Final = frozenset(
         b"content-disposition",
     )
 )
+_HEAD_LINES: Final = (
+    b"content-type: %b\r\n%b%bx-gateway-attempts: %d\r\n"
+    b"server-timing: gateway;dur=%d.%02d, upstream;dur=%d.%02d\r\n"
+)
 
 
 class Mode(Enum):
@@ -233,18 +237,18 @@ class Attempt:
     def head_lines(self) -> bytes:
         """The header lines of the answer: the upstream's content type and what else is relayed, and ours."""
         exchange = self.exchange
-        now = time.perf_counter()
-        upstream = (self.head_at - self._sent_at) * 1000
-        return (
-            b"content-type: %b\r\n%b%bx-gateway-attempts: %d\r\nserver-timing: gateway;dur=%.2f, upstream;dur=%.2f\r\n"
-            % (
-                self.content_type or b"application/json",
-                self.lines,
-                self.target.header,
-                self.number,
-                (now - exchange.started) * 1000 - upstream,
-                upstream,
-            )
+        # In hundredths of a millisecond: whole numbers are formatted several times as fast.
+        upstream = int((self.head_at - self._sent_at) * 100_000)
+        own = int((time.perf_counter() - exchange.started) * 100_000) - upstream
+        return _HEAD_LINES % (
+            self.content_type or b"application/json",
+            self.lines,
+            self.target.header,
+            self.number,
+            own // 100,
+            own % 100,
+            upstream // 100,
+            upstream % 100,
         )
 
     def give(self, data: bytes) -> None:

@@ -381,6 +381,7 @@ class GatewayProtocol(HttpToolsProtocol):
             waiting: Any = self.pipeline.pop()[0]
             if type(waiting) is Exchange:
                 self._lost(waiting)
+        self.cycle = self.current = None  # they refer back here, and cycles wait long for the collector
 
     def _lost(self, exchange: Exchange) -> None:
         exchange.on_disconnect()

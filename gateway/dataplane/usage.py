@@ -48,13 +48,16 @@ def tokens_of(usage: _Usage) -> Tokens:
     asked = usage.prompt_tokens_details or usage.input_tokens_details
     given = usage.completion_tokens_details or usage.output_tokens_details
     # A negative count would give money back, and one beyond any model's is a fault of the upstream.
-    prompt, completion = min(max(0, prompt), MAX_TOKENS), min(max(0, completion or 0), MAX_TOKENS)
-    return Tokens(
-        prompt=prompt,
-        cached=min(prompt, max(0, asked.cached_tokens or 0) if asked is not None else 0),
-        completion=completion,
-        reasoning=min(completion, max(0, given.reasoning_tokens or 0) if given is not None else 0),
-    )
+    prompt = _within(prompt, MAX_TOKENS)
+    completion = _within(completion, MAX_TOKENS)
+    cached = _within(asked.cached_tokens, prompt) if asked is not None else 0
+    return Tokens(prompt, cached, completion, _within(given.reasoning_tokens, completion) if given is not None else 0)
+
+
+def _within(count: int | None, most: int) -> int:
+    if count is None or count <= 0:
+        return 0
+    return count if count < most else most
 
 
 def read_answer(body: bytes) -> tuple[Tokens | None, bool]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +119,27 @@ async def test_what_no_upstream_served_costs_nothing(tmp_path: Path, status: byt
         assert not event.cost_nanos
         assert len(event.attempts) == 1
         assert (gateway.used("tokens"), gateway.used("concurrency")) == (0, 0)
+
+
+async def test_a_connection_that_is_over_is_freed_without_the_collector(tmp_path: Path) -> None:
+    """Objects that refer to each other would wait for it: with many short connections, as megabytes."""
+    async with (
+        raw_upstream(serve_completions) as upstream,
+        running_worker(settings_for(provider(upstream.base_url)), tmp_path) as gateway,
+    ):
+        gc.disable()
+        try:
+            async with wire(gateway.address) as client:
+                await client.send(post("/v1/chat/completions", chat()))
+                assert (await client.answer()).status == 200
+                (connection,) = gateway.connections
+                kept = weakref.ref(connection)
+                del connection
+            async with asyncio.timeout(WAIT):
+                while kept() is not None:  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+        finally:
+            gc.enable()
 
 
 async def test_an_idle_connection_keeps_nothing_of_its_last_request(tmp_path: Path) -> None:
