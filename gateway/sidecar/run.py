@@ -15,6 +15,7 @@ listen before the heavy libraries are loaded, so that who connects meanwhile wai
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
@@ -67,6 +68,8 @@ def run(options: Options) -> int:
                 stack.enter_context(item)
             for name in ("uvicorn", "alembic", "httpx"):
                 logging.getLogger(name).setLevel(logging.WARNING)
+            # Nothing that is loaded goes again: looking for it is a tenth of the start.
+            gc.disable()
             # Loaded only now: the sockets listen already.
             from gateway.sidecar.serve import serve  # noqa: PLC0415
 

@@ -70,6 +70,7 @@ class _Process:
         reloading = asyncio.create_task(self._reload(sidecar))
         gc.collect()
         gc.freeze()
+        gc.enable()  # it was off while everything was loaded
         await server.startup(sockets=self.listening)
         tell_ready(self.options, self.settings, self.listening)
         _log.info("the sidecar answers", extra={"seq": sidecar.feed.seq})

