@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from importlib.resources import files
 from typing import Any, Literal
 
@@ -33,6 +33,7 @@ logger = logging.getLogger("gateway.limits")
 PREFIX = "{gateway}"
 CHANNELS: dict[str, Literal["recall", "told"]] = {"gateway:recall": "recall", "gateway:told": "told"}
 LISTEN_SECONDS = 5.0
+LATE_SECONDS = 0.02
 _BATCH = 500
 
 _notice = msgspec.json.Decoder(tuple[str, ...])
@@ -186,9 +187,18 @@ class RedisLeases:
         keys = [counter_key(claim.counter) for claim in call.claims]
         return await self._exchange.run(self._redis, keys, msgspec.json.encode(payload))
 
-    async def _within(self, work: Any) -> Any:
-        async with asyncio.timeout(self._deadline):
-            return await work
+    async def _within(self, work: Coroutine[Any, Any, Any]) -> Any:
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait((task,), timeout=self._deadline)
+            if not task.done():
+                # If it was this process that stood still, the answer is there to be read.
+                await asyncio.wait((task,), timeout=LATE_SECONDS)
+            if not task.done():
+                raise TimeoutError(f"no answer within {self._deadline} s")
+            return task.result()
+        finally:
+            task.cancel()
 
     async def listen(self, heard: Callable[[Notice], None]) -> None:
         """See :meth:`gateway.contract.leases.LeaseStore.listen`."""

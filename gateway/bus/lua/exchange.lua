@@ -57,15 +57,20 @@ local function store(t)
   else
     redis.call('HSET', t.key, 'out', whole(t.out), 'used', whole(t.used), 'held', whole(t.held),
       'lost', whole(t.lost), G, whole(t.g), S, whole(t.s), H, whole(t.h))
-    redis.call('ZADD', accounts, t.ends == math.huge and '+inf' or whole(t.ends), t.counter)
+    if not t.open then
+      redis.call('ZADD', accounts, t.ends == math.huge and '+inf' or whole(t.ends), t.counter)
+    end
   end
-  keep_until(t.key, now, t.ends)
+  if not t.counted then
+    keep_until(t.key, now, t.ends)
+  end
 end
 
 -- The node's own words replace what was known of its account. It can lower its lease; only spending can raise it.
 local function told(t, claim)
   local granted, spent, held = claim[6], claim[7], claim[8]
   local before_g, before_s = t.g, t.s
+  t.changed = not t.open or granted ~= t.g or spent ~= t.s or held ~= t.h or claim[11] or claim[10]
   t.g = math.max(math.min(granted, t.g), spent + held)
   t.out = t.out + t.g - before_g
   t.used = t.used + spent - before_s
@@ -100,7 +105,7 @@ local function opened(i, claim)
   local v = redis.call('HMGET', t.key, 'out', 'used', 'held', 'lost', 'recall', G, S, H, 'quiet')
   t.out, t.used, t.held, t.lost, t.recall = num(v[1]), num(v[2]), num(v[3]), num(v[4]), num(v[5])
   t.g, t.s, t.h, t.open = num(v[6]), num(v[7]), num(v[8]), v[6]
-  t.quiet = num(v[9])
+  t.quiet, t.counted = num(v[9]), v[1]
   if not t.open and not claim[10] then
     -- Of an account that was closed as if the node were dead, the spending still counts.
     local spent = redis.call('HGET', dead, t.counter)
@@ -121,7 +126,10 @@ for i, claim in ipairs(call.claims) do
     leased[i] = claim[7] + claim[8]  -- long over, or closed before
   else
     told(t, claim)
-    store(t)
+    if t.closed then
+      store(t)  -- at once: the same counter may be opened anew in this call
+      t.changed = false
+    end
     leased[i] = t.g
     t.room = t.g - t.s - t.h
     t.before, t.before_used = previous_of(t)
