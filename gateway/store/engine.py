@@ -57,7 +57,7 @@ class Store:
                 return cls(_sqlite(url))
             return cls(create_async_engine(url, pool_size=10, max_overflow=10, pool_pre_ping=True, pool_timeout=10))
         except OSError as error:
-            raise _unavailable(f"cannot make the directory of the database: {error.strerror}") from None
+            raise _unavailable(f"cannot make the database in its directory: {error.strerror}") from None
         except ModuleNotFoundError as error:
             raise _unavailable(f"{error.name} is not installed: pip install 'llm-gateway[postgres]'") from None
 
@@ -103,6 +103,12 @@ def address_of(database_url: str | None, data_dir: str) -> URL:
         return url.set(drivername="sqlite+aiosqlite")
     query = {"ssl" if name == "sslmode" else name: value for name, value in url.query.items()}
     return url.set(drivername="postgresql+asyncpg", query=query)
+
+
+def _prepare(file: Path) -> None:
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Nobody else reads digests and password hashes; SQLite gives its other files the same mode.
+    file.touch(mode=0o600, exist_ok=True)
 
 
 def _sqlite(url: URL) -> AsyncEngine:

@@ -11,6 +11,7 @@ from gateway.domain.oidc.service import Identity
 from gateway.domain.organizations import repo as organizations
 from gateway.domain.organizations.service import OrganizationService
 from gateway.domain.roles.catalog import catalog
+from gateway.domain.turns import take_turn
 from gateway.domain.users import repo as users
 from gateway.domain.users.model import User
 from gateway.domain.users.requests import NewUser
@@ -39,6 +40,8 @@ async def settle(works: Works, identity: Identity) -> None:
     Raises FORBIDDEN ``email_not_verified`` where the email is another user's and the issuer has not verified it.
     """
     async with works.begin(SYSTEM) as work:
+        # Newcomers come with several requests at once, and colleagues with the same new organisation.
+        await take_turn(work.session, "identities")
         organization = await _organization(work, identity.organization)
         role = role_of(identity.roles)
         user = await users.by_subject(work.session, identity.subject)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+
 from msgspec import structs
 
 from gateway.contract.policy import CredentialPolicy
@@ -72,7 +74,7 @@ class Authenticator:
         """Whose an opaque secret is, by its SHA-256; for ``app_…:sk_…`` that of the whole."""
         async with self._works.read(SYSTEM) as work:
             seq = await changes.current(work.session)
-            if digest == self._master:
+            if hmac.compare_digest(digest, self._master):
                 return Found(seq, Principal(_master_actor(), _policy_of(MASTER, "master", DEFAULT_ORGANIZATION)))
             static = self._static.get(digest)
             if static is not None:

@@ -10,7 +10,6 @@ from gateway.domain.authentication.service import role_in
 from gateway.domain.organizations import model as organizations
 from gateway.domain.organizations import repo as organization_rows
 from gateway.domain.organizations.model import Organization
-from gateway.domain.roles.catalog import catalog
 from gateway.domain.tokens.service import TokenPair, Tokens, invalid_token
 from gateway.domain.users import model, passwords
 from gateway.domain.users import repo as users
@@ -122,7 +121,6 @@ def _actor(user: User, origin: Origin) -> Actor:
         id=user.id,
         organization=user.organization_id,
         user=user.id,
-        permissions=catalog().of(None),
         email=user.email,
         address=origin.address,
         user_agent=origin.user_agent,

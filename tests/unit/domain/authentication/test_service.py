@@ -198,6 +198,13 @@ async def test_a_newcomer_of_an_issuer_is_made_once(gateway: Gateway) -> None:
     assert await gateway.accounts.last_seq() == before
 
 
+async def test_newcomers_of_a_new_organization_come_at_once(gateway: Gateway) -> None:
+    sent = [gateway.issuer.token("k1", org="brand-new", sub=f"u-{n}", email=f"{n}@example.com") for n in range(8)]
+    found = await asyncio.gather(*(resolved(gateway, token) for token in sent for _ in range(2)))
+    assert len({item.actor.user for item in found}) == 8
+    assert {item.actor.organization for item in found} == {"brand-new"}
+
+
 async def test_the_issuer_says_the_role_and_the_organization(gateway: Gateway) -> None:
     first = await resolved(gateway, gateway.issuer.token("k1", org="acme", role=["viewer", "admin"]))
     assert first.actor.role == "admin"
