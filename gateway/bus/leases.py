@@ -25,7 +25,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
 from gateway.bus.backoff import Backoff
-from gateway.contract.leases import Call, Claim, Got, Notice, Reply, StoreUnavailable, Verdict, Want, Window
+from gateway.contract.leases import Call, Claim, Notice, Reply, StoreUnavailable, Verdict, Want, Window
 from gateway.contract.windows import slid
 
 logger = logging.getLogger("gateway.limits")
@@ -36,6 +36,16 @@ LISTEN_SECONDS = 5.0
 LATE_SECONDS = 0.02
 _BATCH = 500
 
+
+class _Answer(msgspec.Struct, array_like=True):
+    status: str
+    now_ms: int = 0
+    recalled: tuple[str, ...] = ()
+    leased: tuple[int, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+
+
+_answer = msgspec.json.Decoder(_Answer)
 _notice = msgspec.json.Decoder(tuple[str, ...])
 
 
@@ -153,17 +163,11 @@ class RedisLeases:
                 answer = await self._within(self._turn(call))
         except (RedisError, OSError, TimeoutError) as error:
             raise StoreUnavailable(_reason(error)) from error
-        if answer[0] == b"stale":
+        found = _answer.decode(answer)
+        if found.status == "stale":
             raise StoreUnavailable("overtaken by a later call")
         self._acked = self._seq
-        if answer[0] == b"forgotten":
-            return Reply(answer[1], forgotten=True)
-        return Reply(
-            answer[1],
-            recalled=tuple(map(_text, answer[2])),
-            leased=tuple(answer[3]),
-            verdicts=tuple(map(_verdict, answer[4])),
-        )
+        return Reply(found.now_ms, found.status == "forgotten", found.recalled, found.leased, found.verdicts)
 
     async def _turn(self, call: Call) -> Any:
         self._seq += 1
@@ -344,16 +348,6 @@ def _parted(counter: str) -> tuple[str, int]:
 
 def _text(value: bytes) -> str:
     return value.decode()
-
-
-def _verdict(answer: list[Any]) -> Verdict:
-    short, wants, waiting, fresh = answer
-    return Verdict(
-        short,
-        tuple(Got(*want) for want in wants),
-        tuple(tuple(map(_text, holders)) for holders in waiting),
-        tuple(map(_text, fresh)),
-    )
 
 
 def _reason(error: BaseException) -> str:

@@ -1,9 +1,10 @@
 -- One node's turn: it tells what it holds, and asks for more. KEYS[i] is the counter of claim i.
 -- ARGV[1]: JSON object prefix, node, now (-1: the clock of Redis), seq, acked, since, leave, expiry, grace, divisor,
 --   recall_every, recovery, claims, groups. See gateway/contract/leases.py for claims and groups.
--- Answers {"stale"}, {"forgotten", now}, or {"ok", now, recalled, leased per claim, a verdict per group}; a verdict is
---   {0 or the place of the first want that was not met or -1 while recovering, {granted, free, used, unspent elsewhere}
---   per want, {counter, node that holds some of it ...} per counter it is worth waiting for, those recalled only now}.
+-- Answers JSON, one text instead of many small replies: ["stale"], ["forgotten", now], or ["ok", now, recalled, leased per
+--   claim, a verdict per group]; a verdict is [0 or the place of the first want that was not met or -1 while recovering,
+--   [granted, free, used, unspent elsewhere] per want, [counter, node that holds some of it ...] per counter it is worth
+--   waiting for, those recalled only now].
 
 local call = cjson.decode(ARGV[1])
 local prefix, node, now = call.prefix, call.node, time_of(call.now)
@@ -12,10 +13,27 @@ local dead, accounts = prefix .. ':dead:' .. node, prefix .. ':accounts:' .. nod
 local clock = prefix .. ':clock'
 local G, S, H = 'g:' .. node, 's:' .. node, 'h:' .. node
 
+-- cjson writes numbers with 14 digits, and an empty list as an object.
+local function list(parts)
+  return '[' .. table.concat(parts, ',') .. ']'
+end
+
+local function numbers(values)
+  local parts = {}
+  for i, value in ipairs(values) do
+    parts[i] = whole(value)
+  end
+  return list(parts)
+end
+
+local function strings(values)
+  return #values > 0 and cjson.encode(values) or '[]'
+end
+
 -- A call that was overtaken by a later one of the same node does nothing.
 local known = num(redis.call('GET', me))
 if call.seq <= known then
-  return {'stale'}
+  return '["stale"]'
 end
 
 local marks = redis.call('HMGET', clock, 'heard', 'patience', 'recovering')
@@ -33,7 +51,7 @@ redis.call('HSET', clock, 'heard', whole(now), 'patience', whole(patience), 'rec
 redis.call('ZADD', nodes, whole(now + call.expiry), node)
 redis.call('SET', me, whole(call.seq))
 if forgotten then
-  return {'forgotten', now}
+  return '["forgotten",' .. whole(now) .. ']'
 end
 
 if now >= patience then
@@ -229,7 +247,7 @@ local function recall(group)
         local holders = holders_of(counter)
         if #holders > 0 then
           table.insert(holders, 1, counter)
-          waiting[#waiting + 1] = holders
+          waiting[#waiting + 1] = strings(holders)
           if anew then
             recalled[#recalled + 1] = counter
             fresh[#fresh + 1] = counter
@@ -251,16 +269,16 @@ for i, group in ipairs(call.groups) do
     local t = tallies[want[1]]
     if t then
       local given = short == 0 and grant(t, want) or 0
-      wants[place] = {given, math.max(0, want[2] - t.out - t.before), t.used, elsewhere(t)}
+      wants[place] = numbers({given, math.max(0, want[2] - t.out - t.before), t.used, elsewhere(t)})
       leased[want[1]] = t.g
     else
-      wants[place] = {0, 0, 0, 0}
+      wants[place] = '[0,0,0,0]'
     end
   end
   if short > 0 and hope then
     waiting, fresh = recall(group)
   end
-  verdicts[i] = {short, wants, waiting, fresh}
+  verdicts[i] = '[' .. short .. ',' .. list(wants) .. ',' .. list(waiting) .. ',' .. strings(fresh) .. ']'
 end
 for i, t in pairs(tallies) do
   if t.changed then
@@ -283,4 +301,4 @@ if call.leave then
   bury(prefix, node, 100000)
   redis.call('DEL', dead)
 end
-return {'ok', now, missed, leased, verdicts}
+return '["ok",' .. whole(now) .. ',' .. strings(missed) .. ',' .. numbers(leased) .. ',' .. list(verdicts) .. ']'
