@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -124,17 +123,21 @@ async def _start_once(data_dir: Path, database_url: str | None = None) -> None:
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a database as a sidecar leaves it that was started once."""
-    folder = tmp_path_factory.mktemp("prepared")
-    asyncio.run(_start_once(folder))
-    return folder
+    """Where a database is kept as a sidecar leaves it that was started once."""
+    return tmp_path_factory.mktemp("prepared") / "data"
+
+
+async def _copy(prepared: Path, to: Path) -> Path:
+    if not prepared.exists():  # noqa: ASYNC240 - nothing else runs
+        await _start_once(prepared)
+    shutil.copytree(prepared, to)
+    return to
 
 
 @pytest.fixture
 async def api(tmp_path: Path, prepared: Path) -> AsyncIterator[Api]:
     """A sidecar over SQLite."""
-    shutil.copytree(prepared, tmp_path / "data")
-    async with running(tmp_path / "data") as served:
+    async with running(await _copy(prepared, tmp_path / "data")) as served:
         yield served
 
 
@@ -146,12 +149,11 @@ def postgres_names() -> Iterator[int]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def every_api(
-    request: pytest.FixtureRequest, tmp_path: Path, postgres_names: Iterator[int]
+    request: pytest.FixtureRequest, tmp_path: Path, prepared: Path, postgres_names: Iterator[int]
 ) -> AsyncIterator[Api]:
     """A sidecar over SQLite and over PostgreSQL in turn."""
     if request.param == "sqlite":
-        shutil.copytree(request.getfixturevalue("prepared"), tmp_path / "data")
-        async with running(tmp_path / "data") as served:
+        async with running(await _copy(prepared, tmp_path / "data")) as served:
             yield served
         return
     server: PostgresServer = request.getfixturevalue("postgres")

@@ -10,7 +10,7 @@ from typing import Literal
 from fastapi import Request, Response
 from pydantic import Field
 
-from gateway.dialects.common.authentication import secret_of
+from gateway.dialects.common.authentication import Known, secret_of
 from gateway.dialects.common.context import ContextOf, origin_of
 from gateway.dialects.common.models import Answer, Asked
 from gateway.dialects.common.routing import make_router
@@ -85,7 +85,7 @@ async def refresh(asked: Refresh, request: Request, context: ContextOf) -> Sessi
 
 
 @router.post("/api/v1/auth/logout", status_code=204)
-async def logout(request: Request, context: ContextOf) -> Response:
+async def logout(request: Request, context: ContextOf, _known: Known) -> Response:
     """End the sign-in of the access token that asks."""
     await context.sessions.sign_out(secret_of(request) or "", origin_of(request))
     return Response(status_code=204)
