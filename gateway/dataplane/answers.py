@@ -177,7 +177,7 @@ def fail(exchange: Exchange, error: GatewayError) -> None:
     """An error of ours, in OpenAI's envelope; as a last event where a stream has begun."""
     if exchange.response_complete:
         return
-    exchange.refusal = error
+    exchange.refusal = error.with_traceback(None)  # its frames refer back to the exchange
     exchange.outcome = "refused" if exchange.grant is None else "error"
     if exchange.response_started:
         exchange.outcome = "cut"

@@ -224,6 +224,7 @@ class Connection:
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.alive = False
+        self._parser = None  # type: ignore[assignment]  # it refers back here, and cycles wait long for the collector
         self.pool.discard(self)
         handler, self.handler = self.handler, None
         if handler is None:
