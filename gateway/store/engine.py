@@ -139,8 +139,9 @@ def _told() -> Iterator[None]:
     except (OSError, PoolTimeout) as error:
         raise _unavailable(f"The database can't be reached: {error}") from error
     except DBAPIError as error:
-        if error.connection_invalidated or "database is locked" in str(error.orig):
-            raise _unavailable("The database can't be reached, or is busy; try again.") from error
+        # Without a statement it was the connecting that failed: a wrong password, a database that does not exist.
+        if error.connection_invalidated or error.statement is None or "database is locked" in str(error.orig):
+            raise _unavailable(f"The database can't be used now: {error.orig}") from error
         raise
 
 

@@ -17,7 +17,7 @@ from gateway.domain.changes.model import PolicyChange
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.store import engine
 from gateway.store.engine import Store, address_of
-from tests.support.postgres import running_postgres
+from tests.support.postgres import PostgresServer, running_postgres
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 
@@ -156,3 +156,11 @@ async def test_a_file_that_another_process_keeps_locked_is_told(
 async def test_a_lookup_by_what_is_never_stored_finds_nothing(store: Store, value: str) -> None:
     async with store.reading() as session:
         assert (await session.scalars(select(PolicyChange).where(PolicyChange.id == value))).all() == []
+
+
+async def test_a_database_that_does_not_exist_is_told(postgres: PostgresServer) -> None:
+    store = Store.open(postgres.url("nothing_here"), "")
+    with pytest.raises(GatewayError, match='database "nothing_here" does not exist') as raised:
+        await store.migrate()
+    assert raised.value.code == "database_unavailable"
+    await store.close()
