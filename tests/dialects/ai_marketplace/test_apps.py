@@ -11,9 +11,9 @@ from gateway.contract.internal import HEADER, internal_token
 from gateway.contract.policy import LimitPolicy
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.kernel.secrets import digest_of
+from tests.dialects.served import MASTER_KEY, Served
 from tests.dialects.shape import example, same_shape
 from tests.support.counted import count
-from tests.support.served import MASTER_KEY, Served
 
 REGISTER = "/v1/apps/register"
 UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -47,7 +47,8 @@ async def status_of(served: Served, bearer: str) -> str:
     return str(policy.get("status", "active"))
 
 
-async def test_registering_as_documented(served: Served) -> None:
+async def test_registering_as_documented(every_served: Served) -> None:
+    served = every_served
     documented = example("ai_marketplace", "POST", REGISTER)
     owner = await served.signed_in("acme", "owner")
     answer = await served.ask("POST", REGISTER, owner, json=documented.request)
@@ -67,7 +68,8 @@ async def test_registering_as_documented(served: Served) -> None:
     assert answer.headers["x-request-id"].startswith("req_")
 
 
-async def test_details_as_documented(served: Served) -> None:
+async def test_details_as_documented(every_served: Served) -> None:
+    served = every_served
     made = await register(served, tier="DEVELOPER", description="A tool")
     documented = example("ai_marketplace", "GET", "/v1/apps/{appId}").response
     answer = await served.ask("GET", f"/v1/apps/{made['app']['appId']}", bearer_of(made))
@@ -78,7 +80,8 @@ async def test_details_as_documented(served: Served) -> None:
     assert by_short_id.json() == answer.json()
 
 
-async def test_rotating_as_documented(served: Served) -> None:
+async def test_rotating_as_documented(every_served: Served) -> None:
+    served = every_served
     made = await register(served)
     documented = example("ai_marketplace", "POST", "/v1/apps/{appId}/keys").response
     answer = await served.ask("POST", f"/v1/apps/{made['app']['appId']}/keys", MASTER_KEY)
@@ -89,7 +92,8 @@ async def test_rotating_as_documented(served: Served) -> None:
     assert answer.headers["cache-control"] == "no-store"
 
 
-async def test_a_rotated_secret_is_dead_at_once_and_the_new_one_lives(served: Served) -> None:
+async def test_a_rotated_secret_is_dead_at_once_and_the_new_one_lives(every_served: Served) -> None:
+    served = every_served
     made = await register(served)
     path, old = f"/v1/apps/{made['app']['appId']}", bearer_of(made)
     assert (await served.ask("GET", path, old)).status_code == 200

@@ -1,18 +1,26 @@
-"""The application that the tests of this reference ask."""
+"""The sidecar that the tests of this reference ask."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
-from tests.support.served import Served, serving
+from tests.dialects.conftest import Api
+from tests.dialects.served import Served
 
 
 @pytest.fixture
-async def served(tmp_path: Path) -> AsyncIterator[Served]:
-    """A sidecar with a tenant ``acme`` on the plan ``team``."""
-    async with serving(tmp_path) as made:
-        await made.organization("acme", "team")
-        yield made
+async def served(api: Api) -> Served:
+    """A sidecar over SQLite with a tenant ``acme`` on the plan ``team``."""
+    return await _with_acme(api)
+
+
+@pytest.fixture
+async def every_served(every_api: Api) -> Served:
+    """The same over SQLite and over PostgreSQL in turn."""
+    return await _with_acme(every_api)
+
+
+async def _with_acme(api: Api) -> Served:
+    made = Served(api)
+    await made.organization("acme", "team")
+    return made

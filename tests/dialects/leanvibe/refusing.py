@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.dialects.served import Served
 from tests.dialects.shape import same_shape
-from tests.support.served import Served
 
 ENVELOPE = {
     "error": "error_code",

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.actor import Actor
+from gateway.domain.actor import SYSTEM
+from gateway.domain.authentication.start import ensure_admin
 from gateway.domain.users.requests import NewUser, UserUpdate
 from gateway.domain.users.service import UserService
 from tests.dialects.leanvibe.refusing import refused
+from tests.dialects.served import MASTER_KEY, PASSWORD, Served
 from tests.dialects.shape import example, same_shape
-from tests.support.served import ADMIN, MASTER_KEY, PASSWORD, Served
 
 LOGIN, REFRESH, LOGOUT, INFO = "/v1/auth/login", "/v1/auth/refresh", "/v1/auth/logout", "/v1/tenants/me/info"
 EMAIL = "owner@acme.example"
-MASTER = Actor(kind="master", id="master", permissions=frozenset({"*"}))
 
 
 @pytest.fixture
@@ -33,9 +33,10 @@ async def login(served: Served, email: str = EMAIL, password: str = PASSWORD) ->
     return body
 
 
-async def test_signing_in_as_documented(served: Served) -> None:
+async def test_signing_in_as_documented(every_served: Served) -> None:
+    served = every_served
     documented = example("leanvibe", "POST", LOGIN)
-    async with served.sidecar.works.begin(MASTER) as work:
+    async with served.sidecar.works.begin(SYSTEM) as work:
         email, password = documented.request["email"], documented.request["password"]
         await UserService(work).create(NewUser(email=email, password=password, organization="acme", role="owner"))
     answer = await served.ask("POST", LOGIN, json=documented.request)
@@ -48,7 +49,9 @@ async def test_signing_in_as_documented(served: Served) -> None:
 
 
 async def test_the_configured_administrator_signs_in(served: Served) -> None:
-    body = await login(served, ADMIN.email, ADMIN.password)
+    async with served.sidecar.works.begin(SYSTEM) as work:
+        await ensure_admin(work, "root@example.com", PASSWORD)
+    body = await login(served, "root@example.com")
     assert (body["user"]["role"], body["user"]["tenant_id"]) == ("platform_admin", "default")
     assert (await served.ask("GET", "/v1/tenants", body["access_token"])).status_code == 200
 
@@ -89,7 +92,9 @@ async def test_faulty_logins(served: Served, owner: None, asked: dict[str, Any],
     assert PASSWORD not in str(body)
 
 
-async def test_a_refresh_token_is_good_for_one_use(served: Served, owner: None) -> None:
+async def test_a_refresh_token_is_good_for_one_use(every_served: Served) -> None:
+    served = every_served
+    await served.signed_in("acme", "owner")
     first = await login(served)
     answer = await served.ask("POST", REFRESH, first["refresh_token"])
     same_shape(example("leanvibe", "POST", LOGIN).response, answer.json())
@@ -128,7 +133,7 @@ async def test_signing_out_ends_that_sign_in_alone(served: Served, owner: None) 
 
 async def test_who_may_no_longer(served: Served, owner: None) -> None:
     body = await login(served)
-    async with served.sidecar.works.begin(MASTER) as work:
+    async with served.sidecar.works.begin(SYSTEM) as work:
         await UserService(work).update(EMAIL, UserUpdate(status="disabled"))
     asked = {"email": EMAIL, "password": PASSWORD}
     await refused(served, "POST", LOGIN, None, 403, "forbidden", json=asked)

@@ -8,9 +8,9 @@ import pytest
 
 from gateway.contract.policy import LimitPolicy
 from tests.dialects.leanvibe.refusing import refused
+from tests.dialects.served import MASTER_KEY, Served
 from tests.dialects.shape import example, same_shape
 from tests.support.counted import count
-from tests.support.served import MASTER_KEY, Served
 
 INFO, USAGE, CHECK = "/v1/tenants/me/info", "/v1/tenants/me/usage", "/v1/tenants/me/quota-check/"
 
@@ -20,7 +20,8 @@ def calls(served: Served, used: int, of: str = "acme") -> None:
     count(served.data_dir, LimitPolicy("organization", of, "requests", 10**9, window="month", source="plan"), used)
 
 
-async def test_the_tenant_as_documented(served: Served) -> None:
+async def test_the_tenant_as_documented(every_served: Served) -> None:
+    served = every_served
     await served.organization("corp", "enterprise")
     secret = await served.signed_in("corp", "owner")
     documented = example("leanvibe", "GET", INFO).response
@@ -37,7 +38,8 @@ async def test_the_tenant_as_documented(served: Served) -> None:
     }
 
 
-async def test_updating_as_documented(served: Served) -> None:
+async def test_updating_as_documented(every_served: Served) -> None:
+    served = every_served
     owner = await served.signed_in("acme", "owner")
     asked = example("leanvibe", "PUT", INFO).request
     answer = await served.ask("PUT", INFO, owner, json=asked)
@@ -70,7 +72,8 @@ async def test_everyone_of_a_tenant_sees_it_and_its_administrators_change_it(ser
     assert (await served.ask("GET", INFO, secret)).json()["organization_name"] == "acme"
 
 
-async def test_each_sees_and_changes_its_own(served: Served) -> None:
+async def test_each_sees_and_changes_its_own(every_served: Served) -> None:
+    served = every_served
     await served.organization("other", "developer")
     ours, theirs = await served.signed_in("acme", "owner"), await served.signed_in("other", "owner")
     calls(served, 5)
@@ -109,7 +112,8 @@ async def test_usage(served: Served) -> None:
     assert body["period"]["start"] <= body["calculated_at"] < body["period"]["end"]
 
 
-async def test_a_quota_as_documented(served: Served) -> None:
+async def test_a_quota_as_documented(every_served: Served) -> None:
+    served = every_served
     await served.organization("corp", "enterprise")
     secret = await served.signed_in("corp", "owner")
     documented = example("leanvibe", "GET", f"{CHECK}{{quota_type}}").response

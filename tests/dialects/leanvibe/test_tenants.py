@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 
 from gateway.contract.internal import HEADER, internal_token
-from gateway.domain.actor import Actor
+from gateway.domain.actor import SYSTEM
+from gateway.domain.authentication.start import ensure_admin
 from gateway.domain.credentials.requests import NewCredential
 from gateway.domain.credentials.service import CredentialService
 from gateway.kernel.secrets import digest_of
 from tests.dialects.leanvibe.refusing import refused
+from tests.dialects.served import MASTER_KEY, PASSWORD, Served
 from tests.dialects.shape import example, same_shape
-from tests.support.served import ADMIN, MASTER_KEY, PASSWORD, Served
 
 TENANTS, INFO = "/v1/tenants", "/v1/tenants/me/info"
-MASTER = Actor(kind="master", id="master", permissions=frozenset({"*"}))
 TENANT = {
     "id": "tenant-uuid",
     "organization_name": "Enterprise Corp",
@@ -42,7 +42,7 @@ async def create(served: Served, **asked: Any) -> dict[str, Any]:
 
 async def key_of(served: Served, organization: str) -> str:
     """A key of an organisation."""
-    async with served.sidecar.works.begin(MASTER) as work:
+    async with served.sidecar.works.begin(SYSTEM) as work:
         asked = NewCredential(name="key", organization=organization, user=None, scopes=["inference", "api:read"])
         return (await CredentialService(work).create(asked))[1]
 
@@ -58,7 +58,8 @@ async def resolved(served: Served, secret: str) -> dict[str, Any]:
     return policy
 
 
-async def test_creating_as_documented(served: Served) -> None:
+async def test_creating_as_documented(every_served: Served) -> None:
+    served = every_served
     made = await create(served)
     admin = {"id": "user-uuid", "email": "admin@enterprise-corp.com", "role": "owner", "initial_password": "x"}
     same_shape(TENANT | {"admin": admin}, made)
@@ -120,7 +121,8 @@ async def test_faulty_tenants_leave_nothing_behind(
     assert {tenant["id"] for tenant in page["tenants"]} == {"default", "acme"}
 
 
-async def test_listing_as_documented(served: Served) -> None:
+async def test_listing_as_documented(every_served: Served) -> None:
+    served = every_served
     made = await create(served)
     await create(served, slug="second", admin_email="second@example.com")
     answer = await served.ask("GET", f"{TENANTS}?status=active&plan=enterprise&limit=50", MASTER_KEY)
@@ -149,7 +151,8 @@ async def test_faulty_lists(served: Served, query: str, field: str) -> None:
     assert body["details"]["field"] == field
 
 
-async def test_a_suspended_tenant_is_refused_everywhere_and_comes_back(served: Served) -> None:
+async def test_a_suspended_tenant_is_refused_everywhere_and_comes_back(every_served: Served) -> None:
+    served = every_served
     user, key = await served.signed_in("acme", "owner"), await key_of(served, "acme")
     documented = example("leanvibe", "POST", f"{TENANTS}/{{tenant_id}}/suspend").request
     suspended = await served.ask("POST", f"{TENANTS}/acme/suspend", MASTER_KEY, json=documented)
@@ -200,7 +203,9 @@ async def test_a_tenants_own_administrators_may_none_of_it(served: Served, role:
 
 
 async def test_the_configured_administrator_may_all_of_it(served: Served) -> None:
-    asked = {"email": ADMIN.email, "password": ADMIN.password}
+    async with served.sidecar.works.begin(SYSTEM) as work:
+        await ensure_admin(work, "root@example.com", PASSWORD)
+    asked = {"email": "root@example.com", "password": PASSWORD}
     admin = (await served.ask("POST", "/v1/auth/login", json=asked)).json()["access_token"]
     made = await served.ask("POST", TENANTS, admin, json=example("leanvibe", "POST", TENANTS).request)
     path = f"{TENANTS}/{made.json()['id']}"
