@@ -86,7 +86,7 @@ def test_what_cannot_be_read_is_told(config: Path) -> None:
     (config.parent / "data" / "gateway.db").write_bytes(b"no database at all, but long enough to look like one" * 40)
     result = verify(config)
     assert result.exit_code == 2
-    assert "cannot read the audit log" in result.output
+    assert "file is not a database" in result.output
     assert verify(config, "--expect", "nonsense").exit_code == 2
 
 
