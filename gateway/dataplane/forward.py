@@ -68,6 +68,8 @@ class Forward:
     def __init__(self, worker: Worker, address: str | None) -> None:
         self.worker = worker
         self.gate: Gate = let_pass
+        self.introduction: tuple[bytes, ...] = ()
+        """Header lines by which a sidecar on another machine knows that a request comes from its data plane."""
         self.tunnels: set[Tunnel] = set()
         self.resolver = Resolver(worker.loop)
         self.pool = _pool(address, worker.loop, self.resolver) if address else None

@@ -88,7 +88,7 @@ class Forwarding:
 
     async def _ask(self) -> _Answer:
         """Take a connection and send the head. Raises :class:`GatewayError`."""
-        head = request_head(self.request, self.pool.origin.prefix, *self.framing)
+        head = request_head(self.request, self.pool.origin.prefix, *self.worker.forward.introduction, *self.framing)
         loop = self.worker.loop
         try:
             connection = self.pool.take_idle() or await self.pool.acquire(loop.time() + PATIENCE)

@@ -102,7 +102,8 @@ class Tunnel:
             raise failure(error, self.request) from None
         except UpstreamError as error:
             raise failure(error, self.request) from error
-        head = request_head(self.request, self.origin.prefix, b"connection: Upgrade", b"upgrade: websocket")
+        more = (*self.forward.introduction, b"connection: Upgrade", b"upgrade: websocket")
+        head = request_head(self.request, self.origin.prefix, *more)
         self.far.write(head)
 
     def _made(self) -> Connection:

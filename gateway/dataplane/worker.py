@@ -16,6 +16,7 @@ import uvicorn
 import uvloop
 from msgspec import Struct
 
+from gateway.contract.internal import FORWARDED, forwarded_token
 from gateway.dataplane.access_log import AccessLog
 from gateway.dataplane.admission.state import Admission
 from gateway.dataplane.app import Worker
@@ -122,6 +123,8 @@ class _Process:
             return 78  # EX_CONFIG
         log = AccessLog(loop, settings.telemetry.access_log)
         self.worker = worker = Worker(runtime, sink, log, scrape, admission.learnt, options.sidecar)
+        if options.sidecar is not None and not options.sidecar.startswith("unix:"):
+            worker.forward.introduction = (f"{FORWARDED}: {forwarded_token(options.master_key)}".encode(),)
         self.server = _Server(_server_config(worker, settings), worker)
         self.gauges = Gauges(worker, sink, self.server.server_state.connections)
         loop.add_signal_handler(signal.SIGTERM, self._stop)

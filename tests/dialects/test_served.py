@@ -10,8 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.dialects.conftest import CONFIG
 from tests.dialects.shape import example, same_shape
 from tests.support.gateway import START_SECONDS, running_gateway
+from tests.support.sidecar import running_sidecar
 
 MASTER = "gw_test_master_key_of_the_served"
 
@@ -79,3 +81,28 @@ def test_errors_come_in_the_envelope_of_the_owner(http: httpx.Client) -> None:
 def test_ping_and_monitor(http: httpx.Client) -> None:
     same_shape(example("gatewayz", "GET", "/ping").response, http.get("/ping").json())
     same_shape(example("gatewayz", "GET", "/admin/monitor").response, http.get("/admin/monitor").json())
+
+
+def test_a_sidecar_elsewhere_takes_its_data_planes_word(tmp_path: Path) -> None:
+    sidecar_dir, proxy_dir = tmp_path / "sidecar", tmp_path / "proxy"
+    sidecar_dir.mkdir()
+    proxy_dir.mkdir()
+    with running_sidecar({"master_key": MASTER, "sidecar": {"listen": "127.0.0.1:0"}}, sidecar_dir) as sidecar:
+        url = next(item for item in sidecar.ready["urls"] if item.startswith("http"))
+        config = {"server": {"port": 0}, "master_key": MASTER, "sidecar": {"url": url}}
+        config |= {"data_dir": str(proxy_dir / "data"), **{name: CONFIG[name] for name in ("providers", "models")}}
+        own = {"authorization": f"Bearer {MASTER}"}
+        with (
+            running_gateway(config, proxy_dir, command="proxy") as gateway,
+            httpx.Client(base_url=gateway.root, headers=own) as through,
+            httpx.Client(base_url=url, headers=own) as direct,
+        ):
+            made = through.post("/api/v1/auth/api-keys", json={"name": "through"})
+            assert made.status_code == 201, made.text
+            forged = {"x-request-id": "forged", "x-forwarded-for": "10.0.0.1", "x-gateway-forwarded": "0" * 64}
+            assert direct.post("/api/v1/auth/api-keys", json={"name": "direct"}, headers=forged).status_code == 201
+            query = {"event_type": "auth.api_key.created"}
+            last, first = direct.get("/api/v1/audit", params=query).json()["data"]
+    assert first["metadata"]["request_id"] == made.headers["x-request-id"]
+    assert last["metadata"]["request_id"] != "forged"
+    assert last["ip_address"] == "127.0.0.1"
