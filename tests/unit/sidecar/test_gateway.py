@@ -106,8 +106,8 @@ async def test_the_death_of_the_sidecar_is_no_concern_of_requests(gateway: Runni
             assert await callers.ask(other) == 200
             await callers.more(20)
             assert set(callers.statuses) == {200}
-            started = time.monotonic()
             await made.revoke_key(id)
+            started = time.monotonic()
             await policy.poke()
             async with asyncio.timeout(30):
                 while callers.statuses[-1] != 401:

@@ -264,6 +264,7 @@ async def test_changes_go_through_redis_where_there_is_one(tmp_path: Path) -> No
             assert (await next_change(changes)).kind == "everything"
             id, secret = await made.create_key()
             started = time.monotonic()
+            sidecar.http.post("/internal/poke").raise_for_status()
             change = await next_change(changes)
             while change.kind == "everything":
                 change = await next_change(changes)
