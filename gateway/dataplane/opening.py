@@ -57,7 +57,7 @@ def open_exchange(wire: GatewayProtocol, spec: Endpoint, headers: list[tuple[byt
             accept(exchange, caller)
         _check_body_head(exchange, worker)
     except GatewayError as error:
-        exchange.refusal = error
+        exchange.refusal = error.with_traceback(None)  # its frames hold the exchange: that would be a cycle
     return exchange
 
 
