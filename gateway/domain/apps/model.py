@@ -12,6 +12,7 @@ from gateway.kernel.ids import new_id
 from gateway.store.base import Base, Number
 
 ACTIVE, SUSPENDED = "active", "suspended"
+APP_ID_PREFIX = "app_"
 
 
 class App(Base):
@@ -25,7 +26,7 @@ class App(Base):
 
     number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(unique=True, default=lambda: new_id("app"))
-    app_id: Mapped[str] = mapped_column(unique=True, default=lambda: f"app_{uuid.uuid4()}")
+    app_id: Mapped[str] = mapped_column(unique=True, default=lambda: f"{APP_ID_PREFIX}{uuid.uuid4()}")
     name: Mapped[str]
     description: Mapped[str] = mapped_column(default="")
     plan: Mapped[str | None]

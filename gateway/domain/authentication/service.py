@@ -5,9 +5,11 @@ from __future__ import annotations
 import hmac
 
 from msgspec import structs
+from sqlalchemy import select
 
 from gateway.contract.policy import CredentialPolicy
 from gateway.domain.actor import EVERYTHING, PLATFORM_ADMIN, SYSTEM, Actor
+from gateway.domain.apps.model import APP_ID_PREFIX, App
 from gateway.domain.authentication.identities import settle, settled
 from gateway.domain.authentication.principal import Found, Origin, Principal, admitted
 from gateway.domain.changes import repo as changes
@@ -49,8 +51,8 @@ class Authenticator:
         """The caller behind a secret, if it may act now and from there.
 
         Raises UNAUTHENTICATED ``missing_api_key``, ``invalid_api_key``, ``revoked_api_key``, ``expired_api_key``,
-        ``disabled_api_key``, ``invalid_token``, ``token_expired``; SUSPENDED; FORBIDDEN ``address_not_allowed``,
-        ``wrong_environment``.
+        ``disabled_api_key``, ``invalid_token``, ``token_expired``, ``app_not_found`` for an app's credential that names
+        none; SUSPENDED; FORBIDDEN ``address_not_allowed``, ``wrong_environment``.
         """
         if not secret:
             raise GatewayError(
@@ -62,6 +64,8 @@ class Authenticator:
                 raise GatewayError(Kind.UNAUTHENTICATED, "invalid_token", "The token is not valid.")
         else:
             found = await self.by_digest(digest_of(secret.encode("utf-8", "replace")))
+            if found.principal is None:
+                await self._require_app(secret)
         principal = admitted(found.principal, origin, self._environment)
         actor = structs.replace(principal.actor, **structs.asdict(origin))
         return Principal(actor, principal.policy)
@@ -98,6 +102,14 @@ class Authenticator:
             if not await self._tokens.is_live(work, claims):
                 return Found(seq)
             return Found(seq, await self._of_claims(work, claims))
+
+    async def _require_app(self, secret: str) -> None:
+        app_id, colon, _ = secret.partition(":")
+        if not colon or not app_id.startswith(APP_ID_PREFIX):
+            return
+        async with self._works.read(SYSTEM) as work:
+            if await work.session.scalar(select(App.number).where(App.app_id == app_id)) is None:
+                raise GatewayError(Kind.UNAUTHENTICATED, "app_not_found", "There is no app with this id.")
 
     async def _by_issuer(self, token: str) -> Found:
         async with self._works.read(SYSTEM) as work:

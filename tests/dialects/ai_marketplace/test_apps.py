@@ -113,9 +113,15 @@ async def test_a_rotated_secret_is_dead_at_once_and_the_new_one_lives(every_serv
 async def test_half_a_credential_is_none(served: Served) -> None:
     made, other = await register(served), await register(served)
     secret = made["credentials"]["secretKey"]
-    for bearer in (secret, f"{other['app']['appId']}:{secret}", made["app"]["appId"], f"{made['app']['id']}:{secret}"):
+    halves = {
+        secret: "AUTHENTICATION_FAILED",
+        made["app"]["appId"]: "AUTHENTICATION_FAILED",
+        f"{other['app']['appId']}:{secret}": "AUTHENTICATION_FAILED",
+        f"{made['app']['id']}:{secret}": "APP_NOT_FOUND",
+    }
+    for bearer, code in halves.items():
         answer = await served.ask("GET", f"/v1/apps/{made['app']['appId']}", bearer)
-        assert (answer.status_code, answer.json()["code"]) == (401, "AUTHENTICATION_FAILED")
+        assert (answer.status_code, answer.json()["code"]) == (401, code)
 
 
 @pytest.mark.parametrize(

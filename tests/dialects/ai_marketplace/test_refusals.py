@@ -59,10 +59,13 @@ async def test_who_may_not_register_nor_see_nor_rotate(served: Served, role: str
 async def test_without_a_credential(served: Served) -> None:
     made = await register(served)
     path = f"/v1/apps/{made['app']['appId']}"
-    for secret in (None, "sk_live_nobody", "app_1:sk_1", "a.b.c"):
-        await refused(served, "POST", REGISTER, secret, 401, "AUTHENTICATION_FAILED", json={"name": "App"})
-        await refused(served, "GET", path, secret, 401, "AUTHENTICATION_FAILED")
-        await refused(served, "POST", f"{path}/keys", secret, 401, "AUTHENTICATION_FAILED")
+    wrong = f"{made['app']['appId']}:sk_wrong"
+    unknown = "app_123e4567-e89b-12d3-a456-426614174000:sk_abcd1234"
+    for secret in (None, "sk_live_nobody", "a.b.c", wrong, unknown, "app_:"):
+        code = "APP_NOT_FOUND" if secret in (unknown, "app_:") else "AUTHENTICATION_FAILED"
+        await refused(served, "POST", REGISTER, secret, 401, code, json={"name": "App"})
+        await refused(served, "GET", path, secret, 401, code)
+        await refused(served, "POST", f"{path}/keys", secret, 401, code)
 
 
 async def test_no_organisation_reaches_into_another(every_served: Served) -> None:

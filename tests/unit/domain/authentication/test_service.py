@@ -102,7 +102,7 @@ async def test_only_a_key_for_everything_speaks_for_the_platform(gateway: Gatewa
         ("gw_live_nobody", "invalid_api_key"),
         ("\ud800", "invalid_api_key"),
         ("a.b.c", "invalid_api_key"),
-        ("app_0:sk_0", "invalid_api_key"),
+        ("app_0:sk_0", "app_not_found"),
     ],
 )
 async def test_unknown_secrets(gateway: Gateway, secret: str | None, code: str) -> None:
