@@ -23,12 +23,12 @@ class Chosen(Parameters):
     """Which records. A date alone is the whole day."""
 
     user_id: str | None = None
-    action: str | None = Field(None, max_length=100)
+    action: str | None = Field(default=None, max_length=100)
     resource_type: str | None = None
     start_date: Moment | None = None
     end_date: EndMoment | None = None
-    limit: int = Field(100, ge=1, le=1000)
-    offset: int = Field(0, ge=0)
+    limit: int = Field(default=100, ge=1, le=1000)
+    offset: int = Field(default=0, ge=0)
 
 
 class Record(Answer):

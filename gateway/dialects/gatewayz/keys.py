@@ -46,8 +46,8 @@ class KeyUpdate(Asked):
 class Paging(Parameters):
     """Which part of the list."""
 
-    limit: int = Field(1000, ge=1, le=1000)
-    offset: int = Field(0, ge=0)
+    limit: int = Field(default=1000, ge=1, le=1000)
+    offset: int = Field(default=0, ge=0)
 
 
 class MadeKey(Answer):

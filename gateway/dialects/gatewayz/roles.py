@@ -66,8 +66,8 @@ class Chosen(Parameters):
     """Which users."""
 
     role: str | None = None
-    limit: int = Field(100, ge=1, le=1000)
-    offset: int = Field(0, ge=0)
+    limit: int = Field(default=100, ge=1, le=1000)
+    offset: int = Field(default=0, ge=0)
 
 
 @router.get("/roles")

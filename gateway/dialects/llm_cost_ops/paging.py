@@ -22,8 +22,8 @@ _LARGEST = 2**63 - 1
 class CursorPaging(Parameters):
     """Which page."""
 
-    limit: int = Field(20, ge=1, le=100)
-    cursor: str | None = Field(None, max_length=200)
+    limit: int = Field(default=20, ge=1, le=100)
+    cursor: str | None = Field(default=None, max_length=200)
     order: Order = "desc"
 
     @property
