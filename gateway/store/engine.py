@@ -51,9 +51,7 @@ class Store:
         try:
             if url.get_backend_name() == "sqlite":
                 if url.database:
-                    Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    # Made here, for this user alone; SQLite gives its other files the same permissions.
-                    Path(url.database).touch(mode=0o600)
+                    _prepare(Path(url.database))
                 return cls(_sqlite(url))
             return cls(create_async_engine(url, pool_size=10, max_overflow=10, pool_pre_ping=True, pool_timeout=10))
         except OSError as error:
