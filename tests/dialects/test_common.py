@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from gateway.contract.internal import FORWARDED, HEADER, forwarded_token, internal_token
+from gateway.domain.audit import chain
 from gateway.domain.credentials.requests import CredentialFilter
 from gateway.domain.credentials.service import CredentialService
 from tests.dialects.conftest import ADDRESS, MASTER, Api
@@ -256,3 +257,25 @@ async def test_a_refused_request_leaves_nothing(api: Api) -> None:
     async with api.sidecar.works.read((await api.sidecar.authenticator.resolve(MASTER)).actor) as work:
         assert (await CredentialService(work).list(CredentialFilter())).total == 0
     assert await api.audited("auth.api_key.created") == []
+
+
+async def test_what_cannot_be_committed_is_not_answered_as_done(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    person = await api.person()
+
+    def fail(*_: object) -> None:
+        raise OperationalError("INSERT", {}, OSError("disk full"))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(chain, "append", fail)
+        refused(await person.http.post(KEYS["gatewayz"], json={"key_name": "lost"}), 503)
+    names = [item["key_name"] for item in (await person.http.get(KEYS["gatewayz"])).json()["data"]]
+    assert names == ["of the test"]
+
+
+async def test_a_change_is_told_to_the_data_plane(api: Api) -> None:
+    person = await api.person()
+    before = api.sidecar.feed.seq
+    async with api.sidecar.feed.grown:
+        made = await person.http.post(KEYS["gatewayz"], json={"key_name": "a"})
+        assert made.status_code == 200
+        await api.sidecar.feed.grown.wait_for(lambda: api.sidecar.feed.seq > before)

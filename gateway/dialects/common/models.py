@@ -89,7 +89,7 @@ class CamelAnswer(Answer):
 
 
 def _unfit(value: object, location: tuple[str | int, ...]) -> Iterator[InitErrorDetails]:
-    """What no database takes, wherever it stands: NUL, halves of surrogate pairs. Nothing that is asked nests deeply."""
+    """What no database takes, wherever it stands: NUL, halves of surrogate pairs; and what nests too deeply."""
     if len(location) > _DEEPEST:
         problem = PydanticCustomError("unfit", "must not be nested so deeply")
         yield InitErrorDetails(type=problem, loc=location[:2], input=None)
