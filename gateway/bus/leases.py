@@ -57,7 +57,7 @@ class Tuning(msgspec.Struct, frozen=True):
     grace: int = 60_000
     """How long a window's count outlives it."""
     divisor: int = 8
-    recall_every: int = 20
+    recall_every: int = 10
     """Unspent slices of one counter are called back at most once in this time."""
     recovery: int = 1_500
     """How long nothing is lent after Redis lost its memory: time for every node to declare what it spent."""

@@ -22,7 +22,7 @@ class Account:
 
     __slots__ = (
         "again",
-        "answer",
+        "answering",
         "ceiling",
         "closed",
         "closing",
@@ -32,6 +32,7 @@ class Account:
         "held",
         "id",
         "others",
+        "recalled",
         "ref",
         "seen",
         "slice",
@@ -52,7 +53,8 @@ class Account:
         self.slice = 0
         self.fresh = True  # more was leased since the last sweep
         self.told: tuple[int, int, int] | None = None
-        self.answer = self.again = self.closing = self.closed = False
+        self.again = self.closing = self.closed = False
+        self.recalled = self.answering = 0
 
     @property
     def taken(self) -> int:
@@ -97,8 +99,8 @@ class Account:
         self.told = self.state
         self.closed = claim.close
         self.again = False
-        if claim.answer:  # else it was recalled while the call was under way
-            self.answer = False
+        if self.recalled == self.answering:  # else it was recalled once more while the call was under way
+            self.recalled = 0
         if self.current:
             self._limit(granted)
 
@@ -131,6 +133,7 @@ class Account:
     def claim(self) -> Claim:
         """The account as the store is told of it."""
         window = self.window
+        self.answering = self.recalled
         resets = window.resets_at * 1000
         length = resets - window.start * 1000 if resets else 0
         return Claim(
@@ -142,7 +145,7 @@ class Account:
             self.granted,
             self.spent,
             self.held,
-            self.answer,
+            self.recalled > 0,
             self.closing and self.told == self.state,
             self.again,
             max(0, self.others + self.spent) if self.again else 0,
@@ -249,7 +252,7 @@ class Accounts:
 
     def untold(self) -> dict[str, Account]:
         """The active accounts that the store doesn't know as they are, by id."""
-        return {a.id: a for a in self.active.values() if a.told != a.state or a.closing or a.answer}
+        return {a.id: a for a in self.active.values() if a.told != a.state or a.closing or a.recalled}
 
     def forgotten(self, now: float) -> None:
         """The store knows none of it: void what is leased, and declare what is spent anew."""

@@ -8,7 +8,7 @@
     one call of the store for all that waits: grant all a request lacks, or nothing
                   │ refused, and others hold what they may not need
                   ▼
-    recalled: wait until they have answered (``recall_wait`` at most), ask once more
+    recalled: wait until they have answered (``recall_wait`` at most), ask again
 
 Once a second every process tells what it spent, gives back what lies idle, and so shows that it lives. Of one that
 died, what it had not told as spent is free again after five seconds. The largest error is what a process spends between
@@ -21,6 +21,7 @@ told, in every case.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 
@@ -35,6 +36,10 @@ __all__ = ["LeaseOptions", "LeaseStats", "Leases"]
 
 ROUNDS = 64
 """How often a request asks again whose lease was taken by another: each time, another one was admitted."""
+RECALL_PAUSE = 0.01
+"""A limit is recalled at most so often, by all processes together."""
+WAITS = 4
+"""How often others are waited for where what they gave back was taken by another, or more is held since."""
 RETRY_AFTER = 1.0
 
 
@@ -96,23 +101,34 @@ class Leases:
         was leased for it stays here.
         """
         counters, tokens, cost = shortage.counters, shortage.tokens, shortage.cost
-        waited = False
+        begun, waits = time.monotonic(), 0
         for _ in range(ROUNDS):
             try:
                 return counters.admit(tokens, cost, self._clock())
             except Shortage:
                 needs = [(c, counters.amount_of(c, tokens, cost)) for c, _ in counters.needs(tokens, cost)]
+            asked = time.monotonic()
             verdict = await self._ask(needs)
             if verdict is None or verdict.short < 0:
                 return self._without(counters, tokens, cost)
-            if not verdict.short:
-                continue
-            if waited or not verdict.waiting or self._turns.recalls.answered(verdict.waiting):
-                self.stats.refused += 1
-                raise refusal(*needs[verdict.short - 1], self._clock())
-            waited = True
-            await self._turns.recalls.wait(verdict.waiting, self.options.recall_wait)
+            if verdict.short:
+                late = asked - begun >= self.options.recall_wait
+                if late or waits == WAITS or self._turns.recalls.settled(verdict.waiting, begun, asked):
+                    self.stats.refused += 1
+                    raise refusal(*needs[verdict.short - 1], self._clock())
+                waits += await self._others(verdict, begun)
         raise _unavailable("is asked for by too many requests at once")
+
+    async def _others(self, verdict: Verdict, begun: float) -> bool:
+        """Wait for what others may give back: nothing is refused by what they told before the request came, unless they
+        are silent for too long. Says whether they were asked; else they could not be, because they had just been.
+        """
+        recalls, until = self._turns.recalls, begun + self.options.recall_wait
+        if recalls.since(verdict.waiting) >= begun:
+            await recalls.wait(verdict.waiting, until)
+            return True
+        await asyncio.sleep(max(0.0, min(RECALL_PAUSE, until - time.monotonic())))
+        return False
 
     def _without(self, counters: CounterSet, tokens: int, cost: int) -> Grant:
         """Decide while the store is away."""

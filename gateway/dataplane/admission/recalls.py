@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterable, Sequence
 
@@ -11,10 +12,10 @@ KEPT = 5.0  # seconds
 
 
 class _Recall:
-    __slots__ = ("at", "told")
+    __slots__ = ("at", "last", "told")
 
     def __init__(self) -> None:
-        self.at = time.monotonic()
+        self.at = self.last = time.monotonic()
         self.told: set[str] = set()
 
 
@@ -47,24 +48,32 @@ class Recalls:
             recall = self._recalls.get(counter)
             if recall is not None:
                 recall.told.add(node)
+                recall.last = time.monotonic()
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(None)
 
-    def answered(self, waiting: Sequence[Sequence[str]]) -> bool:
-        """Whether for each of these counters all nodes named after it have answered."""
+    def since(self, waiting: Sequence[Sequence[str]]) -> float:
+        """When the oldest of these recalls began; 0 where one of them is not known of."""
+        recalls = [self._recalls.get(counter) for counter, *_ in waiting]
+        return min((recall.at if recall is not None else 0.0 for recall in recalls), default=0.0)
+
+    def settled(self, waiting: Sequence[Sequence[str]], begun: float, asked: float) -> bool:
+        """Whether all was told between these times, or nothing need be: who asked then knows all there is to know."""
+        return not waiting or (self.since(waiting) >= begun and self._answered(waiting, asked))
+
+    def _answered(self, waiting: Sequence[Sequence[str]], by: float = math.inf) -> bool:
         for counter, *nodes in waiting:
             recall = self._recalls.get(counter)
-            if recall is None or not recall.told.issuperset(nodes):
+            if recall is None or not recall.told.issuperset(nodes) or recall.last > by:
                 return False
         return True
 
-    async def wait(self, waiting: Sequence[Sequence[str]], seconds: float) -> None:
-        """Until all have answered, but no longer than ``seconds``."""
+    async def wait(self, waiting: Sequence[Sequence[str]], until: float) -> None:
+        """Until all have answered, but no longer than ``until`` (``time.monotonic``)."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
-        while not self.answered(waiting):
-            left = until - loop.time()
+        while not self._answered(waiting):
+            left = until - time.monotonic()
             if left <= 0:
                 return
             told = loop.create_future()

@@ -242,7 +242,7 @@ class Turns:
         for account_id, account in accounts.items():
             self._telling.pop(account_id, None)
             account.look()
-            if account.answer:
+            if account.recalled:
                 self.stats.returned += account.keep(account.taken) > 0
         return accounts
 
@@ -281,7 +281,7 @@ class Turns:
         for counter in counters:
             account = self.accounts.active.get(counter)
             if account is not None and not account.closing and (answer or account.granted > account.taken):
-                account.answer = True
+                account.recalled += 1
                 self._telling[counter] = account
                 self._wake.set()
 

@@ -371,7 +371,7 @@ async def test_a_refusal_recalls_what_others_do_not_need(nodes: Nodes) -> None:
     verdict = reply.verdicts[0]
     assert (verdict.short, verdict.waiting, verdict.fresh) == (1, ((TOTAL.id, "a"),), (TOTAL.id,))
     # Just after, it is not asked for again.
-    nodes.now_ms += 10
+    nodes.now_ms += 9
     again = (await b.exchange(Call([claim(TOTAL)], [[Want(1, 10, 5, 5)]]))).verdicts[0]
     assert (again.waiting, again.fresh) == (((TOTAL.id, "a"),), ())
     reply = await a.exchange(Call([claim(TOTAL, 2, spent=1, held=1, answer=True)], since_ms=NOW * 1000))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.bus.leases import RedisLeases, RedisUsage, counter_key
+from gateway.bus.leases import RedisLeases, RedisUsage, Tuning, counter_key
 from gateway.contract.leases import MAX_AMOUNT, Call, Notice, Reply, StoreUnavailable, Window
 from gateway.contract.policy import LimitPolicy
 from gateway.dataplane.admission.leases import LeaseOptions, Leases
@@ -63,7 +63,9 @@ class Process:
 
     def __init__(self, cluster: Cluster, name: str, policies: tuple[LimitPolicy, ...], options: LeaseOptions) -> None:
         self.cluster = cluster
-        self.store = Switch(cluster.url, name, clock=cluster.milliseconds, deadline=10.0)
+        # The clock stands still while requests rush in.
+        tuning = Tuning(recall_every=0)
+        self.store = Switch(cluster.url, name, tuning=tuning, clock=cluster.milliseconds, deadline=10.0)
         self.leases = Leases(self.store, options, lambda: cluster.now)
         self.registry = Registry(self.leases, leased=True)
         self.set = CounterSet(self.registry.counters(policies), self.registry.era)
@@ -280,8 +282,20 @@ async def test_a_slice_is_called_back_for_a_request_elsewhere(cluster: Cluster) 
     error = await b.refused()
     assert error.code == "concurrency_limit_exceeded"
     settle(held.pop(), 0, 0)
-    cluster.now += 0.1
     await b.admit()
+
+
+async def test_nothing_is_refused_by_what_was_told_before_the_request_came(cluster: Cluster) -> None:
+    a, b = await cluster.start(SLOTS), await cluster.start(SLOTS)
+    for process in (a, b):
+        process.store.tuning = Tuning(recall_every=10)
+    held = [await a.admit() for _ in range(4)]
+    await b.refused()  # a has just told that it needs all it holds
+    settle(held.pop(), 0, 0)
+    waiting = asyncio.create_task(b.admit())
+    await asyncio.sleep(0.002)
+    cluster.now += 0.01
+    await waiting
 
 
 async def test_a_recall_that_nobody_answers_costs_its_wait(cluster: Cluster) -> None:

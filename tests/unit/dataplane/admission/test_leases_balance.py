@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from gateway.bus.leases import RedisLeases, counter_key
+from gateway.bus.leases import RedisLeases, Tuning, counter_key
 from gateway.contract.leases import Call, Reply, StoreUnavailable, Window
 from gateway.contract.policy import LimitPolicy
 from gateway.contract.windows import slid, window_bounds
@@ -41,6 +41,7 @@ MONTH = LimitPolicy("user", "u", "tokens", 400, "month")
 SETS = ((REQUESTS, SLIDING, CREDIT, SLOTS), (CREDIT, SLOTS, MONTH))
 EXPIRY = 5.0
 PATIENT = LeaseOptions(beat=3600.0, recall_wait=10.0)
+NO_PAUSE = Tuning(recall_every=0)  # the clock stands still while requests rush in
 HASTY = LeaseOptions(beat=3600.0, recall_wait=0.0)
 
 
@@ -83,7 +84,7 @@ class Process:
     """One process of the gateway, as far as limits go."""
 
     def __init__(self, url: str, name: str, machine: Books) -> None:
-        self.store = Unreliable(url, name, clock=lambda: round(machine.now * 1000), deadline=20.0)
+        self.store = Unreliable(url, name, tuning=NO_PAUSE, clock=lambda: round(machine.now * 1000), deadline=20.0)
         self.leases = Leases(self.store, PATIENT, lambda: machine.now)
         registry = Registry(self.leases, leased=True)
         self.sets = [CounterSet(registry.counters(policies), registry.era) for policies in SETS]
@@ -170,7 +171,6 @@ class Books(RuleBasedStateMachine):
     def request(self, number: int, which: int, tokens: int, cost: int) -> None:
         """A request comes; whether it is admitted is known beforehand, but while a dead process still holds leases."""
         process = self.one(number)
-        self.now += 0.03  # recalls are at least 20 ms apart
         fits = all(self._room(policy) >= amount_of(policy, tokens, cost) for policy in SETS[which])
         refused = self.run(self._admit(process, which, tokens, cost))
         if refused is None:
