@@ -113,7 +113,19 @@ async def running(data_dir: Path, database_url: str | None = None, **config: Any
     fields = CONFIG | {"data_dir": str(data_dir), "database_url": database_url} | config
     settings = convert(fields, Settings)
     async with opened(settings, MASTER) as sidecar, AsyncExitStack() as stack:
-        yield await Api(sidecar, create_app(sidecar), stack).open()
+        yield await Api(sidecar, _app_of(sidecar), stack).open()
+
+
+_apps: list[FastAPI] = []
+
+
+def _app_of(sidecar: Sidecar) -> FastAPI:
+    # Laying the routes takes longer than most tests: one application serves each sidecar in turn, but for the internal
+    # API, which belongs to the first.
+    if not _apps:
+        _apps.append(create_app(sidecar))
+    _apps[0].state.context = sidecar
+    return _apps[0]
 
 
 async def _start_once(data_dir: Path, database_url: str | None = None) -> None:

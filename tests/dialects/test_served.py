@@ -31,7 +31,7 @@ def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     }
     with (
         running_gateway(config, folder) as gateway,
-        httpx.Client(base_url=gateway.root, headers={"authorization": f"Bearer {MASTER}"}) as client,
+        httpx.Client(base_url=gateway.root, headers={"authorization": f"Bearer {MASTER}"}, timeout=30) as client,
     ):
         _await_sidecar(client)
         yield client
@@ -94,8 +94,8 @@ def test_a_sidecar_elsewhere_takes_its_data_planes_word(tmp_path: Path) -> None:
         own = {"authorization": f"Bearer {MASTER}"}
         with (
             running_gateway(config, proxy_dir, command="proxy") as gateway,
-            httpx.Client(base_url=gateway.root, headers=own) as through,
-            httpx.Client(base_url=url, headers=own) as direct,
+            httpx.Client(base_url=gateway.root, headers=own, timeout=30) as through,
+            httpx.Client(base_url=url, headers=own, timeout=30) as direct,
         ):
             made = through.post("/api/v1/auth/api-keys", json={"name": "through"})
             assert made.status_code == 201, made.text
