@@ -26,7 +26,6 @@ from redis.exceptions import NoScriptError, RedisError
 
 from gateway.bus.backoff import Backoff
 from gateway.contract.leases import Call, Claim, Notice, Reply, StoreUnavailable, Verdict, Want, Window
-from gateway.contract.windows import slid
 
 logger = logging.getLogger("gateway.limits")
 
@@ -162,7 +161,7 @@ class RedisLeases:
                 # A connection that was closed while nobody looked. The claims are whole: a second turn harms nothing.
                 answer = await self._within(self._turn(call))
         except (RedisError, OSError, TimeoutError) as error:
-            raise StoreUnavailable(_reason(error)) from error
+            raise StoreUnavailable(reason_of(error)) from error
         found = _answer.decode(answer)
         if found.status == "stale":
             raise StoreUnavailable("overtaken by a later call")
@@ -217,7 +216,7 @@ class RedisLeases:
                         if message is not None:
                             self._hand_on(message, heard)
             except Exception as error:  # whatever it is: recalls must be heard again
-                logger.info("recalls not heard", extra={"reason": _reason(error)})
+                logger.info("recalls not heard", extra={"reason": reason_of(error)})
             finally:
                 self.hearing.clear()
             await asyncio.sleep(backoff.next())
@@ -289,44 +288,7 @@ class RedisLeases:
         try:
             return await self._within(work)
         except (RedisError, OSError, TimeoutError) as error:
-            raise StoreUnavailable(_reason(error)) from error
-
-
-class RedisUsage:
-    """Reads what is used of limits; for those who lease nothing. ``deadline`` is seconds for a reading."""
-
-    def __init__(self, redis_url: str, *, deadline: float = 1.0) -> None:
-        self._deadline = deadline
-        self._redis: Redis = Redis.from_url(
-            redis_url, protocol=2, retry=Retry(NoBackoff(), 0), socket_timeout=deadline, socket_connect_timeout=deadline
-        )
-
-    async def used(self, keys: Sequence[str], now: float) -> dict[str, int]:
-        """What is settled of each limit (by :attr:`~gateway.contract.policy.LimitPolicy.key`) in the window that holds
-        ``now``, or held of slots; 0 where nothing is known. A running process tells within a second.
-
-        Raises :class:`StoreUnavailable`, and :class:`ValueError` for what is no key.
-        """
-        windows = [Window.at(key, now) for key in keys]
-        try:
-            async with asyncio.timeout(self._deadline), self._redis.pipeline(transaction=False) as pipe:
-                for window in windows:
-                    pipe.hget(counter_key(window.id), "held" if window.kind == "c" else "used")
-                    pipe.hget(counter_key(window.previous_id or window.id), "used")
-                answers = await pipe.execute()
-        except (RedisError, OSError, TimeoutError) as error:
-            raise StoreUnavailable(_reason(error)) from error
-        found = {}
-        for place, window in enumerate(windows):
-            used, before = (int(answer or 0) for answer in answers[2 * place : 2 * place + 2])
-            if window.kind == "s":
-                used = slid(used, before, (window.start, window.resets_at), now)
-            found[window.key] = used
-        return found
-
-    async def close(self) -> None:
-        """Close every connection."""
-        await self._redis.aclose()
+            raise StoreUnavailable(reason_of(error)) from error
 
 
 def counter_key(counter: str) -> str:
@@ -350,5 +312,6 @@ def _text(value: bytes) -> str:
     return value.decode()
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """What to tell of a failure, some of which have no words."""
     return str(error) or type(error).__name__

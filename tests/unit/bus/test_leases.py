@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from gateway.bus.leases import RedisLeases, RedisUsage, Tuning, counter_key
+from gateway.bus.lease_usage import RedisUsage
+from gateway.bus.leases import RedisLeases, Tuning, counter_key
 from gateway.contract.leases import MAX_AMOUNT, Call, Claim, Got, Notice, StoreUnavailable, Want, Window, check_amount
 from gateway.contract.policy import LimitPolicy
 from gateway.contract.windows import window_bounds

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.bus.leases import RedisLeases, RedisUsage, Tuning, counter_key
+from gateway.bus.lease_usage import RedisUsage
+from gateway.bus.leases import RedisLeases, Tuning, counter_key
 from gateway.contract.leases import MAX_AMOUNT, Call, Notice, Reply, StoreUnavailable, Window
 from gateway.contract.policy import LimitPolicy
 from gateway.dataplane.admission.leases import LeaseOptions, Leases
