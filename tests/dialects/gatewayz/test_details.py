@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from gateway.domain.actor import SYSTEM
+from gateway.domain.credits.service import policy_of
+from gateway.domain.policy.service import PolicyService
+from gateway.kernel.money import to_nanos
 from tests.dialects.conftest import Api
 from tests.dialects.gatewayz.test_rights import first_key, refused
+from tests.support.counted import count
 
 
 @pytest.mark.parametrize(
@@ -211,3 +217,28 @@ async def test_audit_filters(api: Api) -> None:
     refused(await api.master.get("/admin/audit-logs?start_date=2024-02-01&end_date=2024-01-01"), 400)
     refused(await api.master.get("/admin/audit-logs?start_date=yesterday"), 400)
     refused(await api.master.get("/admin/audit-logs?limit=1001"), 400)
+
+
+async def test_what_is_used_is_told_as_the_data_plane_counts_it(api: Api, tmp_path: Path) -> None:
+    person = await api.person()
+    await api.master.post("/admin/add_credits", json={"user_id": person.id, "credits": 10})
+    limits = {"user_id": person.id, "requests_per_minute": 5, "requests_per_day": 50}
+    await api.master.post("/admin/rate-limits", json=limits)
+    async with api.sidecar.works.read(SYSTEM) as work:
+        held = await PolicyService(work).limits_of(person.organization, user=person.id)
+    used = {("user", "day"): 7, ("organization", "total"): to_nanos("2.5")}
+    for policy in held:
+        count(tmp_path / "data", policy, used.get((policy.scope, policy.window or ""), 0))
+    assert (await person.http.get("/user/balance")).json()["credits"] == 7.5
+    answer = await api.master.post("/admin/add_credits", json={"user_id": person.id, "credits": 1})
+    assert answer.json()["new_balance"] == 8.5
+    found = (await api.master.get(f"/admin/rate-limits/{person.id}")).json()
+    current = {"requests_this_minute": 0, "requests_this_hour": None, "requests_this_day": 7}
+    assert found["current_usage"] == current
+
+
+async def test_more_is_used_than_was_given(api: Api, tmp_path: Path) -> None:
+    person = await api.person()
+    await api.master.post("/admin/add_credits", json={"user_id": person.id, "credits": 1})
+    count(tmp_path / "data", policy_of(person.organization, to_nanos(1)), to_nanos(3))
+    assert (await person.http.get("/user/balance")).json()["credits"] == 0.0
