@@ -203,7 +203,10 @@ def error_lines(error: GatewayError, exchange: Exchange | None = None) -> bytes:
     """The header lines of an error of ours."""
     lines = _JSON
     if error.retry_after is not None:
-        lines += b"retry-after: %d\r\n" % max(1, round(error.retry_after + 0.5))
+        seconds = max(1, round(error.retry_after + 0.5))
+        lines += b"retry-after: %d\r\n" % seconds
+        if error.details is not None:
+            lines += b"x-ratelimit-retry-after: %d\r\n" % seconds
     if error.kind is Kind.UNAUTHENTICATED:
         lines += b'www-authenticate: Bearer realm="gateway"\r\n'
     if exchange is not None and exchange.attempts:

@@ -9,6 +9,7 @@ from gateway.dataplane.attempt import Attempt
 from gateway.dataplane.snapshots import Labels
 
 if TYPE_CHECKING:
+    from gateway.dataplane.admission.leases import Leases
     from gateway.dataplane.app import Worker
     from gateway.dataplane.credentials import Learnt
     from gateway.dataplane.emit import FileSink
@@ -27,10 +28,19 @@ def _credentials(metrics: Metrics, learnt: Learnt) -> None:
     metrics.counter("gateway_policy_changes", lambda: (((), learnt.changes),))
 
 
+def _leases(metrics: Metrics, lender: Leases) -> None:
+    stats = lender.stats
+    metrics.gauge("gateway_limits_store_up", lambda: (((), float(lender.down_since is None)),))
+    metrics.counter("gateway_lease_round_trips", lambda: (((), stats.round_trips),))
+    metrics.counter("gateway_lease_failures", lambda: (((), stats.failures),))
+    metrics.counter("gateway_lease_refusals", lambda: (((), stats.refused),))
+    metrics.counter("gateway_lease_recalls", lambda: (((), stats.recalls),))
+
+
 class Gauges:
     """Reads a worker: the configuration in use and those before it that still have requests."""
 
-    def __init__(self, worker: Worker, sink: FileSink, clients: Sized) -> None:
+    def __init__(self, worker: Worker, sink: FileSink, clients: Sized, lender: Leases | None = None) -> None:
         self._worker = worker
         self._retired: list[Runtime] = []
         metrics = worker.metrics
@@ -46,6 +56,8 @@ class Gauges:
         metrics.counter("gateway_usage_events_dropped", lambda: (((), sink.dropped),))
         if worker.learnt is not None:
             _credentials(metrics, worker.learnt)
+        if lender is not None:
+            _leases(metrics, lender)
 
     def retired(self, runtime: Runtime) -> None:
         """A configuration was replaced; it is read until its last request is done."""

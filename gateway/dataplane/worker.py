@@ -126,7 +126,7 @@ class _Process:
         if options.sidecar is not None and not options.sidecar.startswith("unix:"):
             worker.forward.introduction = (f"{FORWARDED}: {forwarded_token(options.master_key)}".encode(),)
         self.server = _Server(_server_config(worker, settings), worker)
-        self.gauges = Gauges(worker, sink, self.server.server_state.connections)
+        self.gauges = Gauges(worker, sink, self.server.server_state.connections, admission.lender)
         loop.add_signal_handler(signal.SIGTERM, self._stop)
         loop.add_signal_handler(signal.SIGINT, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
