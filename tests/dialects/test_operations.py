@@ -52,4 +52,3 @@ def test_what_is_listed_as_served_has_a_route_and_nothing_else_has(
         assert operation.state == "planned"
     else:
         assert answered == (operation.state == "served")
-
