@@ -27,7 +27,7 @@ def test_an_open_stream_survives_a_reload(fake: FakeOpenAI, tmp_path: Path) -> N
     gate = marker()
     hi = [{"role": "user", "content": "hi"}]
     body = {"model": "gated", "messages": hi, "stream": True, "metadata": {"gate": gate}}
-    with running_gateway(config, tmp_path) as gateway, RawConnection(gateway.address) as connection:
+    with running_gateway(config, tmp_path, command="proxy") as gateway, RawConnection(gateway.address) as connection:
         connection.send(request("/v1/chat/completions", json.dumps(body).encode(), key=gateway.key))
         fake.gates.release(gate)
         response = connection.begin_response()
@@ -47,7 +47,7 @@ def test_a_bad_configuration_is_not_taken(fake: FakeOpenAI, tmp_path: Path) -> N
     config = gateway_config(fake)
     bad = {**config, "models": [], "providrs": []}
     better = {**config, "models": config["models"][:3]}
-    with running_gateway(config, tmp_path) as gateway:
+    with running_gateway(config, tmp_path, command="proxy") as gateway:
         gateway.reload(bad, lambda client: "providrs" in gateway.log())
         with httpx.Client(base_url=gateway.root, headers={"authorization": f"Bearer {gateway.key}"}) as client:
             assert len(models(client)) >= len(config["models"])

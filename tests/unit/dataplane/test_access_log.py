@@ -245,7 +245,7 @@ def test_no_body_and_no_key_ever_appears(tmp_path: Path) -> None:
             "models": [{"name": name, "targets": [{"provider": "fake", "model": name}]} for name in names],
             "keys": [{"key": key, "name": "watched", "organization": "acme"}],
         }
-        with running_gateway(config, tmp_path) as gateway:
+        with running_gateway(config, tmp_path, command="proxy") as gateway:
             url = gateway.base_url + "/chat/completions"
             body = {"messages": [{"role": "user", "content": said}], "user": said, "metadata": {"m": said}}
             answers = [

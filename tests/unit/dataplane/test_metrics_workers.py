@@ -63,7 +63,7 @@ def workers_that_answered(gateway: RunningGateway) -> set[int]:
 
 
 def test_whichever_worker_answers_tells_the_sum(fake: FakeOpenAI, tmp_path: Path) -> None:
-    with running_gateway(configuration(fake, server={"port": 0, "workers": 2}), tmp_path) as gateway:
+    with running_gateway(configuration(fake, server={"port": 0, "workers": 2}), tmp_path, command="proxy") as gateway:
         sent = 0
         deadline = time.monotonic() + PATIENCE
         while len(workers_that_answered(gateway)) < 2:
@@ -97,7 +97,7 @@ def test_whichever_worker_answers_tells_the_sum(fake: FakeOpenAI, tmp_path: Path
 
 @pytest.fixture(scope="module")
 def gateway(fake: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
-    with running_gateway(configuration(fake), tmp_path_factory.mktemp("metrics")) as running:
+    with running_gateway(configuration(fake), tmp_path_factory.mktemp("metrics"), command="proxy") as running:
         yield running
 
 
@@ -180,7 +180,7 @@ def test_reloads_are_counted_and_a_failed_one_is_seen(fake: FakeOpenAI, tmp_path
 
         return check
 
-    with running_gateway(good, tmp_path) as gateway:
+    with running_gateway(good, tmp_path, command="proxy") as gateway:
         first = scrape(gateway.root).sum("gateway_config_last_reload_success_timestamp_seconds")
         assert scrape(gateway.root).sum("gateway_config_last_reload_successful") == 1
         gateway.reload({**good, "modles": []}, told("failed", 0))
@@ -199,7 +199,7 @@ def test_a_plugins_failures_are_counted(fake: FakeOpenAI, tmp_path: Path) -> Non
         '        raise RuntimeError("no")\n'
     )
     plugins = [{"name": "broken", "fail": "open", "path": "broken.py"}]
-    with running_gateway(configuration(fake, plugins=plugins), tmp_path) as gateway:
+    with running_gateway(configuration(fake, plugins=plugins), tmp_path, command="proxy") as gateway:
         assert ask(gateway).status_code == 200
         scraped = scrape(gateway.root)
         assert scraped.sum("gateway_plugin_failures_total", plugin="broken", hook="on_request") == 1

@@ -64,7 +64,7 @@ def tree(spans: list[Span]) -> tuple[Span, list[Span]]:
 def test_a_stream_that_fell_back_is_one_trace(fake: FakeOpenAI, tmp_path: Path) -> None:
     with Collector() as collector:
         telemetry = {"traces": True, "endpoint": collector.url}
-        with running_gateway(configuration(fake, telemetry), tmp_path, ENV) as gateway:
+        with running_gateway(configuration(fake, telemetry), tmp_path, ENV, command="proxy") as gateway:
             mark = fake.recording.mark()
             sent = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "vendor=1"}
             answer = ask(gateway, sent, model="fallen", stream=True, stream_options={"include_usage": True})
@@ -97,7 +97,7 @@ def test_refused_unsampled_and_uploaded_requests(fake: FakeOpenAI, tmp_path: Pat
     with Collector() as collector:
         telemetry = {"traces": True, "endpoint": collector.url + "/v1/traces", "sample": 0.0}
         sampled = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
-        with running_gateway(configuration(fake, telemetry), tmp_path, ENV) as gateway:
+        with running_gateway(configuration(fake, telemetry), tmp_path, ENV, command="proxy") as gateway:
             mark = fake.recording.mark()
             assert ask(gateway).status_code == 200
             (parent,) = last_parent(fake, mark)
@@ -121,7 +121,7 @@ def test_refused_unsampled_and_uploaded_requests(fake: FakeOpenAI, tmp_path: Pat
 
 
 def test_off_passes_the_clients_trace_on_as_it_came(fake: FakeOpenAI, tmp_path: Path) -> None:
-    with running_gateway(configuration(fake, {"traces": False}), tmp_path) as gateway:
+    with running_gateway(configuration(fake, {"traces": False}), tmp_path, command="proxy") as gateway:
         mark = fake.recording.mark()
         sent = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "vendor=1"}
         assert ask(gateway, sent).status_code == 200
@@ -138,7 +138,7 @@ def test_traces_are_turned_on_and_off_by_a_reload(fake: FakeOpenAI, tmp_path: Pa
             client.post("/v1/chat/completions", json=BODY)
             return last_parent(fake, mark) != [None]
 
-        with running_gateway(off, tmp_path, ENV) as gateway:
+        with running_gateway(off, tmp_path, ENV, command="proxy") as gateway:
             gateway.reload(on, is_traced)
             assert collector.wait(2)
             gateway.reload(off, lambda client: not is_traced(client))
@@ -149,7 +149,9 @@ def test_a_bad_collector_disturbs_nothing(fake: FakeOpenAI, tmp_path: Path, trou
     status = {"refuses": 400, "fails": 503}.get(trouble, 200)
     with Collector(status, mute=trouble == "is mute") as collector:
         url = "http://127.0.0.1:9" if trouble == "is not there" else collector.url
-        with running_gateway(configuration(fake, {"traces": True, "endpoint": url}), tmp_path, ENV) as gateway:
+        with running_gateway(
+            configuration(fake, {"traces": True, "endpoint": url}), tmp_path, ENV, command="proxy"
+        ) as gateway:
             assert ask(gateway).status_code == 200
             if trouble != "is not there":
                 collector.wait_asked()

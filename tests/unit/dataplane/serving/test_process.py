@@ -62,7 +62,7 @@ async def in_thread(call: Callable[..., Any], *arguments: Any) -> Any:
 async def test_a_stream_outlives_a_reload_and_keeps_its_limit(tmp_path: Path) -> None:
     go = asyncio.Event()
     async with raw_upstream(slow(go)) as upstream:
-        with running_gateway(config(upstream.base_url), tmp_path) as gateway:
+        with running_gateway(config(upstream.base_url), tmp_path, command="proxy") as gateway:
             async with wire(gateway.address) as client:
                 await client.send(post("/v1/chat/completions", chat(stream=True)))
                 got = await client.head()

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.bus.leases import RedisLeases, RedisUsage
+from gateway.bus.lease_usage import RedisUsage
+from gateway.bus.leases import RedisLeases
 from gateway.contract.leases import Window
 from gateway.contract.policy import LimitPolicy
 from gateway.contract.windows import window_bounds
