@@ -91,6 +91,6 @@ def open_counters(redis_url: str | None, data_dir: str) -> Counters:
     if redis_url is None:
         return FileCounters(data_dir)
     # Only a deployment with Redis has its library.
-    from gateway.bus.leases import RedisUsage  # noqa: PLC0415
+    from gateway.bus.lease_usage import RedisUsage  # noqa: PLC0415
 
     return RedisUsage(redis_url)

@@ -76,7 +76,7 @@ CASES = [
         "providers: [{name: p, base_url: 'http://a', ca_file: none.pem}]",
         "providers[0].ca_file",
         1,
-        52,
+        54,
         "there is no file",
         "relative",
     ),
