@@ -15,6 +15,7 @@ from tests.support.raw_upstream import (
     DONE,
     LAST_CHUNK,
     STREAM_HEAD,
+    WAIT,
     Peer,
     RawUpstream,
     answer,
@@ -65,6 +66,46 @@ async def texts(client: Wire, count: int) -> list[str]:
         assert got.complete
         found.append(got.json["choices"][0]["message"]["content"] if got.status == 200 else str(got.status))
     return found
+
+
+LARGE = "x" * 300_000
+
+
+@pytest.mark.parametrize("size", [1_000, 70_001, 299_999, 10_000_000])
+async def test_large_requests_among_others_in_pieces_of_any_size(tmp_path: Path, size: int) -> None:
+    """The rest of a body does not pass the parser; what follows it does again, in the same read or the next."""
+    async with served(tmp_path) as (gateway, _, client):
+        asked = ["a", LARGE, "b", LARGE + "y", LARGE + "z", "c"]
+        data = b"".join(said(text) for text in asked) + HEALTH + said(LARGE)
+        sending = asyncio.create_task(_in_pieces(client, data, size))
+        assert await texts(client, len(asked)) == asked
+        assert (await client.answer()).status == 200
+        assert await texts(client, 1) == [LARGE]
+        await sending
+        assert len(await gateway.usage(len(asked) + 1)) == len(asked) + 1
+
+
+async def _in_pieces(client: Wire, data: bytes, size: int) -> None:
+    for start in range(0, len(data), size):
+        await client.send(data[start : start + size])
+        await asyncio.sleep(0)
+
+
+async def test_garbage_behind_a_large_request_is_refused_on_its_own(tmp_path: Path) -> None:
+    async with served(tmp_path) as (_, __, client):
+        await client.send(said(LARGE) + b"\x00\x01 nonsense\r\n\r\n")
+        assert await texts(client, 1) == [LARGE]
+
+
+async def test_a_large_body_that_breaks_off_asks_no_upstream(tmp_path: Path) -> None:
+    async with served(tmp_path) as (gateway, upstream, client):
+        await client.send(said(LARGE)[:-1])
+        (connection,) = gateway.connections
+        client.leave()
+        async with asyncio.timeout(WAIT):
+            while connection in gateway.connections:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        assert upstream.requests == []
 
 
 async def test_requests_sent_at_once_are_answered_in_order(tmp_path: Path) -> None:
