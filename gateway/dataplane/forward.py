@@ -71,6 +71,9 @@ class Forward:
         self.introduction: tuple[bytes, ...] = ()
         """Header lines by which a sidecar on another machine knows that a request comes from its data plane."""
         self.tunnels: set[Tunnel] = set()
+        self.expected_by = 0.0
+        """Until when (loop time) requests wait for a sidecar that was never there yet; later, and once it was, they are
+        refused at once while it is away."""
         self.resolver = Resolver(worker.loop)
         self.pool = _pool(address, worker.loop, self.resolver) if address else None
 

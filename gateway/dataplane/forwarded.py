@@ -30,6 +30,9 @@ LONGEST_BODY = 600.0
 """Seconds for a whole body that keeps coming."""
 
 
+_LOOK = 0.05  # seconds between two looks for a sidecar that is being started
+
+
 class _Left(Exception):
     """The client is gone."""
 
@@ -90,10 +93,15 @@ class Forwarding:
         """Take a connection and send the head. Raises :class:`GatewayError`."""
         head = request_head(self.request, self.pool.origin.prefix, *self.worker.forward.introduction, *self.framing)
         loop = self.worker.loop
-        try:
-            connection = self.pool.take_idle() or await self.pool.acquire(loop.time() + PATIENCE)
-        except UpstreamError as error:
-            raise failure(error, self.request) from error
+        connection = self.pool.take_idle()
+        while connection is None:
+            try:
+                connection = await self.pool.acquire(loop.time() + PATIENCE)
+            except UpstreamError as error:
+                if error.reason != "connect" or loop.time() > self.worker.forward.expected_by:
+                    raise failure(error, self.request) from error
+                await asyncio.sleep(_LOOK)  # it is only being started
+        self.worker.forward.expected_by = 0.0
         answer = _Answer(connection, loop)
         connection.reusable = not self.framing
         connection.send(answer, [head], math.inf if self.framing else FIRST, STALL, math.inf)

@@ -38,6 +38,7 @@ logger = logging.getLogger("gateway.worker")
 KEEP_ALIVE = 75.0  # seconds an idle client connection is kept
 INCOMPLETE = 60.0  # seconds a client may take to send one request
 SWEEP = 1.0
+SIDECAR_START = 10.0  # seconds that requests for its paths wait for a sidecar started with this worker
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEPT_BYTES = 16_777_216
 TRACES_END = 3.0  # seconds a collector gets at the end
@@ -133,6 +134,7 @@ class _Process:
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)  # requests leave no cycles: looking for them more often finds nothing
+        worker.forward.expected_by = loop.time() + SIDECAR_START
         admission.start()
         try:
             await self._run_server()

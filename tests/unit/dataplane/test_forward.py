@@ -344,6 +344,18 @@ async def test_while_the_sidecar_is_down_a_path_is_unavailable(tmp_path: Path, o
         assert (await client.answer()).status == 503
 
 
+async def test_a_sidecar_that_is_only_being_started_is_waited_for(tmp_path: Path) -> None:
+    async with forwarding(tmp_path, f"unix:{tmp_path}/s") as gateway, wire(gateway.address) as client:
+        gateway.worker.forward.expected_by = gateway.worker.loop.time() + WAIT
+        await client.send(post("/user/balance", b"body"))
+        waiting = asyncio.create_task(client.answer())
+        await asyncio.sleep(0)
+        async with raw_upstream(echo, path=tmp_path / "s"):
+            assert (await waiting).body == b"body"
+        await client.send(post("/user/balance", b"body"))
+        assert (await client.answer()).status == 503, "one that was there and is gone is not waited for"
+
+
 async def test_the_usage_of_an_app_fails_as_ai_marketplace_says(tmp_path: Path) -> None:
     async with forwarding(tmp_path, None) as gateway, wire(gateway.address) as client:
         for line, field in [
