@@ -9,7 +9,7 @@ from msgspec import Struct
 from sqlalchemy import ColumnElement, func, or_, select
 
 from gateway.domain.apps.model import ACTIVE, SUSPENDED, App
-from gateway.domain.credentials import issue, repo
+from gateway.domain.credentials import issue, repo, rights
 from gateway.domain.credentials.model import APP, Credential
 from gateway.domain.credentials.rights import APPS_READ, APPS_WRITE
 from gateway.domain.credentials.secret import APP_PREFIX
@@ -91,6 +91,7 @@ class AppService:
             cidrs=[],
             environment="live",
         )
+        await rights.require_within(work, {"models": (), "cidrs": (), "environment": "live", "expires_at": None})
         bearer = await issue.insert(work, credential)
         return Registered(app, credential, bearer)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.domain.actor import Actor
+from gateway.domain.credentials.model import Credential
 from gateway.domain.fields import invalid, texts
 from gateway.domain.roles.catalog import catalog
 from gateway.kernel.errors import GatewayError, Kind
@@ -42,6 +43,36 @@ def _network(value: str, field: str) -> str:
             packed = network.network_address.packed[-4:]
             return str(ipaddress.IPv4Network((packed, network.prefixlen - 96)))
     return str(network)
+
+
+def require_within(maker: Credential, asked: Mapping[str, Any]) -> None:
+    """Raise FORBIDDEN ``insufficient_permissions`` where a key would get more than ``maker`` has, whose holder asks.
+
+    ``asked`` may hold ``models``, ``cidrs``, ``environment`` and ``expires_at`` as columns have them: what is not in it
+    is not asked for. Without this a restricted key would last until its holder made another.
+    """
+    for name, value in asked.items():
+        if not _allows(maker, name, value):
+            message = f"The key that asks is restricted in {name}, so it cannot give more than it has."
+            raise GatewayError(Kind.FORBIDDEN, "insufficient_permissions", message, name)
+
+
+def _allows(maker: Credential, name: str, value: Any) -> bool:
+    if name == "models" and maker.models:
+        return bool(value) and set(value) <= set(maker.models)
+    if name == "cidrs" and maker.cidrs:
+        return bool(value) and all(_is_inside(cidr, maker.cidrs) for cidr in value)
+    if name == "environment" and maker.environment != "live":
+        return bool(value == maker.environment)
+    if name == "expires_at" and maker.expires_at is not None:
+        return value is not None and bool(value <= maker.expires_at)
+    return True
+
+
+def _is_inside(cidr: str, outer: Sequence[str]) -> bool:
+    inner = ipaddress.ip_network(cidr)
+    # Of one family both; what is of the other has no place in it.
+    return any(inner.version == of.version and inner.subnet_of(of) for of in map(ipaddress.ip_network, outer))  # type: ignore[arg-type]
 
 
 def models(values: Sequence[str]) -> list[str]:

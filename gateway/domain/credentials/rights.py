@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from msgspec.structs import replace
+from sqlalchemy import select
 
 from gateway.domain.actor import Actor
+from gateway.domain.credentials import repo, restrictions
 from gateway.domain.credentials.model import APP, Credential
 from gateway.domain.credentials.requests import CredentialFilter
+from gateway.domain.users.model import User
+from gateway.domain.work import Work
 from gateway.kernel.errors import GatewayError, Kind
 
 READ, WRITE = "keys:read", "keys:write"
 APPS_READ, APPS_WRITE = "apps:read", "apps:write"
 _OWN_READ, _OWN_WRITE = "api:read", "api:write"
+_RESTRICTED = ("models", "cidrs", "environment", "expires_at")
 
 
 def may_read(actor: Actor, row: Credential) -> bool:
@@ -36,6 +44,33 @@ def may_make(actor: Actor, organization: str, user: str | None) -> bool:
     return actor.may(WRITE, organization) or (
         user is not None and user == actor.user and organization == actor.organization and _speaks(actor, _OWN_WRITE)
     )
+
+
+async def require_within(work: Work, asked: Mapping[str, Any]) -> None:
+    """Raise FORBIDDEN where a key would give more than its own restrictions allow, see
+    :func:`restrictions.require_within`. A person who signed in has none."""
+    if work.actor.kind == "credential":
+        maker = await repo.by_reference(work.session, work.actor.id)
+        if maker is not None:
+            restrictions.require_within(maker, asked)
+
+
+async def require_all_of(work: Work, row: Credential) -> None:
+    """Raise FORBIDDEN unless the actor may do all that a key may: for being told its secret.
+
+    A key that asks for itself has that, and so has a person who signed in and asks for their own: a key does no more
+    than its user may. What an app may do goes with ``apps:write``.
+    """
+    actor = work.actor
+    if is_itself(actor, row):
+        return
+    await require_within(work, {name: getattr(row, name) for name in _RESTRICTED})
+    if row.kind == APP or (actor.kind == "user" and actor.user == row.user_id):
+        return
+    for scope in row.scopes:
+        actor.require(scope, row.organization_id)
+    if await work.session.scalar(select(User.is_platform_admin).where(User.id == row.user_id)):
+        actor.require_platform()
 
 
 def _is_own(actor: Actor, row: Credential, permission: str) -> bool:

@@ -45,6 +45,13 @@ class CredentialService:
             raise invalid(f"environment must be one of {', '.join(ENVIRONMENTS)}.", "environment")
         scopes = restrictions.scopes(asked.scopes, asked.scope_permissions, work.actor, organization)
         administrative = bool({"*", "admin:*"} & set(scopes))
+        restricted = {
+            "models": restrictions.models(asked.models),
+            "cidrs": restrictions.networks(asked.cidrs),
+            "environment": environment,
+            "expires_at": future(asked.expires_at, work.now, "expires_at"),
+        }
+        await rights.require_within(work, restricted)
         row = Credential(
             prefix=key_prefix(asked.family, environment, administrative=administrative),
             name=text(asked.name, "name"),
@@ -52,10 +59,7 @@ class CredentialService:
             user_id=user,
             scopes=scopes,
             scope_permissions=asked.scope_permissions,
-            models=restrictions.models(asked.models),
-            cidrs=restrictions.networks(asked.cidrs),
-            environment=environment,
-            expires_at=future(asked.expires_at, work.now, "expires_at"),
+            **restricted,
         )
         return row, await issue.insert(work, row)
 
@@ -85,6 +89,7 @@ class CredentialService:
         """Change a key. Raises CONFLICT ``credential_revoked`` for one that is revoked."""
         row = await self._writable(reference)
         values = self._values(row, asked)
+        await rights.require_within(self.work, values)
         before = issue.shown(row, values)
         for name, value in values.items():
             setattr(row, name, value)
@@ -97,9 +102,11 @@ class CredentialService:
     async def rotate(self, reference: str | int, *, grace_seconds: int = 0) -> tuple[Credential, str]:
         """Give a key another secret; the old one works ``grace_seconds`` longer, then is dead by itself.
 
-        The key keeps its id, its limits and what it has used of them. Raises CONFLICT ``credential_revoked``.
+        The key keeps its id, its limits and what it has used of them. Raises CONFLICT ``credential_revoked``, and
+        FORBIDDEN for a key that may do what the actor may not: whoever is told its secret can do all of it.
         """
         row = await self._writable(reference, itself=True)
+        await rights.require_all_of(self.work, row)
         grace = amount(grace_seconds, "grace_seconds", most=LONGEST_GRACE)
         await self._retire_secrets(row)
         until = self.work.now + timedelta(seconds=grace)
