@@ -22,11 +22,13 @@ from gateway.contract.usage import UsageEvent
 from gateway.contract.windows import window_bounds
 from gateway.dataplane.admission import replay
 from gateway.dataplane.admission.counters import Counter
+from gateway.kernel.errors import GatewayError, Kind
 
 logger = logging.getLogger("gateway.limits")
 
 INTERVAL = 0.5  # seconds
-_KEPT_NS = 400 * 86_400 * 10**9  # a count that nobody has touched for so long belongs to no window that is still open
+_KEPT_NS = 400 * 86_400 * 10**9  # a count that nobody has touched for so long goes, unless its window is still open
+_MOST = 2**63 - 1  # what SQLite can hold
 _BATCH = 500  # SQLite takes 999 parameters in its oldest builds
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS counters (
@@ -54,7 +56,7 @@ class UsageLog(Protocol):
 
 
 class Books:
-    """See the module. One process writes; any may read."""
+    """See the module. One process writes; any may read. Raises :class:`OSError` where the file can't be used."""
 
     def __init__(self, path: Path, log: UsageLog) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,36 +65,59 @@ class Books:
         self._lock = threading.Lock()
         self._failed = False
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5.0)
-        path.chmod(0o600)
+        self._folder = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5.0)
+        try:
+            path.chmod(0o600)
+            self._open()
+        except sqlite3.Error as error:
+            self._database.close()
+            self._folder.close()
+            raise OSError(f"the counts of limits in {path} can't be used: {error}") from error
+
+    def _open(self) -> None:
         # A commit must not wait for the disk: what a power cut takes is counted again from the usage log. The write-
         # ahead log is folded in by `flush` alone, off the event loop.
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=0"):
             self._database.execute(f"PRAGMA {pragma}")
         self._database.executescript(_SCHEMA)
-        with self._database:
-            self._database.execute("DELETE FROM counters WHERE updated_ns < ?", (time.time_ns() - _KEPT_NS,))
+        old = self._database.execute(
+            "SELECT key, window_start FROM counters WHERE updated_ns < ?", (time.time_ns() - _KEPT_NS,)
+        ).fetchall()
+        over = [(key,) for key, start in old if _is_over(key, start, time.time())]
+        with self._transaction():
+            self._database.executemany("DELETE FROM counters WHERE key = ?", over)
         self._catch_up()
 
     # gateway.dataplane.admission.registry.Kept
 
     def load(self, counters: Sequence[Counter]) -> None:
         """Restore counters that are new in this process, and make room for those never seen: an event of theirs can
-        be counted after a crash only where there is a row.
+        be counted after a crash only where there is a row. Raises :class:`GatewayError` where they can't be read.
         """
         now = time.time()
         held = [counter for counter in counters if counter.window is not None]
         with self._lock:
-            known = self._rows([counter.key for counter in held])
+            try:
+                known = self._rows([counter.key for counter in held])
+            except sqlite3.Error as error:
+                raise _unreadable(error) from error
             for counter in held:
                 if now >= counter.resets_at:
                     counter.roll(now)
                 row = known.get(counter.key)
                 if row is not None:
                     counter.restore(row[1], row[2], row[3])
-            new = [_row(counter) for counter in held if counter.key not in known]
+            new = [counter for counter in held if counter.key not in known]
             if new:
-                with self._transaction():
-                    self._database.executemany(_KEEP, new)
+                self._make_room(new)
+
+    def _make_room(self, new: list[Counter]) -> None:
+        try:
+            with self._transaction():
+                self._database.executemany(_KEEP, [_row(counter) for counter in new])
+        except sqlite3.Error as error:
+            # Nothing is counted wrong by that now: the next flush makes their rows.
+            self._again(new, error)
 
     def touched(self, counter: Counter) -> None:
         """Write this counter down with the next flush."""
@@ -116,6 +141,9 @@ class Books:
                 await asyncio.get_running_loop().run_in_executor(None, self._write, rows, mark)
             except sqlite3.Error as error:
                 self._again(changed, error)
+            except asyncio.CancelledError:
+                self._again(changed)
+                raise
 
     def close(self) -> None:
         """Write what is left."""
@@ -125,6 +153,7 @@ class Books:
         except sqlite3.Error as error:
             logger.error("limits not written", extra={"reason": str(error)})
         self._database.close()
+        self._folder.close()
 
     def _changed(self) -> tuple[list[_Row], str]:
         dirty, self._dirty = self._dirty, []
@@ -134,18 +163,23 @@ class Books:
         return [_row(counter) for counter in dirty if counter.window is not None], self._log.mark()
 
     def _write(self, rows: list[_Row], mark: str) -> None:
-        with self._lock:
-            with self._transaction():
-                self._database.executemany(_KEEP, rows)
-                self._database.execute("INSERT OR REPLACE INTO marks VALUES ('usage', ?)", (mark,))
-            self._database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        with self._lock, self._transaction():
+            self._database.executemany(_KEEP, rows)
+            self._database.execute("INSERT OR REPLACE INTO marks VALUES ('usage', ?)", (mark,))
+        self._fold()
         self._failed = False
 
-    def _again(self, changed: list[Counter], error: sqlite3.Error) -> None:
+    def _fold(self) -> None:
+        # It waits for the disk: on a connection of its own, so that nobody who looks a count up waits for it too.
+        self._folder.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def _again(self, changed: list[Counter], error: sqlite3.Error | None = None) -> None:
         # The old mark stands with the old rows; a later mark must not pass these by.
         for counter in changed:
             if not counter.dirty:
                 self.touched(counter)
+        if error is None:
+            return
         if not self._failed:
             logger.error("limits not written yet", extra={"reason": str(error), "counters": len(changed)})
         self._failed = True
@@ -186,6 +220,8 @@ class _Transaction:
         self._database = database
 
     def __enter__(self) -> None:
+        if self._database.in_transaction:
+            self._database.execute("ROLLBACK")  # a commit before failed, on a full disk
         self._database.execute("BEGIN IMMEDIATE")
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -193,7 +229,24 @@ class _Transaction:
 
 
 def _row(counter: Counter) -> _Row:
-    return counter.key, int(counter.starts_at), counter.used, counter.previous, time.time_ns()
+    used, previous = min(counter.used, _MOST), min(counter.previous, _MOST)
+    return counter.key, int(counter.starts_at), used, previous, time.time_ns()
+
+
+def _is_over(key: str, start: int, now: float) -> bool:
+    """Whether nothing that was counted from ``start`` on matters any more, nor the key is one of a limit."""
+    try:
+        policy = LimitPolicy.of_key(key)
+        ends = window_bounds(policy.window or "total", start)[1]
+        return now >= (window_bounds(policy.window or "total", ends)[1] if policy.sliding else ends)
+    except ValueError:
+        return True
+
+
+def _unreadable(error: sqlite3.Error) -> GatewayError:
+    logger.error("limits not read", extra={"reason": str(error)})
+    message = "What is used of your limits can't be read just now. Try again in a moment."
+    return GatewayError(Kind.UNAVAILABLE, "limits_unavailable", message, retry_after=1.0)
 
 
 def _counted(row: _Row, events: list[UsageEvent]) -> _Row:
@@ -209,4 +262,4 @@ def _counted(row: _Row, events: list[UsageEvent]) -> _Row:
             start, used, previous = int(begins), 0, used if adjacent else 0
         if begins == start:
             used += replay.amount_of(policy.metric, event)
-    return key, start, used, previous, time.time_ns()
+    return key, start, min(used, _MOST), previous, time.time_ns()

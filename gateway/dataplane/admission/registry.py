@@ -50,7 +50,12 @@ class Registry:
                 counter.govern(policy)
             found.append(counter)
         if new and self.kept is not None:
-            self.kept.load(new)
+            try:
+                self.kept.load(new)
+            except BaseException:
+                for counter in new:
+                    self._counters.pop(counter.key, None)  # or the next would find a count that was never read
+                raise
         return found
 
     def living(self) -> list[Counter]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from gateway.dataplane.admission.books import Books
 from gateway.dataplane.admission.limiter import CounterSet, settle
 from gateway.dataplane.admission.registry import Limiter, Registry, Shared
 from gateway.dataplane.emit import FileSink
+from gateway.kernel.errors import GatewayError, Kind
 
 POLICIES = (
     LimitPolicy("key", "k1", "requests", 10, "month"),
@@ -75,6 +78,7 @@ class Gateway:
         """What a process leaves that gets no chance to tidy up: its lines are with the kernel, its memory is gone."""
         self.sink.close()
         self.books._database.close()
+        self.books._folder.close()
 
     def stop(self) -> None:
         self.sink.close()
@@ -186,4 +190,136 @@ async def test_a_full_disk_costs_no_count(
     first.kill()
     second = Gateway(tmp_path)
     assert second.used == [1, 42, 5_000, 0, 0]
+    second.stop()
+
+
+async def test_money_that_was_spent_long_ago_stays_spent(first: Gateway, tmp_path: Path) -> None:
+    (long,) = first.registry.counters([LimitPolicy("key", "k1", "requests", 10, "5year")])
+    first.books.touched(long)
+    long.used = 7
+    first.serve()
+    first.stop()
+    long_ago = time.time_ns() - 500 * 86_400 * 10**9
+    with sqlite3.connect(tmp_path / "limits.db") as database:
+        database.execute("UPDATE counters SET updated_ns = ?", (long_ago,))
+        database.execute("UPDATE counters SET window_start = ? WHERE key LIKE '%|month|%'", (long_ago // 10**9,))
+    database.close()
+    second = Gateway(tmp_path)
+    assert second.used[2] == 5_000, "credits are counted over a window that never ends"
+    (long,) = second.registry.counters([LimitPolicy("key", "k1", "requests", 10, "5year")])
+    assert long.used == 7
+    second.stop()
+    with sqlite3.connect(tmp_path / "limits.db") as database:
+        rows = database.execute("SELECT updated_ns FROM counters WHERE key LIKE '%|month|%'").fetchall()
+    database.close()
+    assert all(updated > long_ago for (updated,) in rows), "what is over is forgotten"
+
+
+async def test_a_count_that_could_not_be_read_is_read_by_the_next_who_needs_it(
+    first: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first.serve()
+    await first.books.flush()
+    del first.limiter, first.set
+
+    def broken(keys: list[str]) -> dict[str, object]:
+        raise sqlite3.OperationalError("database is locked")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(first.books, "_rows", broken)
+        with pytest.raises(GatewayError) as refusal:
+            first.registry.counters(POLICIES)
+    assert refusal.value.kind is Kind.UNAVAILABLE
+    assert refusal.value.code == "limits_unavailable"
+    # The refusal is still held here, and with its frames the counters that were not read.
+    again = first.registry.counters(POLICIES)
+    assert [counter.used for counter in again] == [1, 42, 5_000, 0, 0]
+    first.stop()
+
+
+async def test_a_new_key_is_served_while_the_disk_is_full(first: Gateway, tmp_path: Path) -> None:
+    policies = [LimitPolicy("key", "k2", "requests", 5, "year")]
+    pages = first.books._database.execute("PRAGMA page_count").fetchone()[0]
+    first.books._database.execute(f"PRAGMA max_page_count={pages}")
+    many = [LimitPolicy("key", f"x{number}", "requests", 5, "year") for number in range(500)]
+    held = first.registry.counters([*many, *policies])
+    first.books._database.execute(f"PRAGMA max_page_count={pages + 10_000}")
+    for counter in held:
+        assert counter.dirty, "its place is made with the next flush"
+    await first.books.flush()
+    first.sink.append(event(credential="k2"), lambda: None)
+    first.kill()
+    second = Gateway(tmp_path)
+    assert [counter.used for counter in second.registry.counters(policies)] == [1]
+    second.stop()
+
+
+async def test_a_flush_that_is_cancelled_keeps_what_it_did_not_write(first: Gateway, tmp_path: Path) -> None:
+    first.serve()
+    free = threading.Event()
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1) as busy:
+        loop.set_default_executor(busy)
+        busy.submit(free.wait)
+        flush = asyncio.create_task(first.books.flush())
+        await asyncio.sleep(0)
+        flush.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await flush
+        free.set()
+    first.stop()
+    second = Gateway(tmp_path)
+    assert second.used == [1, 42, 5_000, 0, 0]
+    second.stop()
+
+
+async def test_a_new_key_does_not_wait_for_the_disk(first: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, free = threading.Event(), threading.Event()
+
+    def fold() -> None:
+        begun.set()
+        free.wait(10)
+
+    monkeypatch.setattr(first.books, "_fold", fold)
+    first.serve()
+    flush = asyncio.create_task(first.books.flush())
+    await asyncio.to_thread(begun.wait, 10)
+    try:
+        assert not first.books._lock.locked(), "whoever looks a count up would wait on the event loop"
+    finally:
+        free.set()
+    await flush
+    first.stop()
+
+
+@pytest.mark.parametrize("content", [b"this is no database" * 100, b"SQLite format 3\0" + b"\xff" * 5_000])
+async def test_a_file_that_is_no_database_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "limits.db"
+    path.write_bytes(content)
+    sink = FileSink(tmp_path / "usage", 0, asyncio.get_running_loop())
+    with pytest.raises(OSError, match=r"limits\.db"):
+        Books(path, sink)
+    sink.close()
+
+
+async def test_a_commit_that_fails_does_not_block_the_next(
+    first: Gateway, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first.serve()
+    first.books._database.execute("BEGIN IMMEDIATE")  # as a COMMIT on a full disk leaves it
+    await first.books.flush()
+    assert not caplog.records
+    first.kill()
+    second = Gateway(tmp_path)
+    assert second.used == [1, 42, 5_000, 0, 0]
+    second.stop()
+
+
+async def test_a_count_beyond_what_a_database_holds_is_kept_as_the_most(first: Gateway, tmp_path: Path) -> None:
+    first.serve()
+    first.limiter.counters[2].used = 2**70
+    await first.books.flush()
+    first.stop()
+    second = Gateway(tmp_path)
+    assert second.used == [1, 42, 2**63 - 1, 0, 0]
     second.stop()
