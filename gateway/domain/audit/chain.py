@@ -19,8 +19,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.audit.model import AuditHead, AuditRecord
+from gateway.kernel.ids import new_id
 
 GENESIS = "0" * 64
+UNSIGNED = "audit.head_unsigned"
+"""What is recorded where the head was signed by another hand, or with another master key, when the next is appended."""
 # What a hash covers is fixed: a column that is added later is not in it, or old records would no longer verify.
 _HASHED = (
     "seq", "id", "at", "actor_kind", "actor_id", "actor_email", "actor_user", "organization", "action", "resource_type",
@@ -81,8 +84,20 @@ async def take(session: AsyncSession, key: bytes) -> AuditHead:
     return head
 
 
+def is_signed(head: AuditHead, key: bytes) -> bool:
+    """Whether the head is as it was signed with ``key``."""
+    return hmac.compare_digest(head.mac, mac_of(key, head.seq, head.hash))
+
+
 def append(session: AsyncSession, head: AuditHead, key: bytes, records: Sequence[AuditRecord]) -> None:
-    """Number, chain and add ``records``, and move the head, which must have been taken in this transaction."""
+    """Number, chain and add ``records``, and move the head, which must have been taken in this transaction.
+
+    A head that is not signed is recorded first, or signing the next would make good what was done to it.
+    """
+    if not records:
+        return
+    if not is_signed(head, key):
+        records = [_unsigned(head, records[0].at), *records]
     seq, last = head.seq, head.hash
     for record in records:
         seq += 1
@@ -90,3 +105,17 @@ def append(session: AsyncSession, head: AuditHead, key: bytes, records: Sequence
         record.hash = last = hash_of(record)
         session.add(record)
     head.seq, head.hash, head.mac = seq, last, mac_of(key, seq, last)
+
+
+def _unsigned(head: AuditHead, at: datetime) -> AuditRecord:
+    return AuditRecord(
+        id=new_id("aud"),
+        at=at,
+        actor_kind="system",
+        actor_id="system",
+        action=UNSIGNED,
+        resource_type="audit_log",
+        after={"seq": head.seq, "hash": head.hash},
+        severity="critical",
+        status="failure",
+    )

@@ -17,6 +17,7 @@ from gateway.domain.actor import SYSTEM
 from gateway.domain.audit import chain
 from gateway.domain.audit.model import AuditHead, AuditRecord
 from gateway.domain.audit.verification import Anchor, Report, verify
+from gateway.domain.organizations.service import OrganizationService
 from gateway.domain.work import Works
 from gateway.store.engine import Store
 
@@ -156,6 +157,50 @@ async def test_a_chain_hashed_anew_shows_at_the_head(works: Works) -> None:
     assert "master key" in broken.reason
 
 
+async def test_what_was_hashed_anew_is_not_made_good_by_the_next_record(works: Works) -> None:
+    end = await verified(works)
+    await tamper(works, "UPDATE audit_records SET actor_id = 'nobody' WHERE seq = 2")
+    await rehash(works, 2)
+    for number in range(2):
+        async with works.begin(SYSTEM) as work:
+            await work.audit("thing.made", "thing", f"later {number}")
+    report = await verified(works)
+    assert report.broken is not None
+    assert report.broken.seq == RECORDS + 1
+    assert "not signed with this master key" in report.broken.reason
+    anchored = await verified(works, anchor=Anchor(end.seq, end.hash))
+    assert anchored.broken is not None
+    assert anchored.broken.seq == RECORDS
+
+
+async def test_another_master_key_goes_on_from_what_was_verified_before(works: Works) -> None:
+    end = await verified(works)
+    other = Works(works.store, master_key="another key")
+    async with other.begin(SYSTEM) as work:
+        await work.audit("thing.made", "thing", "later")
+    report = await verified(other, "another key")
+    assert report.broken is not None
+    assert report.broken.seq == RECORDS + 1
+    kept = await verified(other, "another key", Anchor(end.seq, end.hash))
+    assert kept.is_intact
+    assert kept.records == RECORDS + 2
+    assert (await verified(other, "another key", Anchor(kept.seq, kept.hash))).is_intact
+    assert not (await verified(other, "another key", Anchor(end.seq - 1, "0" * 64))).is_intact
+
+
+async def test_a_log_that_was_removed_as_a_whole_shows(works: Works) -> None:
+    async with works.begin(SYSTEM) as work:
+        await OrganizationService(work).ensure("acme")
+    assert (await verified(works)).is_intact
+    await tamper(works, "DELETE FROM audit_records", "DELETE FROM audit_head")
+    gone = await verified(works)
+    assert gone.broken is not None
+    assert "acme" in gone.broken.reason
+    async with works.begin(SYSTEM) as work:
+        await work.audit("thing.made", "thing", "later")
+    assert (await verified(works)).broken == gone.broken
+
+
 async def test_a_record_added_without_the_master_key_shows(works: Works) -> None:
     forged = Works(works.store, master_key="another key")
     async with forged.begin(SYSTEM) as work:
@@ -188,6 +233,7 @@ async def test_an_older_copy_shows_against_an_anchor(works: Works) -> None:
 WRITER = """
 import asyncio, sys
 from gateway.domain.actor import SYSTEM
+from gateway.domain.organizations.service import OrganizationService
 from gateway.domain.work import Works
 from gateway.store.engine import Store
 
