@@ -58,7 +58,8 @@ def _number(cursor: str, order: Order) -> int:
     try:
         text = base64.b64decode(cursor.encode() + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         found = json.loads(text)
-        number = int(found["id"])
+        # Of text alone: what JSON has for infinity is a number that no int is.
+        number = int(str(found["id"]))
         if cursor_of(number, found["order"]) != cursor.rstrip("=") or not 0 <= number <= _LARGEST:
             raise ValueError
     except (ValueError, KeyError, TypeError, binascii.Error, RecursionError):

@@ -12,6 +12,7 @@ from gateway.domain.apps.model import App
 from gateway.domain.organizations.model import Organization
 from gateway.domain.plans.conversion import columns
 from gateway.domain.plans.model import ACTIVE, RETIRED, Plan
+from gateway.domain.rows import number_of
 from gateway.domain.turns import take_turn
 from gateway.domain.work import Work
 from gateway.kernel.errors import GatewayError, Kind
@@ -61,12 +62,9 @@ class PlanService:
 
     async def get(self, reference: str | int) -> Plan:
         """A plan by its name, its id or its number. Raises NOT_FOUND ``plan_not_found``."""
-        query = select(Plan)
-        if isinstance(reference, int) or (reference.isascii() and reference.isdecimal()):
-            number = int(reference)
-            query = query.where(Plan.number == number if 0 < number < 2**31 else Plan.name == str(reference))
-        else:
-            query = query.where((Plan.name == reference) | (Plan.id == reference))
+        number = number_of(reference)
+        named = (Plan.name == str(reference)) | (Plan.id == str(reference))
+        query = select(Plan).where(named if number is None else Plan.number == number)
         row = await self.work.session.scalar(query)
         if row is None:
             raise GatewayError(Kind.NOT_FOUND, "plan_not_found", f"There is no plan {reference!r}.", "plan")

@@ -150,7 +150,18 @@ async def test_pages_go_on_where_they_ended(every_api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "cursor", ["x", "eyJpZCI6IjEyMyJ9", "bnVsbA", "e30", "eyJpZCI6ImEiLCJvcmRlciI6ImRlc2MifQ", "A" * 200, "é", "="]
+    "cursor",
+    [
+        "x",
+        "eyJpZCI6IjEyMyJ9",
+        "bnVsbA",
+        "e30",
+        "eyJpZCI6ImEiLCJvcmRlciI6ImRlc2MifQ",
+        "A" * 200,
+        "é",
+        "=",
+        "eyJpZCI6SW5maW5pdHksIm9yZGVyIjoiZGVzYyJ9",  # {"id":Infinity,"order":"desc"}
+    ],
 )
 async def test_a_cursor_that_was_never_given(api: Api, cursor: str) -> None:
     for path in (KEYS, "/api/v1/audit"):

@@ -132,7 +132,7 @@ async def test_plans_are_found_by_name_id_and_number(accounts: Accounts) -> None
         assert await service.find(None) is None
         assert await service.find("nothing") is None
         assert (await service.of_tier("ai_marketplace", "developer")).name == "app_developer"
-        missing: tuple[str | int, ...] = ("nothing", 0, 99, "9" * 30)
+        missing: tuple[str | int, ...] = ("nothing", 0, 99, "9" * 30, "9" * 5_000)
         for reference in missing:
             with pytest.raises(GatewayError) as caught:
                 await service.get(reference)
