@@ -2,7 +2,7 @@
 #
 #   docker build -t llm-gateway --build-arg LOCAL=1 .    with the local model: llama.cpp is compiled, some minutes
 #   docker build -t llm-gateway .                        without it, about two minutes; needs a file of yours
-#   docker build -t llm-gateway --build-arg COMPILED=0 . with nothing compiled: the same, at nearly twice the CPU a request
+#   docker build -t llm-gateway --build-arg COMPILED=0 . with nothing compiled: the same, at more CPU a request
 #   docker run --name gw -p 8080:8080 -v gateway-data:/data --stop-timeout 40 llm-gateway
 #   docker exec gw cat /data/master_key                  the key
 #
