@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from gateway.dialects.common.authentication import Caller
 from gateway.dialects.common.context import ContextOf
 from gateway.dialects.common.fields import IdempotencyKey, naming
 from gateway.dialects.common.models import Answer, Asked, Dollars
 from gateway.dialects.common.routing import make_router
-from gateway.dialects.common.work import Writing
+from gateway.dialects.common.work import WorksOf, Writing
 from gateway.dialects.gatewayz.keys import Environment
 from gateway.domain.accounts.opening import open_account
 from gateway.domain.accounts.service import AccountService
+from gateway.domain.users import passwords
 from gateway.domain.users.requests import NewUser
 from gateway.kernel.money import to_nanos
 
@@ -58,17 +60,20 @@ class CreditsAnswer(Answer):
 
 
 @router.post("/admin/create")
-async def create_account(asked: NewAccount, work: Writing) -> AccountAnswer:
+async def create_account(asked: NewAccount, works: WorksOf, actor: Caller) -> AccountAnswer:
     """A user with an organisation of their own, credits to begin with and a first key."""
+    actor.require_platform()
+    hashed = None if asked.password is None else await passwords.hashed(asked.password)
     new = NewUser(
         email=asked.email,
         username=asked.username,
-        password=asked.password,
+        password_hash=hashed,
         auth_method=asked.auth_method,
         organization=asked.organization_id,
     )
     with naming(environment="environment_tag", organization="organization_id"):
-        made = await open_account(work, new, environment=asked.environment_tag, plan=asked.plan)
+        async with works.begin(actor) as work:
+            made = await open_account(work, new, environment=asked.environment_tag, plan=asked.plan)
     return AccountAnswer(
         user_id=made.user.number, username=made.user.username, api_key=made.secret, credits=made.granted
     )

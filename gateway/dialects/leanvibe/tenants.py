@@ -6,9 +6,10 @@ from typing import Annotated
 
 from fastapi import Query
 
+from gateway.dialects.common.authentication import Caller
 from gateway.dialects.common.fields import naming
 from gateway.dialects.common.routing import make_router
-from gateway.dialects.common.work import Reading, Writing
+from gateway.dialects.common.work import Reading, WorksOf, Writing
 from gateway.dialects.leanvibe import wire
 from gateway.domain.organizations.onboarding import onboard
 from gateway.domain.organizations.requests import NewOrganization, OrganizationFilter
@@ -19,13 +20,13 @@ router = make_router()
 
 
 @router.post("/v1/tenants", status_code=201)
-async def create(asked: wire.NewTenant, work: Writing) -> wire.NewTenantAnswer:
+async def create(asked: wire.NewTenant, works: WorksOf, actor: Caller) -> wire.NewTenantAnswer:
     """Make a tenant and its owner, whose first password is in the answer and nowhere else."""
     new = NewOrganization(
         name=asked.organization_name, slug=asked.slug, plan=asked.plan, data_residency=asked.data_residency
     )
     with naming(name="organization_name", email="admin_email"):
-        made = await onboard(work, new, asked.admin_email)
+        made = await onboard(works, actor, new, asked.admin_email)
     return wire.created(made, OWNER)
 
 

@@ -6,13 +6,15 @@ import secrets
 
 from msgspec import Struct
 
+from gateway.domain.actor import Actor
 from gateway.domain.organizations.model import Organization
 from gateway.domain.organizations.requests import NewOrganization
-from gateway.domain.organizations.service import OrganizationService
+from gateway.domain.organizations.service import ADMINISTER, OrganizationService
+from gateway.domain.users import passwords
 from gateway.domain.users.model import User
 from gateway.domain.users.requests import NewUser
 from gateway.domain.users.service import OWNER, UserService
-from gateway.domain.work import Work
+from gateway.domain.work import Works
 
 _PASSWORD_BYTES = 18
 
@@ -25,12 +27,15 @@ class Onboarded(Struct, frozen=True):
     initial_password: str
 
 
-async def onboard(work: Work, new: NewOrganization, owner_email: str) -> Onboarded:
-    """Make an organisation and its owner, both or neither; for the platform alone.
+async def onboard(works: Works, actor: Actor, new: NewOrganization, owner_email: str) -> Onboarded:
+    """Make an organisation and its owner, both or neither, in a work of its own; for the platform alone.
 
     Raises FORBIDDEN, CONFLICT ``slug_taken`` or ``email_taken``, NOT_FOUND ``plan_not_found``, INVALID.
     """
-    organization = await OrganizationService(work).create(new)
+    actor.require(ADMINISTER)
     password = secrets.token_urlsafe(_PASSWORD_BYTES)
-    owner = NewUser(email=owner_email, password=password, organization=organization.id, role=OWNER)
-    return Onboarded(organization, await UserService(work).create(owner), password)
+    hashed = await passwords.hashed(password)
+    async with works.begin(actor) as work:
+        organization = await OrganizationService(work).create(new)
+        owner = NewUser(email=owner_email, password_hash=hashed, organization=organization.id, role=OWNER)
+        return Onboarded(organization, await UserService(work).create(owner), password)

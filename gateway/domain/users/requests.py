@@ -13,12 +13,14 @@ class NewUser(Struct, frozen=True, kw_only=True):
     """A user to make. Without an ``organization`` (id, slug or number) they get one of their own and are its owner.
 
     ``username`` defaults to the email. ``role`` is one of ``config/roles.yaml``. ``subject`` is ``issuer|subject`` of
-    one who signs in elsewhere.
+    one who signs in elsewhere. ``password_hash`` is for who hashed the password before the work began, so that nobody
+    waits for a write meanwhile; it stands in the place of ``password``.
     """
 
     email: str
     username: str | None = None
     password: str | None = None
+    password_hash: str | None = None
     auth_method: str = "password"
     organization: str | None = None
     role: str | None = None

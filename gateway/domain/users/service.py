@@ -62,7 +62,9 @@ class UserService:
         email = _email(new.email)
         username = text(new.username or email, "username", longest=_LONGEST_EMAIL)
         held = catalog().get(role)
-        password_hash = None if new.password is None else await passwords.hashed(new.password)
+        password_hash = new.password_hash
+        if password_hash is None and new.password is not None:
+            password_hash = await passwords.hashed(new.password)
         if organization is None:
             organization = (await OrganizationService(work).make(NewOrganization(name=username))).id
         now = work.now

@@ -15,8 +15,7 @@ from tests.support.accounts import MASTER, Accounts, signed_in
 
 
 async def begin(accounts: Accounts, slug: str, email: str, actor: Actor = MASTER) -> Onboarded:
-    async with accounts.begin(actor) as work:
-        return await onboard(work, NewOrganization(name="Corp", slug=slug), email)
+    return await onboard(accounts.works, actor, NewOrganization(name="Corp", slug=slug), email)
 
 
 async def test_the_owner_signs_in_with_the_password_that_was_made(accounts: Accounts) -> None:
