@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from typing import TypeVar
 
 import msgspec
 
 from gateway.bus.backoff import Backoff
+from gateway.bus.bulk import UNDER_WAY, Bulk
 from gateway.bus.connection import Hearing
 from gateway.bus.http import Client, Refused, parse_address
 from gateway.bus.policy import PolicyUnavailable, Query
 from gateway.contract.internal import HEADER, internal_token
 from gateway.contract.policy import Change, Resolution
+
+T = TypeVar("T")
 
 RESOLVE_SECONDS = 2.0
 CONNECT_SECONDS = 2.0
@@ -30,6 +34,7 @@ class Head(msgspec.Struct):
 
 _encode = msgspec.json.Encoder().encode
 _resolution = msgspec.json.Decoder(Resolution).decode
+_resolutions = msgspec.json.Decoder(list[Resolution]).decode
 _change = msgspec.json.Decoder(Change).decode
 _head = msgspec.json.Decoder(Head).decode
 
@@ -43,6 +48,9 @@ class EmbeddedPolicy:
 
     def __init__(self, address: str, master_key: str, on_connection: Callable[[bool], None] | None = None) -> None:
         self.client = Client(parse_address(address), RESOLVE_SECONDS)
+        # Connections of their own: tokens whose issuer is slow must not keep keys waiting.
+        self._keys = Client(self.client.address, RESOLVE_SECONDS, UNDER_WAY)
+        self._bulk = Bulk(self._ask)
         self.hearing = Hearing("the sidecar", on_connection)
         self.seq: int | None = None
         """The number of the last change that was heard; None before the first connection."""
@@ -56,8 +64,16 @@ class EmbeddedPolicy:
 
     async def resolve(self, query: Query) -> Resolution:
         """See :meth:`gateway.bus.policy.PolicySource.resolve`."""
+        if query.token is None:
+            return await self._bulk.resolve(query)
+        return await self._answer(self.client, _encode(query), _resolution)
+
+    async def _ask(self, queries: Sequence[Query]) -> Sequence[Resolution]:
+        return await self._answer(self._keys, _encode(queries), _resolutions)
+
+    async def _answer(self, client: Client, body: bytes, decode: Callable[[bytes], T]) -> T:
         try:
-            answer = await self.client.request("POST", "/internal/resolve", self._headers, _encode(query))
+            answer = await client.request("POST", "/internal/resolve", self._headers, body)
         except TimeoutError:
             raise PolicyUnavailable(f"the sidecar did not answer within {RESOLVE_SECONDS:g} s") from None
         except OSError as error:
@@ -65,7 +81,7 @@ class EmbeddedPolicy:
         if answer.status != 200:
             raise PolicyUnavailable(f"the sidecar answered with status {answer.status}")
         try:
-            return _resolution(answer.body)
+            return decode(answer.body)
         except msgspec.DecodeError as error:
             raise PolicyUnavailable(f"the sidecar's answer cannot be read: {error}") from None
 
@@ -128,6 +144,8 @@ class EmbeddedPolicy:
     async def close(self) -> None:
         """Close the kept connections. Iterating :meth:`changes` ends within a second, or by closing the iterator."""
         self._closed = True
+        self._bulk.close()
+        self._keys.close()
         self.client.close()
 
 

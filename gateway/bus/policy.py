@@ -29,7 +29,11 @@ class PolicySource(Protocol):
     """Where a worker learns credentials' policies and what has changed."""
 
     async def resolve(self, query: Query) -> Resolution:
-        """Whose credential it is. Raises :class:`PolicyUnavailable` within two seconds."""
+        """Whose credential it is.
+
+        Raises :class:`PolicyUnavailable` within two seconds where the sidecar does not answer, within twelve where it
+        answers so many others first.
+        """
         ...
 
     def changes(self) -> AsyncGenerator[Change | None, None]:

@@ -24,7 +24,9 @@ logger = logging.getLogger("gateway.credentials")
 
 UNKNOWN_KEPT = 60.0  # seconds a credential that nobody knows is answered without asking again
 UNKNOWN_MOST = 50_000
-ASKING_MOST = 1_000
+ASKING_MOST = 10_000
+"""Look-ups at a time. They are real keys but for the few doubtful ones, and wait for each other: the sidecar tells some
+thousand keys a second."""
 DOUBTFUL_RATE = 20.0
 DOUBTFUL_BURST = 200.0
 """Look-ups a second, and at once, of credentials that do not carry this deployment's mark."""

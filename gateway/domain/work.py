@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.actor import Actor
@@ -21,6 +22,7 @@ from gateway.store.engine import Store
 ChangeKind = Literal["credential", "user", "organization", "plan", "app", "everything"]
 Severity = Literal["info", "warning", "critical"]
 Status = Literal["success", "failure", "denied"]
+T = TypeVar("T")
 
 
 class Work:
@@ -128,6 +130,11 @@ class Works:
         """A work that only reads, as of one moment. What it would audit or change is lost."""
         async with self.store.reading() as session:
             yield Work(session, actor, self._clock(), self._seal)
+
+    async def look(self, read: Callable[[Connection, datetime], T]) -> T:
+        """What ``read`` makes of the database as of one moment, and of the present time; see ``Store.snapshot``."""
+        now = self._clock()
+        return await self.store.snapshot(lambda connection: read(connection, now))
 
     async def _conclude(self, session: AsyncSession, records: list[AuditRecord], changes: list[PolicyChange]) -> None:
         if not records and not changes:

@@ -7,22 +7,26 @@ import hmac
 import os
 import re
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
+from gateway.bus.bulk import MOST
 from gateway.bus.policy import Query
 from gateway.contract.internal import HEADER, PREFIX, internal_token
 from gateway.contract.policy import Change, Resolution
 from gateway.sidecar.feed import SUBSCRIBERS, Feed
 
 _encode = msgspec.json.Encoder().encode
-_query = msgspec.json.Decoder(Query, strict=True).decode
+_query = msgspec.json.Decoder(Query | list[Query], strict=True).decode
 LARGEST_QUERY = 65_536  # bytes
+LARGEST_ANSWER = 1_048_576  # bytes of a list, beyond which it is cut short
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -35,6 +39,10 @@ class Answering(Protocol):
 
     async def resolve(self, query: Query) -> Resolution:
         """Whose credential it is."""
+        ...
+
+    async def resolve_all(self, digests: Sequence[bytes]) -> Sequence[Resolution]:
+        """Whose opaque credentials are, in the same order."""
         ...
 
 
@@ -61,17 +69,7 @@ def router(sidecar: Answering) -> APIRouter:
             raise Forbidden
 
     made = APIRouter(prefix=PREFIX.rstrip("/"), dependencies=[Depends(known)], include_in_schema=False)
-
-    @made.post("/resolve")
-    async def resolve(request: Request) -> Response:
-        body = await request.body()
-        try:
-            query = _query(body) if len(body) <= LARGEST_QUERY else None
-        except msgspec.DecodeError:
-            query = None
-        if query is None or not _is_whole(query):
-            return _told(400, "invalid_query", "Expected a JSON object with either digest, 64 hex digits, or token.")
-        return Response(_encode(await sidecar.resolve(query)), media_type="application/json")
+    made.routes.append(Route(f"{PREFIX}resolve", _Resolve(sidecar, expected), methods=["POST"]))
 
     @made.get("/changes")
     async def changes(after: int | None = None) -> Response:
@@ -91,10 +89,76 @@ def router(sidecar: Answering) -> APIRouter:
     return made
 
 
+class _Resolve:
+    """``POST /internal/resolve`` as bare ASGI: a worker that starts asks for thousands of credentials.
+
+    One query is answered with one resolution. A list of digests, at most ``bulk.MOST``, is answered with a list, of the
+    first ones alone where all would be too much; one at least.
+    """
+
+    def __init__(self, sidecar: Answering, expected: bytes) -> None:
+        self._sidecar = sidecar
+        self._header = HEADER.encode()
+        self._expected = expected
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        given = next((value for name, value in scope["headers"] if name == self._header), b"")
+        if not hmac.compare_digest(given, self._expected):
+            raise Forbidden
+        asked = _read(await _body(receive))
+        if asked is None:
+            message = "Expected a JSON object with either digest, 64 hex digits, or token; or a list with digests."
+            await _told(400, "invalid_query", message)(scope, receive, send)
+            return
+        if isinstance(asked, Query):
+            body = _encode(await self._sidecar.resolve(asked))
+        else:
+            body = _listed(await self._sidecar.resolve_all([bytes.fromhex(query.digest or "") for query in asked]))
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """The request's body; None for one that is too large, and for one that its sender left unfinished."""
+    body = b""
+    while len(body) <= LARGEST_QUERY:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            return body if len(body) <= LARGEST_QUERY else None
+    return None
+
+
+def _read(body: bytes | None) -> Query | list[Query] | None:
+    try:
+        asked = None if body is None else _query(body)
+    except msgspec.DecodeError:
+        return None
+    if not isinstance(asked, list):
+        return asked if asked is not None and _is_whole(asked) else None
+    fits = 0 < len(asked) <= MOST and all(query.token is None and _is_whole(query) for query in asked)
+    return asked if fits else None
+
+
 def _is_whole(query: Query) -> bool:
     if query.token is not None:
         return query.digest is None
     return query.digest is not None and _DIGEST.match(query.digest) is not None
+
+
+def _listed(answers: Sequence[Resolution]) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    for answer in answers:
+        part = _encode(answer)
+        size += len(part) + 1
+        if parts and size > LARGEST_ANSWER:
+            break
+        parts.append(part)
+    return b"[" + b",".join(parts) + b"]"
 
 
 async def _lines(feed: Feed, after: int | None) -> AsyncGenerator[bytes, None]:

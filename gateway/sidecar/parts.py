@@ -89,11 +89,10 @@ class Sidecar:
 
     async def resolve(self, query: Query) -> Resolution:
         """Whose credential it is, as of which change. Raises :class:`GatewayError` where that can't be told now."""
+        if query.token is None:
+            return (await self.resolve_all([bytes.fromhex(query.digest or "")]))[0]
         try:
-            if query.token is not None:
-                found = await self.authenticator.by_token(query.token)
-            else:
-                found = await self.authenticator.by_digest(bytes.fromhex(query.digest or ""))
+            found = await self.authenticator.by_token(query.token)
         except GatewayError as error:
             if error.kind is Kind.UNAVAILABLE:
                 raise
@@ -103,6 +102,11 @@ class Sidecar:
         if principal is None or principal.actor.kind in _CONFIGURED:
             return Resolution(found.seq)
         return Resolution(found.seq, principal.policy)
+
+    async def resolve_all(self, digests: Sequence[bytes]) -> list[Resolution]:
+        """Whose opaque credentials are, in the order of their digests, all as of one moment; at most ``bulk.MOST``."""
+        seq, policies = await self.authenticator.policies(digests)
+        return [Resolution(seq, policies.get(digest)) for digest in digests]
 
     async def close(self) -> None:
         """Let go of what is held; the store is its opener's."""

@@ -9,12 +9,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -25,6 +26,8 @@ from gateway.store import migrate
 FILE = "gateway.db"
 _BUSY_TIMEOUT = 5_000  # milliseconds
 _READ_ONLY = "gateway_read_only"
+
+T = TypeVar("T")
 
 
 class Store:
@@ -37,8 +40,10 @@ class Store:
         if not self.is_sqlite:
             options |= {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
         self.sessions = async_sessionmaker(engine, expire_on_commit=False)
-        self.readers = async_sessionmaker(engine.execution_options(**options), expire_on_commit=False)
+        self._reading = engine.execution_options(**options)
+        self.readers = async_sessionmaker(self._reading, expire_on_commit=False)
         self._turn = asyncio.Lock()
+        self._looking: _Looking | None = None
 
     @classmethod
     def open(cls, database_url: str | None, data_dir: str) -> Store:
@@ -78,6 +83,20 @@ class Store:
             async with self.readers() as session:
                 yield session
 
+    async def snapshot(self, read: Callable[[Connection], T]) -> T:
+        """What ``read`` makes of one moment, with as little as can be between it and the database.
+
+        It runs within a transaction for reading only; on SQLite in a thread, where a statement costs a call instead of
+        four messages to the driver's thread. It must not touch what belongs to the event loop.
+        """
+        with _told():
+            if not self.is_sqlite:
+                async with self._reading.connect() as connection:
+                    return await connection.run_sync(read)
+            if self._looking is None:
+                self._looking = _Looking(self.engine.url)
+            return await self._looking.look(read)
+
     async def migrate(self) -> None:
         """Bring the tables up to date. Two processes may do so at once: the second waits and finds nothing to do.
 
@@ -89,7 +108,30 @@ class Store:
 
     async def close(self) -> None:
         """Close every connection."""
+        if self._looking is not None:
+            await self._looking.close()
         await self.engine.dispose()
+
+
+class _Looking:
+    """A thread with a connection of its own to a SQLite file, for reading."""
+
+    def __init__(self, url: URL) -> None:
+        self._engine = create_engine(url.set(drivername="sqlite"))
+        _configure(self._engine)
+        self._readers = self._engine.execution_options(**{_READ_ONLY: True})
+        self._thread = ThreadPoolExecutor(1, "store")
+
+    async def look(self, read: Callable[[Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._look, read)
+
+    def _look(self, read: Callable[[Connection], T]) -> T:
+        with self._readers.connect() as connection:
+            return read(connection)
+
+    async def close(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
+        self._thread.shutdown()
 
 
 def address_of(database_url: str | None, data_dir: str) -> URL:
@@ -111,7 +153,11 @@ def _prepare(file: Path) -> None:
 
 def _sqlite(url: URL) -> AsyncEngine:
     engine = create_async_engine(url)
+    _configure(engine.sync_engine)
+    return engine
 
+
+def _configure(engine: Engine) -> None:
     def configure(connection: Any, _record: object) -> None:
         # The driver would begin a transaction only at the first write, too late to read and then write safely.
         connection.isolation_level = None
@@ -124,9 +170,8 @@ def _sqlite(url: URL) -> AsyncEngine:
         read_only = connection.get_execution_options().get(_READ_ONLY, False)
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
-    event.listen(engine.sync_engine, "connect", configure)
-    event.listen(engine.sync_engine, "begin", begin)
-    return engine
+    event.listen(engine, "connect", configure)
+    event.listen(engine, "begin", begin)
 
 
 @contextmanager

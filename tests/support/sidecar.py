@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ class InternalApi:
         self.started = time.monotonic()
         self.answers: dict[str, Resolution] = {}
         self.asked: list[Query] = []
+        self.batches: list[int] = []
+        """How many keys came together, each time."""
         self.gate = asyncio.Event()
         """While it is not set, lookups wait."""
         self.gate.set()
@@ -56,7 +58,17 @@ class InternalApi:
         """The answer that was laid down for the digest."""
         self.asked.append(query)
         await self.gate.wait()
-        return self.answers.get(query.digest or "", Resolution(seq=self.feed.seq))
+        return self._answer(query.digest or "")
+
+    async def resolve_all(self, digests: Sequence[bytes]) -> list[Resolution]:
+        """The answers that were laid down for the digests."""
+        self.asked += [Query(digest=digest.hex()) for digest in digests]
+        self.batches.append(len(digests))
+        await self.gate.wait()
+        return [self._answer(digest.hex()) for digest in digests]
+
+    def _answer(self, digest: str) -> Resolution:
+        return self.answers.get(digest, Resolution(seq=self.feed.seq))
 
 
 @asynccontextmanager

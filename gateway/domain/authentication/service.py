@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 
 from msgspec import structs
 from sqlalchemy import select
@@ -16,6 +17,7 @@ from gateway.domain.changes import repo as changes
 from gateway.domain.credentials import repo as credentials
 from gateway.domain.credentials.model import Credential
 from gateway.domain.oidc.service import Identity, Issuers
+from gateway.domain.policy.lookup import Looked, look
 from gateway.domain.policy.service import PolicyService
 from gateway.domain.roles.catalog import catalog
 from gateway.domain.tokens.service import Claims, Tokens, kid_of
@@ -85,6 +87,14 @@ class Authenticator:
                 return Found(seq, _of_static(static))
             row = await credentials.by_digest(work.session, digest)
             return Found(seq, None if row is None else await self._of_credential(work, row))
+
+    async def policies(self, digests: Sequence[bytes]) -> Looked:
+        """What holds for opaque secrets, by their SHA-256, all as of one moment; at most ``lookup.MOST``.
+
+        Who is missing is unknown, or is known by the configuration alone: the master key and static keys.
+        """
+        asked = [one for one in digests if not hmac.compare_digest(one, self._master) and one not in self._static]
+        return await self._works.look(lambda connection, now: look(connection, asked, now))
 
     async def by_token(self, token: str) -> Found:
         """Whose a JWT is. None for one that is not valid; raises UNAUTHENTICATED ``token_expired`` for one that was,

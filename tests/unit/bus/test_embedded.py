@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from msgspec.structs import replace
 
 from gateway.bus import embedded
 from gateway.bus.connect import policy_source
@@ -18,6 +19,7 @@ from gateway.bus.embedded import EmbeddedPolicy
 from gateway.bus.policy import PolicyUnavailable, Query
 from gateway.contract.policy import Change, CredentialPolicy, LimitPolicy, Resolution
 from gateway.sidecar import feed as feeds
+from gateway.sidecar import internal
 from tests.support.changes import MemoryLog
 from tests.support.sidecar import MASTER, internal_api
 from tests.support.tls import server_context
@@ -64,20 +66,88 @@ async def test_a_lookup_is_answered_over_kept_connections(tmp_path: Path) -> Non
             assert await source.resolve(Query(digest=AB)) == Resolution(seq=7, policy=POLICY)
         assert await source.resolve(Query(digest=CD, app="app_1")) == Resolution(seq=0)
         assert await source.resolve(Query(token="e30.e30.x")) == Resolution(seq=0)
-        assert api.asked[-2:] == [Query(digest=CD, app="app_1"), Query(token="e30.e30.x")]
-        assert len(source.client._idle) == 1
+        assert api.asked[-2:] == [Query(digest=CD), Query(token="e30.e30.x")]
+        assert [len(client._idle) for client in (source.client, source._keys)] == [1, 1]
         await source.close()
 
 
-async def test_many_lookups_share_a_few_connections(tmp_path: Path) -> None:
+async def test_tokens_share_a_few_connections(tmp_path: Path) -> None:
     async with internal_api(tmp_path / "s", MemoryLog()) as api:
         source = policy(tmp_path / "s")
         api.gate.clear()
-        asking = [asyncio.create_task(source.resolve(Query(digest=f"{n:064x}"))) for n in range(50)]
+        asking = [asyncio.create_task(source.resolve(Query(token=f"e30.e30.{n}"))) for n in range(50)]
         await until(lambda: len(api.asked) == 8)
         api.gate.set()
         assert await asyncio.gather(*asking) == [Resolution(seq=0)] * 50
         assert len(source.client._idle) == 8
+        await source.close()
+
+
+async def test_tokens_that_take_long_do_not_keep_keys_waiting(tmp_path: Path) -> None:
+    async with internal_api(tmp_path / "s", MemoryLog()) as api:
+        source = policy(tmp_path / "s")
+        api.gate.clear()
+        asking = [asyncio.create_task(source.resolve(Query(token=f"e30.e30.{n}"))) for n in range(20)]
+        await until(lambda: len(api.asked) == 8)
+        key = asyncio.create_task(source.resolve(Query(digest=AB)))
+        await until(lambda: Query(digest=AB) in api.asked)
+        api.gate.set()
+        assert await key == Resolution(seq=0)
+        await asyncio.gather(*asking)
+        await source.close()
+
+
+async def test_keys_that_are_asked_for_at_once_go_together(tmp_path: Path) -> None:
+    async with internal_api(tmp_path / "s", MemoryLog()) as api:
+        source = policy(tmp_path / "s")
+        digests = [f"{n:064x}" for n in range(1_000)]
+        api.answers = {digest: Resolution(seq=1, policy=replace(POLICY, id=digest)) for digest in digests[::2]}
+        told = await asyncio.gather(*(source.resolve(Query(digest=digest)) for digest in digests))
+        assert told == [api.answers.get(digest, Resolution(seq=0)) for digest in digests]
+        assert api.batches == [256, 256, 256, 232]
+        assert len(source._keys._idle) == 2
+        await source.close()
+
+
+async def test_an_answer_that_would_be_too_large_comes_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(internal, "LARGEST_ANSWER", 1_000)
+    async with internal_api(tmp_path / "s", MemoryLog()) as api:
+        source = policy(tmp_path / "s")
+        digests = [f"{n:064x}" for n in range(40)]
+        api.answers = {digest: Resolution(seq=1, policy=replace(POLICY, id=digest)) for digest in digests}
+        told = await asyncio.gather(*(source.resolve(Query(digest=digest)) for digest in digests))
+        assert told == [api.answers[digest] for digest in digests]
+        assert api.batches == list(range(40, 0, -4))
+        monkeypatch.setattr(internal, "LARGEST_ANSWER", 1)
+        assert await asyncio.gather(*(source.resolve(Query(digest=digest)) for digest in digests[:3])) == told[:3]
+        await source.close()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"[1]",
+        b"{}",
+        b'{"digest": "AB"}',
+        b'{"digest": "%s", "token": "x"}' % (b"a" * 64),
+        b'[{"token": "e30.e30.x"}]',
+        b'[{"digest": "%s"}, {"digest": "%s"}]' % (b"a" * 64, b"g" * 64),
+        b"[" + b",".join([b'{"digest": "%s"}' % (b"a" * 64)] * 257) + b"]",
+        b'{"token": "%s"}' % (b"x" * 70_000),
+    ],
+)
+async def test_a_question_that_is_none_is_refused(tmp_path: Path, body: bytes) -> None:
+    async with internal_api(tmp_path / "s", MemoryLog()) as api:
+        source = policy(tmp_path / "s")
+        answer = await source.client.request("POST", "/internal/resolve", source._headers, body)
+        assert answer.status == 400
+        assert b"invalid_query" in answer.body
+        assert api.asked == []
         await source.close()
 
 
@@ -212,7 +282,8 @@ async def raw_peer(
         (b"", "closed before the answer was complete"),
         (b"garbage\r\n\r\n", "not HTTP"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{}", "closed before"),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]", "cannot be read"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]", "answered 0 of 1"),
+        (b'HTTP/1.1 200 OK\r\ncontent-length: 21\r\n\r\n[{"seq":1},{"seq":1}]', "answered 2 of 1"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", "cannot be read"),
         (b"HTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n", "status 500"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 6000000\r\n\r\n" + b"x" * 5_000_000, "too large"),
@@ -253,7 +324,7 @@ async def test_an_endless_line_is_refused(tmp_path: Path, caplog: pytest.LogCapt
 
 async def test_it_speaks_tls_to_whom_it_trusts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     authority = trustme.CA()
-    answer = b'HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{"seq":3}'
+    answer = b'HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n[{"seq":3}]'
     async with raw_peer(None, answer, tls=server_context(authority)) as port:
         stranger = EmbeddedPolicy(f"https://localhost:{port}", MASTER)
         with pytest.raises(PolicyUnavailable, match="cannot be asked"):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -53,6 +53,46 @@ async def test_readers_see_one_moment_while_others_write(store: Store) -> None:
         async with store.writing() as session:
             session.add(change("a"))
         assert (await reader.scalars(select(PolicyChange))).all() == []
+
+
+async def test_a_snapshot_reads_what_is_committed(store: Store) -> None:
+    def names(connection: Connection) -> list[str]:
+        return list(connection.execute(select(PolicyChange.id).order_by(PolicyChange.seq)).scalars())
+
+    def fail(connection: Connection) -> None:
+        connection.execute(text("SELECT * FROM nowhere"))
+
+    assert await store.snapshot(names) == []
+    async with store.writing() as session:
+        session.add(change("a"))
+        await session.flush()
+        assert await store.snapshot(names) == []
+    assert await store.snapshot(names) == ["a"]
+    with pytest.raises(DBAPIError):
+        await store.snapshot(fail)
+    assert await store.snapshot(names) == ["a"]
+
+
+async def test_a_snapshot_is_of_one_moment(tmp_path: Path) -> None:
+    store = Store.open(None, str(tmp_path))
+    await store.migrate()
+    loop = asyncio.get_running_loop()
+
+    async def add() -> None:
+        async with store.writing() as session:
+            session.add(change("a"))
+
+    def count(connection: Connection) -> int:
+        return len(connection.execute(select(PolicyChange.id)).all())
+
+    def twice(connection: Connection) -> tuple[int, int]:
+        before = count(connection)
+        asyncio.run_coroutine_threadsafe(add(), loop).result(10)
+        return before, count(connection)
+
+    assert await store.snapshot(twice) == (0, 0)
+    assert await store.snapshot(count) == 1
+    await store.close()
 
 
 async def test_fifty_writers_at_once_all_succeed(store: Store) -> None:

@@ -15,6 +15,7 @@ from gateway.domain.credentials.requests import NewCredential
 from gateway.domain.credentials.service import CredentialService
 from gateway.domain.credits.service import CreditService
 from gateway.domain.limits.service import LimitService, LimitSpec
+from gateway.domain.policy.lookup import look
 from gateway.domain.policy.service import PolicyService
 from gateway.kernel.errors import GatewayError
 from tests.support.accounts import MASTER, Accounts
@@ -49,8 +50,9 @@ ENTRIES = st.lists(
 class Party:
     """An organisation with one user and one key."""
 
-    def __init__(self, ids: dict[str, str]) -> None:
+    def __init__(self, ids: dict[str, str], digest: bytes) -> None:
         self.ids = ids
+        self.digest = digest
 
     @classmethod
     async def make(cls, accounts: Accounts) -> Party:
@@ -61,7 +63,7 @@ class Party:
             row, _ = await CredentialService(work).create(
                 NewCredential(name="k", organization=organization, user=user.id)
             )
-        return cls({"key": row.id, "user": user.id, "organization": organization})
+        return cls({"key": row.id, "user": user.id, "organization": organization}, row.digest)
 
     async def limits(self, accounts: Accounts) -> tuple[LimitPolicy, ...]:
         """What its key is told."""
@@ -96,6 +98,12 @@ async def test_a_key_is_told_what_concerns_it_and_nothing_else(
         told = await party.limits(accounts)
         assert {limit.key: limit.limit for limit in told} == expected[whose]
         assert len(told) == len(expected[whose])
+    # Those of both, read together, are what each is told alone.
+    digests = [party.digest for party in parties.values()]
+    _, looked = await accounts.works.look(lambda connection, now: look(connection, digests, now))
+    assert [looked[party.digest].limits for party in parties.values()] == [
+        await party.limits(accounts) for party in parties.values()
+    ]
 
 
 @given(entries=ENTRIES)

@@ -18,6 +18,7 @@ from gateway.domain.credits.service import CreditService
 from gateway.domain.limits.service import LimitService, LimitSpec
 from gateway.domain.organizations.service import OrganizationService
 from gateway.domain.plans.service import PlanService
+from gateway.domain.policy.lookup import look
 from gateway.domain.policy.service import PolicyService
 from gateway.domain.roles.catalog import catalog
 from gateway.domain.users.model import User
@@ -60,7 +61,12 @@ async def policy(accounts: Accounts, secret: str) -> CredentialPolicy:
     async with accounts.read(SYSTEM) as work:
         row = await repo.by_digest(work.session, digest_of(secret.encode()))
         assert row is not None
-        return await PolicyService(work).credential_policy(row)
+        found = await PolicyService(work).credential_policy(row)
+    # Read together with others it is the same.
+    digest, unknown = digest_of(secret.encode()), b"\0" * 32
+    looked = await accounts.works.look(lambda connection, now: look(connection, (unknown, digest, digest), now))
+    assert looked == (await accounts.last_seq(), {digest: found})
+    return found
 
 
 async def test_a_policy_says_what_its_key_is(accounts: Accounts, user: User) -> None:
