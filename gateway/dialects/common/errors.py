@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
 from gateway.contract.envelopes import render
+from gateway.contract.leases import StoreUnavailable
 from gateway.dialects.common.context import origin_of
 from gateway.dialects.common.faults import not_json, of_validation
 from gateway.dialects.common.headers import NOT_KEPT, headers_of, owner
@@ -40,6 +41,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     for kind in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(kind, _database)
+    app.add_exception_handler(StoreUnavailable, _store)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -83,6 +85,12 @@ async def _database(request: Request, error: Exception) -> Response:
     _log.error("the database failed", exc_info=error, extra={"request_id": origin_of(request).request_id})
     message = "The database cannot be used just now; try again."
     return answer(request, GatewayError(Kind.UNAVAILABLE, "database_error", message, retry_after=1.0))
+
+
+async def _store(request: Request, error: Exception) -> Response:
+    _log.warning("counts can't be read", extra={"request_id": origin_of(request).request_id, "reason": str(error)})
+    message = "What is used of limits and credits cannot be read just now; try again."
+    return answer(request, GatewayError(Kind.UNAVAILABLE, "counts_unavailable", message, retry_after=1.0))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
