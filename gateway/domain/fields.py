@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from gateway.kernel.errors import GatewayError, Kind
 
@@ -55,7 +55,10 @@ def future(value: datetime | None, now: datetime, field: str) -> datetime | None
         raise invalid(f"{field} must say its time zone, such as 2026-01-31T00:00:00Z.", field)
     if value <= now:
         raise invalid(f"{field} must be in the future.", field)
-    return value
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise invalid(f"{field} must be before the year 10000 in UTC.", field) from None
 
 
 def page(limit: int, offset: int, *, most: int = MOST) -> tuple[int, int]:

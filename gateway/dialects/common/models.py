@@ -6,6 +6,7 @@
 ``Answer``             what is answered
 ``CamelAsked`` …       the same with ``camelCase`` names on the wire
 ``Moment``             a time that is asked: ISO 8601, a date alone is its midnight in UTC
+``Reference``          a running number or an id that is asked
 ``Instant``            a time that is answered: ``2024-01-01T00:00:00Z``
 ``Dollars``            nano-dollars that are answered as a JSON number of dollars
 =====================  =============================================================================================
@@ -123,7 +124,7 @@ def _with_names(error: ValidationError, model: type[BaseModel]) -> ValidationErr
     return ValidationError.from_exception_data(error.title, lines)
 
 
-_OWN_TYPES = frozenset({"extra_forbidden", "moment", "unfit"})
+_OWN_TYPES = frozenset({"extra_forbidden", "moment", "reference", "unfit"})
 
 
 def _hint(name: str, known: list[str]) -> str:
@@ -148,6 +149,13 @@ def _moment(value: object) -> object:
         raise PydanticCustomError("moment", "must be a time in ISO 8601, such as 2024-01-01T00:00:00Z") from None
 
 
+def _reference(value: object) -> object:
+    # Of a union Pydantic would name each type as if it were a field.
+    if type(value) not in (int, str):
+        raise PydanticCustomError("reference", "must be a number or a string")
+    return value
+
+
 def end_of(value: object) -> object:
     """As a :class:`Moment`, but a date alone means all of that day: its end."""
     found = _moment(value)
@@ -158,5 +166,6 @@ def end_of(value: object) -> object:
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
 EndMoment = Annotated[AwareDatetime, BeforeValidator(end_of)]
+Reference = Annotated[int | str, BeforeValidator(_reference)]
 Instant = Annotated[datetime, PlainSerializer(timestamp, return_type=str)]
 Dollars = Annotated[int, PlainSerializer(to_dollars, return_type=float)]

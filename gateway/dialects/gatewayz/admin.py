@@ -7,7 +7,7 @@ from pydantic import Field
 from gateway.dialects.common.authentication import Caller
 from gateway.dialects.common.context import ContextOf
 from gateway.dialects.common.fields import IdempotencyKey, naming
-from gateway.dialects.common.models import Answer, Asked, Dollars
+from gateway.dialects.common.models import Answer, Asked, Dollars, Reference
 from gateway.dialects.common.routing import make_router
 from gateway.dialects.common.work import WorksOf, Writing
 from gateway.dialects.gatewayz.keys import Environment
@@ -46,7 +46,7 @@ class AccountAnswer(Answer):
 class NewCredits(Asked):
     """Dollars to give to the account of a user: a number, or an id such as ``user_…``."""
 
-    user_id: int | str
+    user_id: Reference
     credits: float = Field(gt=0, le=_MOST_DOLLARS)
     reason: str = ""
 

@@ -11,20 +11,21 @@ from pydantic import Field, model_validator
 
 from gateway.dialects.common.context import ContextOf
 from gateway.dialects.common.fields import given
-from gateway.dialects.common.models import Answer, Asked
+from gateway.dialects.common.models import Answer, Asked, Reference
 from gateway.dialects.common.routing import make_router
 from gateway.dialects.common.work import Reading, Writing
+from gateway.domain.fields import LARGEST
 from gateway.domain.limits.rates import PERIODS, RateLimits, RateService
 
 router = make_router()
-Rate = Annotated[int, Field(ge=0, le=2**53)]
+Rate = Annotated[int, Field(ge=0, le=LARGEST)]
 _WORDS = {period: f"requests_per_{period}" for period in PERIODS}
 
 
 class NewLimits(Asked):
     """Limits to set; null lifts one, and what is left out stays."""
 
-    user_id: int | str
+    user_id: Reference
     requests_per_minute: Rate | None = None
     requests_per_hour: Rate | None = None
     requests_per_day: Rate | None = None

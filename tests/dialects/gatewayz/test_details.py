@@ -242,3 +242,19 @@ async def test_more_is_used_than_was_given(api: Api, tmp_path: Path) -> None:
     await api.master.post("/admin/add_credits", json={"user_id": person.id, "credits": 1})
     count(tmp_path / "data", policy_of(person.organization, to_nanos(1)), to_nanos(3))
     assert (await person.http.get("/user/balance")).json()["credits"] == 0.0
+
+
+BAD: list[tuple[str, dict[str, object], str]] = [
+    ("/admin/rate-limits", {"user_id": True, "requests_per_minute": 1}, "user_id: must be a number or a string"),
+    ("/admin/rate-limits", {"user_id": 1.5, "requests_per_minute": 1}, "user_id: must be a number or a string"),
+    ("/admin/rate-limits", {"user_id": 1, "requests_per_minute": 2**53}, "requests_per_minute: must be less than"),
+    ("/admin/add_credits", {"user_id": None, "credits": 1}, "user_id: must be a number or a string"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "told"), BAD)
+async def test_faults_are_told_by_the_wire_names(api: Api, path: str, body: dict[str, object], told: str) -> None:
+    answer = await api.master.post(path, json=body)
+    assert answer.status_code == 400
+    assert told in answer.json()["detail"]
+    assert "user_id.int" not in answer.text

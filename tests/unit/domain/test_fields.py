@@ -57,6 +57,11 @@ def test_amounts_have_bounds(value: int) -> None:
 
 def test_times_are_in_the_future_wherever_one_is() -> None:
     tokyo = timezone(timedelta(hours=9))
+    last = datetime(9999, 12, 31, 23, 59, 59)
+    with pytest.raises(GatewayError, match="before the year 10000") as caught:
+        fields.future(last.replace(tzinfo=timezone(timedelta(hours=-10))), NOW, "expires_at")
+    assert caught.value.field == "expires_at"
+    assert fields.future(last.replace(tzinfo=UTC), NOW, "expires_at") == last.replace(tzinfo=UTC)
     assert fields.future(None, NOW, "expires_at") is None
     later = datetime(2026, 3, 14, 9, 0, 1, tzinfo=tokyo)
     assert fields.future(later, NOW, "expires_at") == later
