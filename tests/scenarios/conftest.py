@@ -69,7 +69,7 @@ def fake() -> Iterator[FakeOpenAI]:
 @pytest.fixture(scope="session")
 def gateway(fake: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
     """The gateway in front of it."""
-    with running_gateway(gateway_config(fake), tmp_path_factory.mktemp("gateway")) as running:
+    with running_gateway(gateway_config(fake), tmp_path_factory.mktemp("gateway"), command="proxy") as running:
         yield running
 
 
