@@ -31,6 +31,7 @@ DOUBTFUL_RATE = 20.0
 DOUBTFUL_BURST = 200.0
 """Look-ups a second, and at once, of credentials that do not carry this deployment's mark."""
 _TRIES = 3
+_LOOK = 0.05  # seconds
 
 
 class Bucket:
@@ -77,6 +78,8 @@ class Learnt:
         self._generation = 0
         self._heard_at = time.monotonic()
         self._lost = False
+        self.expected_by = 0.0
+        """Until when (``time.monotonic()``) look-ups wait for a sidecar that was not heard of yet."""
         self.asked = 0
         self.evicted = 0
         self.changes = 0
@@ -140,13 +143,22 @@ class Learnt:
             generation = self._generation
             self.asked += 1
             try:
-                answer = await self._source.resolve(query)
+                answer = await self._resolve(query)
             except PolicyUnavailable as error:
                 logger.warning("a credential could not be looked up", extra={"reason": str(error)})
                 raise _unavailable("Your API key can't be checked just now.") from None
             if generation == self._generation or answer.seq >= self._seq:
                 break
         return self._keep(digest, answer)
+
+    async def _resolve(self, query: Query) -> Resolution:
+        while True:
+            try:
+                return await self._source.resolve(query)
+            except PolicyUnavailable:
+                if time.monotonic() >= self.expected_by:
+                    raise
+                await asyncio.sleep(_LOOK)  # it is only being started
 
     def _keep(self, digest: bytes, answer: Resolution) -> Credential:
         policy = answer.policy
@@ -201,6 +213,7 @@ class Learnt:
     def heard(self, change: Change | None) -> None:
         """Apply a change; None says that there is none."""
         self._lost = False
+        self.expected_by = 0.0
         if change is None:
             return
         self._generation += 1

@@ -135,7 +135,7 @@ class _Process:
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)  # requests leave no cycles: looking for them more often finds nothing
         worker.forward.expected_by = loop.time() + SIDECAR_START
-        admission.start()
+        admission.start(SIDECAR_START)
         try:
             await self._run_server()
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,8 +68,8 @@ class Admission:
             learnt = Learnt(source, registry, settings, Seal(options.master_key))
         return cls(registry, books, learnt, lender, predecessors, store)
 
-    def start(self) -> None:
-        """Begin the upkeep."""
+    def start(self, sidecar_start: float) -> None:
+        """Begin the upkeep. For ``sidecar_start`` seconds look-ups wait for a sidecar that is only being started."""
         loop = asyncio.get_running_loop()
         if self.books is not None:
             self._tasks.append(loop.create_task(self.books.run()))
@@ -77,6 +78,7 @@ class Admission:
             if self.predecessors is not None and self.estate is not None:
                 self._tasks.append(loop.create_task(self.predecessors.settle(self.estate)))
         if self.learnt is not None:
+            self.learnt.expected_by = time.monotonic() + sidecar_start
             self._tasks.append(loop.create_task(self.learnt.follow()))
 
     async def stop(self) -> None:

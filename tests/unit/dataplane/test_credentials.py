@@ -302,3 +302,20 @@ def test_a_secret_carries_its_mark_alone_or_behind_an_apps_name() -> None:
     assert not seal.holds(secret[:-1] + b"!")
     assert not seal.holds(b"")
     assert not Seal("gw_test_other_key").holds(secret)
+
+
+async def test_a_sidecar_that_is_only_being_started_is_waited_for(accounts: Accounts) -> None:
+    learnt = learnt_from(accounts)
+    secret = accounts.add(b"gw_live_one", "key_1")
+    accounts.down = True
+    learnt.expected_by = time.monotonic() + 60
+    asking = asyncio.ensure_future(learnt.ask(secret))
+    while not accounts.asked:  # noqa: ASYNC110 - until the question is under way
+        await asyncio.sleep(0)
+    accounts.down = False
+    assert (await asking).id == "key_1"
+    learnt.heard(None)
+    accounts.down = True
+    with pytest.raises(GatewayError) as refusal:
+        await learnt.ask(b"gw_live_two")
+    assert refusal.value.kind is Kind.UNAVAILABLE, "one that was there and is gone is not waited for"
