@@ -58,7 +58,8 @@ class Store:
                 if url.database:
                     _prepare(Path(url.database))
                 return cls(_sqlite(url))
-            return cls(create_async_engine(url, pool_size=10, max_overflow=10, pool_pre_ping=True, pool_timeout=10))
+            pool = {"pool_size": 10, "max_overflow": 10, "pool_pre_ping": True, "pool_timeout": 10}
+            return cls(create_async_engine(url, hide_parameters=True, **pool))
         except OSError as error:
             raise _unavailable(f"cannot make the database in its directory: {error.strerror}") from None
         except ModuleNotFoundError as error:
@@ -117,7 +118,7 @@ class _Looking:
     """A thread with a connection of its own to a SQLite file, for reading."""
 
     def __init__(self, url: URL) -> None:
-        self._engine = create_engine(url.set(drivername="sqlite"))
+        self._engine = create_engine(url.set(drivername="sqlite"), hide_parameters=True)
         _configure(self._engine)
         self._readers = self._engine.execution_options(**{_READ_ONLY: True})
         self._thread = ThreadPoolExecutor(1, "store")
@@ -152,7 +153,8 @@ def _prepare(file: Path) -> None:
 
 
 def _sqlite(url: URL) -> AsyncEngine:
-    engine = create_async_engine(url)
+    # What failed is logged, and digests and hashes of passwords are among what is written.
+    engine = create_async_engine(url, hide_parameters=True)
     _configure(engine.sync_engine)
     return engine
 

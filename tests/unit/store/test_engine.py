@@ -47,6 +47,17 @@ async def test_an_exception_rolls_back(store: Store) -> None:
         assert (await session.scalars(select(PolicyChange))).all() == []
 
 
+async def test_a_failure_tells_nothing_of_what_was_written(store: Store) -> None:
+    async def fail() -> None:
+        async with store.writing() as session:
+            await session.execute(text("INSERT INTO nowhere VALUES (:secret)"), {"secret": "a digest"})
+
+    with pytest.raises(DBAPIError) as caught:
+        await fail()
+    assert "nowhere" in str(caught.value)
+    assert "a digest" not in str(caught.value)
+
+
 async def test_readers_see_one_moment_while_others_write(store: Store) -> None:
     async with store.reading() as reader:
         assert (await reader.scalars(select(PolicyChange))).all() == []
