@@ -8,20 +8,23 @@ from __future__ import annotations
 import base64
 import json
 from datetime import UTC, datetime
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import urlsplit
 
-import httpx
 import jwt
 from msgspec import Struct
 
-from gateway.domain.oidc.keys import IssuerKey, IssuerKeys
 from gateway.domain.tokens.service import LEEWAY, header_of, invalid_token
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.settings.model import Oidc
 
+if TYPE_CHECKING:
+    import httpx
+
+    from gateway.domain.oidc.keys import IssuerKey, IssuerKeys
+
 LONGEST = 16_384  # characters; issuers put all groups of a person into a token
-_TIMEOUT = httpx.Timeout(5.0)
+_TIMEOUT = 5.0  # seconds
 _LONGEST_CLAIM = 200
 
 
@@ -41,12 +44,21 @@ class Issuers:
     """The configured issuers. One for the whole process: it keeps their keys. Close it."""
 
     def __init__(self, settings: tuple[Oidc, ...]) -> None:
-        self._client = httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False, trust_env=True)
-        self._issuers = {item.issuer: (item, IssuerKeys(item, self._client)) for item in settings}
+        self._client: httpx.AsyncClient | None = None
+        self._issuers: dict[str, tuple[Oidc, IssuerKeys]] = {}
+        if settings:
+            # Only a gateway with an issuer pays for the client's library and its certificates.
+            import httpx  # noqa: PLC0415
+
+            from gateway.domain.oidc.keys import IssuerKeys  # noqa: PLC0415
+
+            self._client = httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False, trust_env=True)
+            self._issuers = {item.issuer: (item, IssuerKeys(item, self._client)) for item in settings}
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        if self._client is not None:
+            await self._client.aclose()
 
     def knows(self, token: str) -> bool:
         """Whether a token says it is of one of the issuers; unverified."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 from gateway.kernel.errors import GatewayError
@@ -93,3 +95,39 @@ async def test_tables_of_a_newer_gateway_are_left_alone(bare_database: str) -> N
         await store.migrate()
     assert raised.value.code == "database_unavailable"
     await store.close()
+
+
+def test_the_last_revision_is_the_one_alembic_finds() -> None:
+    assert migrate.head() == ScriptDirectory.from_config(migrate.config_for()).get_current_head()
+
+
+def test_a_chain_of_revisions_has_one_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "versions").mkdir()
+    lines = ('revision = "0001"\ndown_revision = None\n', "revision: str = '0002'\ndown_revision = '0001'\n")
+    for number, line in enumerate(lines):
+        (tmp_path / "versions" / f"{number}.py").write_text(line)
+    monkeypatch.setattr(migrate, "_SCRIPTS", tmp_path)
+    migrate.head.cache_clear()
+    try:
+        assert migrate.head() == "0002"
+    finally:
+        migrate.head.cache_clear()
+
+
+async def test_alembic_is_loaded_only_where_there_is_something_to_do(bare_database: str) -> None:
+    code = (
+        "import asyncio, sys\n"
+        "from gateway.store.engine import Store\n"
+        "async def main():\n"
+        "    store = Store.open(sys.argv[1], '')\n"
+        "    await store.migrate()\n"
+        "    await store.close()\n"
+        "asyncio.run(main())\n"
+        "print('alembic' in sys.modules)\n"
+    )
+    for expected in (b"True", b"False"):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, bare_database, stdout=asyncio.subprocess.PIPE
+        )
+        told, _ = await process.communicate()
+        assert told.strip() == expected
