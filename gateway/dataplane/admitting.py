@@ -13,7 +13,7 @@ from gateway.dataplane.admission.limiter import (
     Shortage,
     settle,
 )
-from gateway.dataplane.auth import Credential, check, check_inference, secret_of
+from gateway.dataplane.auth import Credential, check, check_inference, secret_in
 from gateway.dataplane.flow import INTO_TASK
 from gateway.dataplane.pricing import worst_case
 from gateway.kernel.errors import GatewayError, Kind
@@ -27,13 +27,7 @@ async def identify(exchange: Exchange) -> None:
     """Ask the sidecar for a credential that is not held here. Raises :class:`GatewayError`."""
     learnt = exchange.wire.worker.learnt
     assert learnt is not None
-    secret = None
-    for name, value in exchange.raw_headers:
-        if name == b"authorization":
-            secret = secret_of(value)
-            break
-        if name in (b"x-api-key", b"api-key"):
-            secret = value
+    secret = secret_in(exchange.raw_headers)
     assert secret is not None
     if exchange.by_hand:
         await INTO_TASK

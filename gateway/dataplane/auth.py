@@ -89,6 +89,24 @@ def secret_of(authorization: bytes) -> bytes:
     return authorization[7:].strip()
 
 
+def secret_in(headers: list[tuple[bytes, bytes]]) -> bytes | None:
+    """The secret a request carries: ``Authorization``, else ``x-api-key``, else ``api-key``; of several equal names the
+    first. The sidecar takes the same one, so that no other is counted than the one that acts.
+
+    Names are in lower case. Raises :class:`GatewayError` for another scheme than Bearer.
+    """
+    plain = older = None
+    for name, value in headers:
+        if name == b"authorization":
+            return secret_of(value)
+        if name == b"x-api-key":
+            plain = value if plain is None else plain
+        elif name == b"api-key":
+            older = value if older is None else older
+    found = older if plain is None else plain
+    return None if found is None else found.strip()
+
+
 def check(caller: Credential, address: str | None, environment: str | None) -> None:
     """Raise :class:`GatewayError` where a guarded credential may not be used now, from ``address``, here."""
     policy = caller.policy

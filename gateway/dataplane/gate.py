@@ -9,7 +9,7 @@ from msgspec import structs
 
 from gateway.contract.windows import window_bounds
 from gateway.dataplane.admission.limiter import CounterSet, Grant, Shortage, settle
-from gateway.dataplane.auth import Credential, check, secret_of
+from gateway.dataplane.auth import Credential, check, secret_in
 from gateway.dataplane.forward import Passage
 from gateway.dataplane.forwarding import Asked, Headers
 from gateway.kernel.errors import GatewayError, Kind, LimitDetails, Upgrade
@@ -107,16 +107,10 @@ def _months(interval: str) -> float:
 
 
 def _secret(headers: Headers) -> bytes | None:
-    plain = None
-    for name, value in headers:
-        if name == b"authorization":
-            try:
-                return secret_of(value) or None
-            except GatewayError:
-                return None  # another scheme, which some path of the sidecar may take
-        if name in (b"x-api-key", b"api-key"):
-            plain = value
-    return plain or None
+    try:
+        return secret_in(headers) or None
+    except GatewayError:
+        return None  # another scheme, which some path of the sidecar may take
 
 
 def _headers(counters: CounterSet) -> Headers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.dataplane.admitting import accept
-from gateway.dataplane.auth import secret_of
+from gateway.dataplane.auth import secret_in
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.upload import Upload
 from gateway.kernel.errors import GatewayError, Kind
@@ -32,12 +32,10 @@ def open_exchange(wire: GatewayProtocol, spec: Endpoint, headers: list[tuple[byt
     keep_alive = wire.parser.should_keep_alive() and not worker.draining
     exchange = Exchange(wire, runtime, spec, headers, worker.clock.request_id(), http11, keep_alive)
     runtime.active += 1
-    authorization = secret = None
+    has_secret = False
     for name, value in headers:
         if name in _READ:
-            if name == b"authorization":
-                authorization = value
-            elif name == b"content-length":
+            if name == b"content-length":
                 exchange.declared_length = int(value)
             elif name == b"content-type":
                 exchange.content_type = value
@@ -46,13 +44,11 @@ def open_exchange(wire: GatewayProtocol, spec: Endpoint, headers: list[tuple[byt
             elif name == b"content-encoding":
                 exchange.refusal = _encoded(value)
             else:
-                secret = value
+                has_secret = True
         elif name in _FORWARDED:
             exchange.forwarded += b"%b: %b\r\n" % (name, value)
     try:
-        if authorization is not None:
-            secret = secret_of(authorization)
-        caller = runtime.credentials.find(secret)
+        caller = runtime.credentials.find(secret_in(headers) if has_secret else None)
         if caller is not None:
             accept(exchange, caller)
         _check_body_head(exchange, worker)

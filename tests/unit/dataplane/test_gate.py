@@ -74,6 +74,26 @@ async def test_a_request_is_counted_and_told_what_is_left(tmp_path: Path) -> Non
         assert running.used("ai_requests", "counted") == 0, "no model was asked"
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("x-api-key", KEY), ("api-key", "gw_test_nobody")],
+        [("api-key", "gw_test_nobody"), ("x-api-key", KEY)],
+        [("x-api-key", KEY), ("x-api-key", "gw_test_nobody")],
+        [("authorization", f"Bearer {KEY}"), ("authorization", "Bearer gw_test_nobody")],
+    ],
+)
+async def test_the_credential_that_counts_is_the_one_the_sidecar_takes(
+    tmp_path: Path, headers: list[tuple[str, str]]
+) -> None:
+    limits = (Limit(metric="requests", limit=1, window="hour"),)
+    async with forwarding(tmp_path, *limits) as running, client_of(running, None) as client:
+        assert (await client.get("/user/balance", headers=headers)).headers["x-ratelimit-remaining"] == "0"
+        assert (await client.get("/user/balance", headers=headers)).status_code == 429
+        answer = await client.post("/v1/chat/completions", headers=headers, json={"model": "m"})
+        assert answer.status_code != 401, "the same one everywhere"
+
+
 async def test_a_used_up_plan_names_those_that_allow_more(tmp_path: Path) -> None:
     async with forwarding(tmp_path, plan="small") as running, client_of(running, KEY) as client:
         for _ in range(2):
