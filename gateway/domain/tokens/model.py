@@ -37,7 +37,8 @@ class RefreshFamily(Base):
     """
 
     __tablename__ = "refresh_families"
-    __table_args__ = (Index(None, "user_id"), Index(None, "expires_at"))
+    # The last is for how many sign-ins of a tenant count, which anyone of it may ask as often as they like.
+    __table_args__ = (Index(None, "user_id"), Index(None, "expires_at"), Index(None, "organization_id", "updated_at"))
 
     number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(unique=True)
