@@ -23,6 +23,7 @@ from gateway.domain.organizations.requests import (
 )
 from gateway.domain.plans.service import PlanService
 from gateway.domain.rows import change
+from gateway.domain.turns import take_turn
 from gateway.domain.work import Severity, Work
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.kernel.ids import new_id
@@ -169,6 +170,8 @@ class OrganizationService:
     async def _free_slug(self, name: str) -> str:
         plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
         slug = re.sub(r"[^a-z0-9]+", "-", plain)[: _LONGEST_SLUG - 7].strip("-") or "organization"
+        # Of two of one name at once the second sees that the slug is taken.
+        await take_turn(self.work.session, f"slug {slug}")
         if await repo.slug_taken(self.work.session, slug):
             return f"{slug}-{secrets.token_hex(3)}"
         return slug

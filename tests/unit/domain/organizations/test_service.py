@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -38,6 +39,16 @@ async def test_one_is_found_by_id_slug_and_number(accounts: Accounts) -> None:
     assert await accounts.changes() == [("organization", made.id, None)]
     (record,) = await accounts.records("organization.created")
     assert (record.organization, record.resource_id) == (made.id, made.id)
+
+
+async def test_one_name_at_once_gives_as_many_slugs(accounts: Accounts) -> None:
+    async def make() -> str:
+        async with accounts.begin(MASTER) as work:
+            return (await OrganizationService(work).create(NewOrganization(name="Corp"))).slug
+
+    slugs = await asyncio.gather(*(make() for _ in range(5)))
+    assert len(set(slugs)) == 5
+    assert "corp" in slugs
 
 
 async def test_a_name_twice_gives_two_slugs_and_a_slug_twice_a_conflict(accounts: Accounts) -> None:
