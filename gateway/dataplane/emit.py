@@ -86,7 +86,7 @@ class FileSink:
             release()
 
     def _write(self) -> None:
-        if self._fd < 0 or (self._size > SEGMENT_BYTES and not self._torn):
+        if self._fd < 0 or self._is_full:
             self._open_next()
         while self._buffer:
             written = os.write(self._fd, self._buffer)
@@ -107,19 +107,24 @@ class FileSink:
         else:
             logger.error("usage events not written yet", extra={"reason": str(error), "bytes": len(self._buffer)})
 
+    @property
+    def _is_full(self) -> bool:
+        """Whether the next line goes to the next file."""
+        return self._size > SEGMENT_BYTES and not self._torn
+
     def _open_next(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
         pattern = f"usage-{self._worker}-*.jsonl"
         files = sorted(self._directory.glob(pattern))
         last = int(files[-1].stem.rpartition("-")[2]) if files else 0
         for old in files[: max(0, len(files) + 1 - SEGMENTS)]:
             old.unlink(missing_ok=True)
         reuse = bool(files) and not self._number and files[-1].stat().st_size < SEGMENT_BYTES
-        self._number = last if reuse else last + 1
-        path = self._directory / f"usage-{self._worker}-{self._number:08d}.jsonl"
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        number = last if reuse else last + 1
+        path = self._directory / f"usage-{self._worker}-{number:08d}.jsonl"
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._number = fd, number  # only now: until then a mark is one in the file before
         self._size = os.fstat(self._fd).st_size
         if self._size and _is_torn(path):
             self._buffer[:0] = b"\n"  # a process before this one was killed on a full disk, in mid-line
@@ -128,6 +133,8 @@ class FileSink:
 
     def mark(self) -> str:
         """Where the log ends, what is still to be written included: ``<segment>:<bytes>``."""
+        if self._is_full:
+            return f"{self._number + 1}:{len(self._buffer)}"
         return f"{self._number}:{self._size + len(self._buffer)}"
 
     def since(self, mark: str, until: str | None = None) -> Iterator[UsageEvent]:

@@ -210,3 +210,38 @@ async def test_a_file_that_cannot_be_opened_is_tried_again(tmp_path: Path, monke
     sink.flush()
     assert ids(tmp_path) == ["a", "b", "c"]
     sink.close()
+
+
+async def test_a_mark_made_where_a_file_ends_does_not_pass_what_the_next_one_begins_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emit, "SEGMENT_BYTES", 100)
+    sink = FileSink(tmp_path, 0, asyncio.get_running_loop())
+    sink.append(usage_event(id="first"), lambda: None)
+    sink.flush()
+    sink.append(usage_event(id="second"), lambda: None)
+    mark = sink.mark()  # what is still to be written included
+    sink.append(usage_event(id="third"), lambda: None)
+    sink.close()
+    assert [event.id for event in sink.since(mark)] == ["third"]
+
+
+async def test_a_mark_is_right_where_no_next_file_can_be_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emit, "SEGMENT_BYTES", 100)
+    sink = FileSink(tmp_path, 0, asyncio.get_running_loop())
+    sink.append(usage_event(id="first"), lambda: None)
+    sink.flush()
+    with monkeypatch.context() as patched:
+
+        def broken(*_: object) -> int:
+            raise OSError(errno.EMFILE, "too many open files")
+
+        patched.setattr(os, "open", broken)
+        sink.append(usage_event(id="second"), lambda: None)
+        sink.flush()
+        mark = sink.mark()
+    sink.append(usage_event(id="third"), lambda: None)
+    sink.close()
+    assert [event.id for event in sink.since(mark)] == ["third"]
