@@ -168,8 +168,11 @@ class Learnt:
                 if len(self._unknown) > UNKNOWN_MOST:
                     del self._unknown[next(iter(self._unknown))]
             raise unknown()
-        credential = Credential(policy, Limiter(self._registry.counters(policy.limits)), self.environment)
-        if answer.seq >= self._seq:
+        overtaken = answer.seq < self._seq
+        counters = self._registry.counters(policy.limits, overtaken=overtaken)
+        credential = Credential(policy, Limiter(counters), self.environment)
+        if not overtaken:
+            self._drop(digest)
             self._make_room()
             self._held[digest] = credential
             for name in _names(credential):

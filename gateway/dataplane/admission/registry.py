@@ -33,8 +33,11 @@ class Registry:
         self.era = Era(kept.touched if kept is not None else _forget)
         self._counters: WeakValueDictionary[str, Counter] = WeakValueDictionary()
 
-    def counters(self, policies: Iterable[LimitPolicy]) -> list[Counter]:
-        """The counters of these limits. Of two limits that are counted as one the smaller holds."""
+    def counters(self, policies: Iterable[LimitPolicy], *, overtaken: bool = False) -> list[Counter]:
+        """The counters of these limits. Of two limits that are counted as one the smaller holds.
+
+        ``overtaken``: something newer than these may be known, so a counter that is in use keeps its limit.
+        """
         smallest: dict[str, LimitPolicy] = {}
         for policy in policies:
             known = smallest.get(policy.key)
@@ -46,7 +49,7 @@ class Registry:
             if counter is None:
                 counter = self._counters[key] = Counter(policy, leased=self.leased)
                 new.append(counter)
-            elif counter.policy != policy:
+            elif counter.policy != policy and not overtaken:
                 counter.govern(policy)
             found.append(counter)
         if new and self.kept is not None:

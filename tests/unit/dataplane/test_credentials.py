@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import pytest
 
+from gateway.bus.embedded import EmbeddedPolicy
 from gateway.bus.policy import PolicyUnavailable, Query
 from gateway.contract.policy import Change, CredentialPolicy, LimitPolicy, Resolution
 from gateway.dataplane import credentials
@@ -17,6 +19,8 @@ from gateway.dataplane.credentials import Learnt, query_for
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.kernel.secrets import Seal, digest_of
 from gateway.settings.model import Server, Settings, Sidecar
+from tests.support.changes import MemoryLog
+from tests.support.sidecar import MASTER, internal_api
 
 
 class Accounts:
@@ -319,3 +323,73 @@ async def test_a_sidecar_that_is_only_being_started_is_waited_for(accounts: Acco
     with pytest.raises(GatewayError) as refusal:
         await learnt.ask(b"gw_live_two")
     assert refusal.value.kind is Kind.UNAVAILABLE, "one that was there and is gone is not waited for"
+
+
+async def test_an_answer_that_was_overtaken_sets_no_limit_back(accounts: Accounts) -> None:
+    learnt = learnt_from(accounts)
+
+    def limited(most: int) -> tuple[LimitPolicy, ...]:
+        return (LimitPolicy("organization", "acme", "requests", most, "hour"),)
+
+    accounts.add(b"gw_live_new", "key_2", limits=limited(5))
+    held = await find(learnt, b"gw_live_new")
+    accounts.add(b"gw_live_old", "key_1", limits=limited(50))
+    resolve = accounts.resolve
+
+    async def overtaken(query: Query) -> Resolution:
+        answer = await resolve(query)
+        learnt.heard(accounts.change("credential", "key_9"))
+        return answer
+
+    accounts.resolve = overtaken  # type: ignore[method-assign]
+    late = await find(learnt, b"gw_live_old")
+    assert late.limiter.counters[0] is held.limiter.counters[0]
+    assert held.limiter.counters[0].limit == 5
+
+
+async def test_one_asked_for_anew_leaves_nothing_of_before(accounts: Accounts) -> None:
+    learnt = learnt_from(accounts, cache=2, grace=0.0)
+    accounts.add(b"gw_live_other", "key_2")
+    other = await find(learnt, b"gw_live_other")
+    accounts.add(b"gw_live_one", "key_1", plan="small")
+    await find(learnt, b"gw_live_one")
+    accounts.connected = False
+    learnt.watch()
+    accounts.add(b"gw_live_one", "key_1", plan="large")
+    again = await find(learnt, b"gw_live_one")
+    assert again.plan == "large"
+    accounts.connected = True
+    learnt.heard(None)
+    assert await find(learnt, b"gw_live_other") is other, "nobody made room for what was there already"
+    assert ("plan", "small") not in learnt._digests
+
+
+async def test_a_worker_that_starts_learns_every_key_and_refuses_none(tmp_path: Path) -> None:
+    seal = Seal(MASTER)
+    bodies = [b"gw_live_%035d" % number for number in range(5_000)]
+    secrets = [body + seal.mark(body) for body in bodies]
+    async with internal_api(tmp_path / "s", MemoryLog()) as api:
+        for secret in secrets:
+            digest = digest_of(secret).hex()
+            api.answers[digest] = Resolution(1, CredentialPolicy(digest, "k", "api_key", "acme"))
+        learnt = Learnt(EmbeddedPolicy(f"unix:{tmp_path / 's'}", MASTER), Registry(), Settings(), seal)
+        found = await asyncio.gather(*(find(learnt, secret) for secret in secrets))
+        assert [one.id for one in found] == [digest_of(secret).hex() for secret in secrets]
+        assert (len(learnt), learnt.doubted) == (5_000, 0)
+        # A question for each would have been 5,000.
+        assert len(api.batches) < 50
+        await learnt.close()
+
+
+async def test_only_so_many_are_looked_up_at_a_time(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(credentials, "ASKING_MOST", 10)
+    learnt = learnt_from(accounts)
+    accounts.gate = asyncio.Event()
+    secrets = [accounts.add(b"gw_live_%d" % number, f"key_{number}") for number in range(12)]
+    asking = [asyncio.ensure_future(find(learnt, secret)) for secret in secrets]
+    while len(accounts.asked) < 10:  # noqa: ASYNC110 - until the questions are under way
+        await asyncio.sleep(0)
+    accounts.gate.set()
+    told = await asyncio.gather(*asking, return_exceptions=True)
+    assert [one.id for one in told if isinstance(one, Credential)] == [f"key_{number}" for number in range(10)]
+    assert [one.kind for one in told[10:] if isinstance(one, GatewayError)] == [Kind.UNAVAILABLE] * 2
