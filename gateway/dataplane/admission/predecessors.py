@@ -72,7 +72,10 @@ class Predecessors:
         while len(self._lives) > 1:
             gone, next_one = self._lives[:2]
             try:
-                await store.retire(gone.node, self._spent(await store.known(gone.node), gone.mark, next_one.mark))
+                known = await store.known(gone.node)
+                # Off the event loop: the log of a worker that lived long takes seconds to read.
+                spent = await asyncio.to_thread(self._spent, known, gone.mark, next_one.mark)
+                await store.retire(gone.node, spent)
             except StoreUnavailable:
                 await asyncio.sleep(backoff.next())
                 continue
@@ -88,12 +91,15 @@ class Predecessors:
         limits = [(key, start, LimitPolicy.of_key(key)) for key, start in known]
         windowed = [limit for limit in limits if limit[2].window is not None]
         sums = {(key, start): 0 for key, start, _ in windowed}
+        of_scope: dict[tuple[str, str], list[tuple[str, int, LimitPolicy]]] = {}
+        for limit in windowed:
+            of_scope.setdefault((limit[2].scope, limit[2].scope_id), []).append(limit)
         for event in self._log.since(mark, until) if windowed else ():
-            scopes = set(replay.scopes_of(event))
-            for key, start, policy in windowed:
-                if (policy.scope, policy.scope_id) in scopes and replay.counts(policy, event):
+            for scope in set(replay.scopes_of(event)):
+                for key, start, policy in of_scope.get(scope, ()):
                     assert policy.window is not None
-                    if int(window_bounds(policy.window, event.started_ns / 1e9)[0]) == start:
+                    begins = int(window_bounds(policy.window, event.started_ns / 1e9)[0])
+                    if begins == start and replay.counts(policy, event):
                         sums[key, start] += replay.amount_of(policy.metric, event)
         found = []
         for key, start, policy in windowed:
