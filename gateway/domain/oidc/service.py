@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import urlsplit
 
-import jwt
 from msgspec import Struct
 
 from gateway.domain.tokens.service import LEEWAY, header_of, invalid_token
@@ -86,6 +85,9 @@ class Issuers:
 
 
 def _decoded(token: str, key: IssuerKey, settings: Oidc, now: datetime) -> dict[str, Any]:
+    # Loaded with the first token: the cryptography behind it is a tenth of the process.
+    import jwt  # noqa: PLC0415
+
     # The times are checked below, against one "now", and as numbers of any kind.
     options: Any = {
         "require": ["iss", "aud", "sub", "exp"],

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypeAlias
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import jwt
 from msgspec import Struct
 
 from gateway.domain.tokens import repo
-from gateway.domain.tokens.keys import KeyRing
 from gateway.domain.tokens.model import RefreshFamily
 from gateway.domain.work import Work
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.kernel.ids import new_id
 from gateway.settings.model import Jwt
+
+if TYPE_CHECKING:
+    from gateway.domain.tokens.keys import KeyRing
 
 LEEWAY = 30  # seconds that clocks may differ
 LONGEST = 8_192  # characters; ours are under a thousand
@@ -48,9 +50,17 @@ class Tokens:
 
     def __init__(self, settings: Jwt, master_key: str) -> None:
         self._settings = settings
+        self._master_key = master_key
         # A sign-in is remembered as long as any of its tokens may be shown.
         self._longest = timedelta(seconds=max(settings.access_ttl, settings.refresh_ttl) + LEEWAY)
-        self.keys = KeyRing(master_key, settings.algorithm, self._longest)
+
+    @cached_property
+    def keys(self) -> KeyRing:
+        """The keys they are signed with."""
+        # Loaded with the first token: the cryptography behind it is a tenth of the process.
+        from gateway.domain.tokens.keys import KeyRing  # noqa: PLC0415
+
+        return KeyRing(self._master_key, self._settings.algorithm, self._longest)
 
     async def issue(self, work: Work, user: str, organization: str) -> TokenPair:
         """Begin a sign-in of a user (an id) for an organisation (an id), and forget those that are over."""
@@ -106,6 +116,9 @@ class Tokens:
         key = None if kid is None else await self.keys.verifying(work, kid)
         if key is None:
             raise invalid_token()
+        # Loaded with the first token, as the keys are.
+        import jwt  # noqa: PLC0415
+
         try:
             found: dict[str, Any] = jwt.decode(
                 token,
@@ -133,6 +146,9 @@ class Tokens:
         return Claims(user, organization, session, jti, datetime.fromtimestamp(times[0], UTC))
 
     async def _pair(self, work: Work, family: RefreshFamily) -> TokenPair:
+        # Loaded with the first token, as the keys are.
+        import jwt  # noqa: PLC0415
+
         kid, algorithm, private = await self.keys.signing(work)
         now = int(work.now.timestamp())
         common = {
@@ -175,6 +191,9 @@ def header_of(token: str, longest: int = LONGEST) -> dict[str, Any] | None:
     """A token's header, unverified; None for what is no JWT, or has more characters than ``longest``."""
     if len(token) > longest or token.count(".") != 2:
         return None
+    # Loaded with the first token, as the keys are.
+    import jwt  # noqa: PLC0415
+
     try:
         return jwt.get_unverified_header(token)
     except (jwt.InvalidTokenError, ValueError, RecursionError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -103,6 +105,26 @@ async def test_what_the_configuration_names_is_there_from_the_start(tmp_path: Pa
             assert "enterprise" in plans
             assert users == {"root@example.com"}
             assert sidecar.feed.seq == await StoredLog(sidecar.store).last()
+
+
+async def test_what_is_rarely_needed_is_not_loaded(tmp_path: Path) -> None:
+    code = (
+        "import asyncio, sys\n"
+        "from gateway.settings.model import Settings\n"
+        "from gateway.sidecar.app import create_app\n"
+        "from gateway.sidecar.parts import opened\n"
+        "async def main():\n"
+        "    async with opened(Settings(data_dir=sys.argv[1]), 'gw_test_master_key') as sidecar:\n"
+        "        create_app(sidecar)\n"
+        "asyncio.run(main())\n"
+        "print(*(name for name in ('alembic', 'httpx', 'jwt', 'cryptography', 'redis') if name in sys.modules))\n"
+    )
+    for expected in (b"alembic", b""):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-W", "error", "-c", code, str(tmp_path / "data"), stdout=asyncio.subprocess.PIPE
+        )
+        told, _ = await process.communicate()
+        assert (process.returncode, told.strip()) == (0, expected)
 
 
 async def test_a_changed_configuration_is_taken_up(tmp_path: Path) -> None:

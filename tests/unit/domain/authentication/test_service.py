@@ -168,6 +168,24 @@ async def test_answers_carry_the_change_they_have_seen(gateway: Gateway) -> None
     assert (await gateway.authenticator.by_digest(b"\0" * 32)).principal is None
 
 
+async def test_many_are_told_what_each_is_told_alone(gateway: Gateway) -> None:
+    id, old = await key(gateway, scopes=["inference"])
+    _, new = await change(gateway, CredentialService, "rotate", id, grace_seconds=60)
+    _, other = await key(gateway, scopes=["keys:read"], environment="test")
+    digests = [digest_of(secret.encode()) for secret in (old, new, other)]
+    for seconds in (0, 61):
+        gateway.accounts.clock.advance(seconds)
+        seq, found = await gateway.authenticator.policies([*digests, b"\0" * 32])
+        assert set(found) == set(digests)
+        for digest in digests:
+            alone = await gateway.authenticator.by_digest(digest)
+            assert alone.principal is not None
+            assert (seq, found[digest]) == (alone.seq, alone.principal.policy)
+    # These are known to each data plane by its own configuration.
+    configured = [digest_of(secret.encode()) for secret in (MASTER_KEY, "gw_live_static_1")]
+    assert await gateway.authenticator.policies(configured) == (seq, {})
+
+
 async def test_our_tokens_are_their_users(gateway: Gateway) -> None:
     session = await gateway.sessions.sign_in("admin@example.com", "the first password")
     found = await resolved(gateway, session.tokens.access_token)
