@@ -198,8 +198,12 @@ class Learnt:
 
     async def follow(self) -> None:
         """Hear changes until cancelled."""
-        async for change in self._source.changes():
-            self.heard(change)
+        try:
+            async for change in self._source.changes():
+                self.heard(change)
+        except Exception:
+            self.forget_all()  # it is not known what has changed
+            raise
 
     def watch(self) -> None:
         """Look whether changes are still heard; called once a second."""

@@ -98,8 +98,8 @@ class Predecessors:
             for scope in set(replay.scopes_of(event)):
                 for key, start, policy in of_scope.get(scope, ()):
                     assert policy.window is not None
-                    begins = int(window_bounds(policy.window, event.started_ns / 1e9)[0])
-                    if begins == start and replay.counts(policy, event):
+                    begun = window_bounds(policy.window, event.started_ns / 1e9)[0]
+                    if int(begun) == start and replay.counts(policy, event):
                         sums[key, start] += replay.amount_of(policy.metric, event)
         found = []
         for key, start, policy in windowed:

@@ -6,8 +6,10 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.bus.connect import policy_source
 from gateway.dataplane.admission.books import Books
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger("gateway.limits")
+
+AGAIN = 1.0  # seconds after an unexpected failure
 
 
 class Admission:
@@ -72,14 +76,14 @@ class Admission:
         """Begin the upkeep. For ``sidecar_start`` seconds look-ups wait for a sidecar that is only being started."""
         loop = asyncio.get_running_loop()
         if self.books is not None:
-            self._tasks.append(loop.create_task(self.books.run()))
+            self._tasks.append(loop.create_task(_kept_up(self.books.run)))
         if self.lender is not None:
             self._tasks.append(loop.create_task(self.lender.run()))
             if self.predecessors is not None and self.estate is not None:
-                self._tasks.append(loop.create_task(self.predecessors.settle(self.estate)))
+                self._tasks.append(loop.create_task(_kept_up(partial(self.predecessors.settle, self.estate))))
         if self.learnt is not None:
             self.learnt.expected_by = time.monotonic() + sidecar_start
-            self._tasks.append(loop.create_task(self.learnt.follow()))
+            self._tasks.append(loop.create_task(_kept_up(self.learnt.follow)))
 
     async def stop(self) -> None:
         """Write what is left and let connections go."""
@@ -96,6 +100,18 @@ class Admission:
             await self.lender.close()
             if self.predecessors is not None and self.lender.down_since is None:
                 self.predecessors.ended_well()
+
+
+async def _kept_up(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Do it until it ends well. Without it credentials and counts would grow old, and nobody be told."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            logger.exception("upkeep of limits failed, and begins again")
+            await asyncio.sleep(AGAIN)
+        else:
+            return
 
 
 def _store(options: WorkerOptions) -> RedisLeases:
