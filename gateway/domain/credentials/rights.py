@@ -69,8 +69,16 @@ async def require_all_of(work: Work, row: Credential) -> None:
         return
     for scope in row.scopes:
         actor.require(scope, row.organization_id)
-    if await work.session.scalar(select(User.is_platform_admin).where(User.id == row.user_id)):
-        actor.require_platform()
+    await require_over(work, row.user_id)
+
+
+async def require_over(work: Work, user: str | None) -> None:
+    """Raise FORBIDDEN where a key is, or would be, of an administrator of the platform and the actor is neither they
+    nor the platform: with wide scopes it speaks for the platform."""
+    if user in (None, work.actor.user):
+        return
+    if await work.session.scalar(select(User.is_platform_admin).where(User.id == user)):
+        work.actor.require_platform()
 
 
 def _is_own(actor: Actor, row: Credential, permission: str) -> bool:

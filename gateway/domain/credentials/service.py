@@ -40,6 +40,7 @@ class CredentialService:
             raise rights.forbidden()
         if user is not None:
             user = await issue.member(work, user, organization)
+            await rights.require_over(work, user)
         environment = _ALIASES.get(asked.environment, asked.environment)
         if environment not in ENVIRONMENTS:
             raise invalid(f"environment must be one of {', '.join(ENVIRONMENTS)}.", "environment")
@@ -90,6 +91,8 @@ class CredentialService:
         row = await self._writable(reference)
         values = self._values(row, asked)
         await rights.require_within(self.work, values)
+        if not set(values.get("scopes", ())) <= set(row.scopes):
+            await rights.require_over(self.work, row.user_id)
         before = issue.shown(row, values)
         for name, value in values.items():
             setattr(row, name, value)

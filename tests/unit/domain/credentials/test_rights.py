@@ -66,6 +66,23 @@ async def test_no_secret_of_a_key_of_the_platforms_administrator(accounts: Accou
     await rotate(accounts, signed_in(root, PLATFORM_ADMIN), row)
 
 
+async def test_no_key_in_the_name_of_the_platforms_administrator(accounts: Accounts, engineer: User) -> None:
+    root = await accounts.user("root@example.com", "acme", PLATFORM_ADMIN)
+    narrow = await make(accounts, scopes=["keys:read", "usage:read"], user=root.id)
+    owner = signed_in(await accounts.user("owner@example.com", "acme", "owner"), "owner")
+    with pytest.raises(GatewayError) as caught:
+        await make(accounts, owner, scopes=["admin:*"], user=root.id)
+    assert (caught.value.kind, caught.value.code) == REFUSED
+    async with accounts.begin(owner) as work:
+        await CredentialService(work).update(narrow.id, CredentialUpdate(scopes=["usage:read"]))
+    with pytest.raises(GatewayError) as caught:
+        async with accounts.begin(owner) as work:
+            await CredentialService(work).update(narrow.id, CredentialUpdate(scopes=["admin:*"]))
+    assert (caught.value.kind, caught.value.code) == REFUSED
+    async with accounts.begin(signed_in(root, PLATFORM_ADMIN)) as work:
+        await CredentialService(work).update(narrow.id, CredentialUpdate(scopes=["admin:*"]))
+
+
 async def test_a_small_key_gets_no_secret_of_its_users_great_one(accounts: Accounts, engineer: User) -> None:
     great = await make(accounts, scopes=["keys:write", "usage:write"], user=engineer.id)
     small = await make(accounts, user=engineer.id)
