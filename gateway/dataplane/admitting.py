@@ -75,7 +75,8 @@ def demand(exchange: Exchange, route: Route, counters: CounterSet) -> tuple[int,
     completion = 0
     if exchange.max_tokens is not None:
         completion = exchange.max_tokens
-    elif exchange.spec.generates:
+    elif exchange.spec.generates or exchange.spec.form:
+        # How much a form asks is not known before it is answered; with nothing reserved it would pass a used-up budget.
         completion = DEFAULT_COMPLETION_TOKENS * bodies.choices_of(exchange.fields or {})
     cost = 0
     if counters.cost:

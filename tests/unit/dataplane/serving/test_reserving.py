@@ -9,7 +9,7 @@ import pytest
 
 from gateway.settings.model import Limit
 from tests.support.raw_upstream import raw_upstream, serve_completions
-from tests.support.wire import Answer, chat, post, wire
+from tests.support.wire import FORM_START, Answer, chat, post, wire
 from tests.support.worker import RunningWorker, provider, running_worker, settings_for
 
 MOST = 2_000
@@ -68,3 +68,19 @@ async def test_what_fits_is_served_and_settled_at_its_use(tmp_path: Path, path: 
     got, asked, gateway = await ask(tmp_path, path, body)
     assert (got.status, asked) == (200, 1)
     assert gateway.used("tokens") == 7
+
+
+async def test_a_form_reserves_its_answer(tmp_path: Path) -> None:
+    limits = (Limit(metric="tokens", limit=1_000, window="day"),)
+    async with (
+        raw_upstream(serve_completions) as upstream,
+        running_worker(settings_for(provider(upstream.base_url), limits=limits), tmp_path) as gateway,
+        wire(gateway.address) as client,
+    ):
+        body = FORM_START + b"sound\r\n--b--\r\n"
+        await client.send(
+            b"POST /v1/audio/transcriptions HTTP/1.1\r\nhost: a\r\nauthorization: Bearer gw_test_unit\r\n"
+            b"content-type: multipart/form-data; boundary=b\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        assert (await client.answer()).status == 429
+        assert not upstream.requests
