@@ -111,7 +111,8 @@ class Learnt:
             if time.monotonic() < until:
                 raise unknown()
             del self._unknown[digest]
-        if len(self._asking) >= ASKING_MOST or not self._is_worth_asking(secret, digest):
+        # Who waits for an answer that is on its way adds nothing to look up.
+        if digest not in self._asking and not self._is_worth_asking(secret):
             self.doubted += 1
             raise _unavailable("Too many unknown credentials are being looked up.")
         return None
@@ -127,8 +128,10 @@ class Learnt:
         # Shielded: the others that wait for the same answer must not lose it with one client.
         return await asyncio.shield(task)
 
-    def _is_worth_asking(self, secret: bytes, digest: bytes) -> bool:
-        if self._seal is None or digest in self._asking or self._seal.holds(secret):
+    def _is_worth_asking(self, secret: bytes) -> bool:
+        if len(self._asking) >= ASKING_MOST:
+            return False
+        if self._seal is None or self._seal.holds(secret):
             return True
         return (self._tokens if _is_token(secret) else self._strangers).take()
 

@@ -389,7 +389,10 @@ async def test_only_so_many_are_looked_up_at_a_time(accounts: Accounts, monkeypa
     asking = [asyncio.ensure_future(find(learnt, secret)) for secret in secrets]
     while len(accounts.asked) < 10:  # noqa: ASYNC110 - until the questions are under way
         await asyncio.sleep(0)
+    same = asyncio.ensure_future(find(learnt, secrets[0]))  # adds none
+    await asyncio.sleep(0)
     accounts.gate.set()
+    assert (await same).id == "key_0"
     told = await asyncio.gather(*asking, return_exceptions=True)
     assert [one.id for one in told if isinstance(one, Credential)] == [f"key_{number}" for number in range(10)]
     assert [one.kind for one in told[10:] if isinstance(one, GatewayError)] == [Kind.UNAVAILABLE] * 2
