@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from gateway.dataplane import pipeline
+from gateway.dataplane.admitting import identify
 from gateway.dataplane.answers import error_lines, fail
 from gateway.dataplane.body import invalid
 from gateway.dataplane.endpoints.inference import BY_PATH, Endpoint
@@ -61,6 +62,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.arrived = 0
         self.current: Exchange | None = None  # being answered; `cycle` is the last one parsed
         self.broken = False
+        self.lookup: asyncio.Task[None] | None = None
         self.starting = False
         self.busy_since = self.loop.time()
         self.linger_until = 0.0
@@ -278,6 +280,24 @@ class GatewayProtocol(HttpToolsProtocol):
             self._refuse(exchange, body_too_large(self.worker))
         elif not exchange.turn and size > _WINDOW:
             self.read_more(False)  # it goes on when those before it are answered
+        elif exchange.caller is None and size > _WINDOW:
+            self._look_up(exchange)
+
+    def _look_up(self, exchange: Exchange) -> None:
+        """No more is kept of one who is not known before it is known who that is."""
+        if self.reading and exchange.turn:
+            self.read_more(False)
+            self.lookup = self.loop.create_task(self._learn(exchange))
+
+    async def _learn(self, exchange: Exchange) -> None:
+        try:
+            if not exchange.response_complete:
+                await identify(exchange)
+        except GatewayError as error:
+            if exchange.flow is None and not exchange.response_complete:
+                self._refuse(exchange, error.with_traceback(None))
+        finally:
+            self.read_more(True)
 
     def _discard(self, exchange: Exchange, body: bytes) -> None:
         exchange.received += len(body)
@@ -321,6 +341,8 @@ class GatewayProtocol(HttpToolsProtocol):
                 self.read_more(False)
         elif upload.model is not None and exchange.turn:
             self._run(exchange)
+        elif exchange.caller is None and held > _WINDOW:
+            self._look_up(exchange)
 
     def read_more(self, wanted: bool) -> None:
         """Read from the client, or leave its bytes in the kernel."""
