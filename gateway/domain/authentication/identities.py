@@ -30,7 +30,7 @@ async def settled(work: Work, identity: Identity) -> tuple[User, str, str] | Non
     if member is None:
         return None
     held = PLATFORM_ADMIN if user.is_platform_admin else member.role
-    asked = role_of(identity.roles)
+    asked = None if user.is_platform_admin else role_of(identity.roles)
     return (user, organization.id, held) if asked is None or asked == held else None
 
 
@@ -54,14 +54,20 @@ async def settle(works: Works, identity: Identity) -> None:
             await UserService(work).make(new, organization, role or DEFAULT_ROLE)
             return
         member = await users.membership(work.session, user.id, organization)
-        held = PLATFORM_ADMIN if user.is_platform_admin else None if member is None else member.role
+        held = None if member is None else member.role
+        if user.is_platform_admin:
+            held = role = PLATFORM_ADMIN
         if member is None or (role is not None and role != held):
             await UserService(work).set_role(user.id, role or held or DEFAULT_ROLE, organization=organization)
 
 
 def role_of(names: Sequence[str]) -> str | None:
-    """The mightiest known role of those named, None for none."""
-    return next((name for name in catalog().names if name in names), None)
+    """The mightiest known role of those named, None for none.
+
+    No role of the whole platform: an issuer may be one organisation's, which would name all the others' administrators.
+    """
+    known = catalog().roles
+    return next((name for name in catalog().names if name in names and not known[name].platform), None)
 
 
 async def _organization(work: Work, name: str) -> str:

@@ -223,6 +223,20 @@ async def test_newcomers_of_a_new_organization_come_at_once(gateway: Gateway) ->
     assert {item.actor.organization for item in found} == {"brand-new"}
 
 
+async def test_no_issuer_makes_or_unmakes_an_administrator_of_the_platform(gateway: Gateway) -> None:
+    found = await resolved(gateway, gateway.issuer.token("k1", org="acme", role=["platform_admin", "viewer"]))
+    assert (found.actor.role, found.actor.is_platform_admin) == ("viewer", False)
+    only = await resolved(gateway, gateway.issuer.token("k1", sub="u-2", email="b@example.com", role="platform_admin"))
+    assert (only.actor.role, only.actor.is_platform_admin) == ("user", False)
+    assert found.actor.user is not None
+    async with gateway.accounts.begin(MASTER) as work:
+        await UserService(work).set_role(found.actor.user, "platform_admin")
+    for organization in ("acme", "brand-new"):
+        again = await resolved(gateway, gateway.issuer.token("k1", org=organization, role="viewer"))
+        assert (again.actor.user, again.actor.organization) == (found.actor.user, organization)
+        assert again.actor.is_platform_admin
+
+
 async def test_the_issuer_says_the_role_and_the_organization(gateway: Gateway) -> None:
     first = await resolved(gateway, gateway.issuer.token("k1", org="acme", role=["viewer", "admin"]))
     assert first.actor.role == "admin"
