@@ -21,7 +21,7 @@ import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -34,6 +34,7 @@ from msgspec import Struct, to_builtins
 from benchmarks import payloads, procfs, tools
 from benchmarks.admission import accounts
 from benchmarks.child import Child, running
+from benchmarks.measures.crowd import allow_files
 from benchmarks.peers import gateway, mock
 from gateway.bus.embedded import EmbeddedPolicy
 from gateway.bus.http import Client, parse_address
@@ -98,10 +99,9 @@ def _sidecar(config: Path, folder: Path) -> Iterator[tuple[Child, str]]:
         yield child, str(child.wait_ready()["urls"][0])
 
 
-def _cpu(pid: int, work: object) -> tuple[float, float]:
+def _cpu(pid: int, work: Callable[[], object]) -> tuple[float, float]:
     """CPU seconds of a process while something runs, and how long that took."""
     before, begun = procfs.cpu(pid), time.perf_counter()
-    assert callable(work)
     work()
     return procfs.cpu(pid) - before, time.perf_counter() - begun
 
@@ -187,6 +187,7 @@ def _process(root: int, module: str) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def main(keys: int, at_once: int, starts: int, as_json: bool) -> None:
     """Measure what looking up a credential costs the sidecar, and print it."""
+    allow_files(at_once)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         found = measure(Path(folder), keys, at_once, starts)
     if as_json:
