@@ -49,6 +49,7 @@ class Issuers:
             # Only a gateway with an issuer pays for the client's library and its certificates.
             import httpx  # noqa: PLC0415
 
+            # It loads the same library.
             from gateway.domain.oidc.keys import IssuerKeys  # noqa: PLC0415
 
             self._client = httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False, trust_env=True)
