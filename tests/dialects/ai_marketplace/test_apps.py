@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
 import pytest
 
-from gateway.contract.internal import HEADER, internal_token
+from gateway.bus.policy import Query
 from gateway.contract.policy import LimitPolicy
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.kernel.secrets import digest_of
@@ -38,12 +39,8 @@ def bearer_of(answer: dict[str, Any]) -> str:
 
 async def status_of(served: Served, bearer: str) -> str:
     """What the data plane is told of a credential."""
-    answer = await served.client.post(
-        "/internal/resolve",
-        json={"digest": digest_of(bearer.encode()).hex()},
-        headers={HEADER: internal_token(MASTER_KEY)},
-    )
-    policy = answer.json()["policy"]
+    found = await served.sidecar.resolve(Query(digest=digest_of(bearer.encode()).hex()))
+    policy = msgspec.json.decode(msgspec.json.encode(found))["policy"]
     return str(policy.get("status", "active"))
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from gateway.contract.internal import HEADER, internal_token
+from gateway.bus.policy import Query
 from gateway.domain.actor import SYSTEM
 from gateway.domain.authentication.start import ensure_admin
 from gateway.domain.credentials.requests import NewCredential
@@ -49,12 +50,8 @@ async def key_of(served: Served, organization: str) -> str:
 
 async def resolved(served: Served, secret: str) -> dict[str, Any]:
     """What the data plane is told of a key."""
-    answer = await served.client.post(
-        "/internal/resolve",
-        json={"digest": digest_of(secret.encode()).hex()},
-        headers={HEADER: internal_token(MASTER_KEY)},
-    )
-    policy: dict[str, Any] = answer.json()["policy"]
+    found = await served.sidecar.resolve(Query(digest=digest_of(secret.encode()).hex()))
+    policy: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(found))["policy"]
     return policy
 
 
