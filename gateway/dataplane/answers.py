@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from enum import Enum
 from typing import TYPE_CHECKING, Final
@@ -203,7 +204,7 @@ def error_lines(error: GatewayError, exchange: Exchange | None = None) -> bytes:
     """The header lines of an error of ours."""
     lines = _JSON
     if error.retry_after is not None:
-        seconds = max(1, round(error.retry_after + 0.5))
+        seconds = max(1, math.ceil(error.retry_after))
         lines += b"retry-after: %d\r\n" % seconds
         if error.details is not None:
             lines += b"x-ratelimit-retry-after: %d\r\n" % seconds

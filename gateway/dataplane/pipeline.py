@@ -15,7 +15,7 @@ from gateway.dataplane.admission.limiter import undo
 from gateway.dataplane.admitting import admit, enter, identify, widen
 from gateway.dataplane.calling import attempt_once, pause_before_retry
 from gateway.dataplane.flow import INTO_TASK
-from gateway.dataplane.settlement import settle, usage_event
+from gateway.dataplane.settlement import repaired, settle, usage_event
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.plugin.api import Answer
 from gateway.plugin.api import Route as RouteView
@@ -170,4 +170,4 @@ async def settle_with_plugins(exchange: Exchange) -> None:
     try:
         await exchange.runtime.chain.usage(exchange, event)
     finally:
-        settle(exchange, event)
+        settle(exchange, repaired(exchange, event))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.contract.usage import Tokens, UsageEvent
 from gateway.dataplane.admission import limiter
@@ -13,6 +14,7 @@ from gateway.dataplane.pricing import cost_of
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
 
+logger = logging.getLogger("gateway.settlement")
 _NONE: Final = Tokens()
 
 
@@ -71,6 +73,21 @@ def _estimate(exchange: Exchange) -> Tokens:
     """Where an upstream answered and told no usage: the prompt by its size, the completion by its events."""
     prompt = len(exchange.raw) // BYTES_PER_TOKEN if exchange.is_json else 0
     return Tokens(prompt=prompt, completion=exchange.events_seen)
+
+
+def repaired(exchange: Exchange, event: UsageEvent) -> UsageEvent:
+    """The event as plugins left it, or, where they put something into it that can't be counted, as it was made."""
+    if _is_sound(event.tokens, event.cost_nanos):
+        return event
+    logger.error("a plugin spoilt a usage event", extra={"request_id": exchange.id})
+    return usage_event(exchange)
+
+
+def _is_sound(tokens: Any, cost: Any) -> bool:
+    if type(tokens) is not Tokens or not (cost is None or (type(cost) is int and cost >= 0)):
+        return False
+    counts: tuple[Any, ...] = (tokens.prompt, tokens.cached, tokens.completion, tokens.reasoning)
+    return all(type(count) is int and count >= 0 for count in counts)
 
 
 def settle(exchange: Exchange, event: UsageEvent | None = None) -> None:

@@ -14,6 +14,8 @@ from gateway.dataplane.admission.refusals import refusal
 
 DEFAULT_COMPLETION_TOKENS = 1_024
 """Reserved for the answer where the request sets no maximum; settled at the real count."""
+CLOCK_SLACK = 60.0
+"""Seconds that a clock may be set back without windows beginning anew."""
 BYTES_PER_TOKEN = 4
 """A prompt's estimate before an upstream has counted it."""
 
@@ -72,6 +74,7 @@ class CounterSet:
         "leased",
         "next_roll",
         "requests",
+        "since",
         "sliding",
         "tokens",
         "windows",
@@ -91,11 +94,12 @@ class CounterSet:
     def _mark(self) -> None:
         self.windows = tuple(counter.resets_at for counter in self.all)
         self.next_roll = min(self.windows, default=FOREVER)
+        self.since = max((counter.starts_at for counter in self.all), default=0.0) - CLOCK_SLACK
 
     def roll(self, now: float) -> None:
-        """Start the windows that are due at ``now``."""
+        """Start the windows that are due at ``now``, those too that a clock once set far ahead had begun."""
         for counter in self.all:
-            if now >= counter.resets_at:
+            if now >= counter.resets_at or now < counter.starts_at - CLOCK_SLACK:
                 if counter.resets_at:
                     self.era.value += 1
                 counter.roll(now)
@@ -106,7 +110,7 @@ class CounterSet:
 
         Raises :class:`GatewayError`, or :class:`Shortage` where the limit is shared, and then nothing is taken.
         """
-        if now >= self.next_roll:
+        if not self.since <= now < self.next_roll:
             self.roll(now)
         for counter in self.sliding:
             counter.slide(now)

@@ -259,6 +259,19 @@ def test_of_two_limits_that_are_one_the_smaller_holds() -> None:
     assert [counter.limit for counter in one.all] == [3, 5]
 
 
+def test_a_clock_that_was_far_ahead_for_a_moment_leaves_no_window_behind() -> None:
+    one = limiter(("requests", 2, "minute"), ("requests", 9, "day"))
+    one.admit(0, 0, NOW)
+    one.admit(0, 0, NOW + 40 * 86_400)
+    for _ in range(2):
+        one.admit(0, 0, NOW + 1)
+    with pytest.raises(GatewayError) as refusal:
+        one.admit(0, 0, NOW + 2)
+    assert refusal.value.retry_after is not None
+    assert refusal.value.retry_after <= 60
+    one.admit(0, 0, NOW + 61)
+
+
 def test_what_is_undone_was_never_taken() -> None:
     one = limiter(("requests", 2, "hour"), ("tokens", 100, "hour"), ("concurrency", 1, None))
     for _ in range(5):

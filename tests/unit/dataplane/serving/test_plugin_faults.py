@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.contract.usage import Tokens
+from gateway.contract.usage import Tokens, UsageEvent
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.plugin.api import Plugin, PluginContext, Request, Response
 from gateway.settings.model import Limit
@@ -242,3 +242,24 @@ async def test_headers_that_are_no_mapping_leave_the_answer_well_formed(tmp_path
         got = await client.answer()
         assert (got.status, got.complete) == (200, True)
         assert got.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("field", "nonsense"), [("tokens", None), ("cost_nanos", "free"), ("cost_nanos", -5), ("tokens", Tokens(-1))]
+)
+async def test_a_spoilt_usage_event_is_made_anew(tmp_path: Path, field: str, nonsense: Any) -> None:
+    class Spoils(Plugin):
+        name = "spoils"
+
+        def on_usage(self, request: Request, event: UsageEvent) -> None:
+            setattr(event, field, nonsense)
+
+    async with raw_upstream(serve_completions) as upstream:
+        settings = settings_for(provider(upstream.base_url), limits=LIMITS)
+        async with running_worker(settings, tmp_path, [(Spoils(None, CONTEXT), "closed")]) as gateway:
+            async with wire(gateway.address) as client:
+                await client.send(post("/v1/chat/completions", chat()))
+                assert (await client.answer()).status == 200
+            (event,) = await gateway.usage()
+            assert event.tokens.prompt > 0
+            assert gateway.used("concurrency") == 0
