@@ -42,8 +42,7 @@ _RELAYED: Final = frozenset(
     )
 )
 _HEAD_LINES: Final = (
-    b"content-type: %b\r\n%b%bx-gateway-attempts: %d\r\n"
-    b"server-timing: gateway;dur=%d.%02d, upstream;dur=%d.%02d\r\n"
+    b"content-type: %b\r\n%b%bx-gateway-attempts: %d\r\nserver-timing: gateway;dur=%d.%02d, upstream;dur=%d.%02d\r\n"
 )
 
 

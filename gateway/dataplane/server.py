@@ -7,7 +7,6 @@ Requests of both kinds may follow each other on one connection, pipelined or not
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 import httptools
@@ -25,7 +24,7 @@ from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.flow import Flow
 from gateway.dataplane.opening import body_too_large, open_exchange
 from gateway.dataplane.settlement import settle
-from gateway.dataplane.sockets import has_left
+from gateway.dataplane.sweeping import sweep
 from gateway.kernel.errors import GatewayError, Kind
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 MAX_HEAD_BYTES: Final = 65_536
 MAX_HEADERS: Final = 200
 MAX_PIPELINED: Final = 16
-LONGEST_BODY: Final = 600.0  # seconds a body may take that keeps coming
 _WINDOW: Final = 262_144  # bytes of a body kept while it can't be served or sent on yet
 _DISCARDED: Final = 1_048_576  # bytes of a refused body read to keep the connection; beyond, it is closed
 
@@ -263,7 +261,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     # bodies that are refused or relayed
 
-    def _refuse(self, exchange: Exchange, error: GatewayError) -> None:
+    def refuse(self, exchange: Exchange, error: GatewayError) -> None:
         exchange.drop_body()
         if exchange.flow is not None:
             exchange.keep_alive = False
@@ -277,7 +275,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.busy_since = self.loop.time()
         size = exchange.feed(body)
         if size > self.worker.max_body_bytes:
-            self._refuse(exchange, body_too_large(self.worker))
+            self.refuse(exchange, body_too_large(self.worker))
         elif not exchange.turn and size > _WINDOW:
             self.read_more(False)  # it goes on when those before it are answered
         elif exchange.caller is None and size > _WINDOW:
@@ -295,7 +293,7 @@ class GatewayProtocol(HttpToolsProtocol):
                 await identify(exchange)
         except GatewayError as error:
             if exchange.flow is None and not exchange.response_complete:
-                self._refuse(exchange, error.with_traceback(None))
+                self.refuse(exchange, error.with_traceback(None))
         finally:
             self.read_more(True)
 
@@ -326,12 +324,12 @@ class GatewayProtocol(HttpToolsProtocol):
         assert upload is not None
         exchange.received += len(body)
         if exchange.received > self.worker.max_body_bytes:
-            self._refuse(exchange, body_too_large(self.worker))
+            self.refuse(exchange, body_too_large(self.worker))
             return
         try:
             upload.feed(body)
         except GatewayError as error:
-            self._refuse(exchange, error)
+            self.refuse(exchange, error)
             return
         if exchange.upload_more(body):
             return
@@ -428,31 +426,8 @@ class GatewayProtocol(HttpToolsProtocol):
                 self._start_waiting()
 
     def sweep(self, now: float, idle: float, incomplete: float) -> None:
-        """Close what has been idle, or has been sending one request, for too long. Called about once a second."""
-        if self.linger_until:
-            if now > self.linger_until:
-                self.transport.abort()
-            return
-        if not self.transport.is_reading() and has_left(self.transport):
-            self.transport.abort()  # the end of the connection is not told to who doesn't read
-            return
-        cycle = self.cycle
-        age = now - self.busy_since
-        if self.transport.is_closing() and age > idle:
-            self.transport.abort()  # what it was to send first is not being read
-            return
-        if cycle is None or cycle.response_complete:
-            if age > (incomplete if self.in_head else idle):
-                self.transport.close()
-        elif (
-            type(cycle) is Exchange
-            and not cycle.complete
-            and cycle.flow is None
-            and cycle.turn
-            and (age > incomplete or time.perf_counter() - cycle.started > LONGEST_BODY)
-        ):
-            error = GatewayError(Kind.INVALID, "request_timeout", "The request's body did not arrive in time.")
-            self._refuse(cycle, error)
+        """See :func:`gateway.dataplane.sweeping.sweep`."""
+        sweep(self, now, idle, incomplete)
 
     def shutdown(self) -> None:
         """Stop after the current answer; called when the worker drains."""
