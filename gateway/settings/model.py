@@ -153,6 +153,9 @@ class Oidc(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     audience: Annotated[str, Meta(min_length=1), _about("What the tokens' aud claim must hold.")]
     jwks_url: Annotated[CollectorUrl | None, _about("Where its keys are; absent: as its discovery says.")] = None
     organization_claim: Annotated[str | None, _about("Claim that names the organisation.")] = None
+    organizations: Annotated[
+        tuple[Name, ...], _about("Organisations its tokens may speak for; empty for every one.")
+    ] = ()
     role_claim: Annotated[str, _about("Claim that names the role, a dotted path.")] = "realm_access.roles"
     default_organization: Annotated[Name, _about("Organisation of tokens that name none.")] = "default"
 

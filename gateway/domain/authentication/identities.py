@@ -46,7 +46,7 @@ async def settle(works: Works, identity: Identity) -> None:
         role = role_of(identity.roles)
         user = await users.by_subject(work.session, identity.subject)
         if user is None:
-            user = await _adopted(work, identity)
+            user = await _adopted(work, identity, organization)
         if user is None:
             new = NewUser(
                 email=identity.email, username=identity.username, auth_method="oidc", subject=identity.subject
@@ -75,12 +75,13 @@ async def _organization(work: Work, name: str) -> str:
     return found.id if found is not None else (await OrganizationService(work).ensure(name)).id
 
 
-async def _adopted(work: Work, identity: Identity) -> User | None:
+async def _adopted(work: Work, identity: Identity, organization: str) -> User | None:
     user = await users.by_email(work.session, users.fold(identity.email), lock=True)
     if user is None:
         return None
     # An issuer speaks for an email only if it has verified it, and makes nobody an administrator of the platform by it.
-    if not identity.is_email_verified or user.is_platform_admin or user.subject is not None:
+    elsewhere = identity.is_confined and user.organization_id != organization
+    if not identity.is_email_verified or user.is_platform_admin or user.subject is not None or elsewhere:
         raise GatewayError(
             Kind.FORBIDDEN, "email_not_verified", "There is a user with this email who signs in another way."
         )

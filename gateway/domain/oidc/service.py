@@ -37,6 +37,8 @@ class Identity(Struct, frozen=True):
     organization: str
     roles: tuple[str, ...]
     expires_at: datetime
+    is_confined: bool = False
+    """The issuer speaks for some organisations alone: it takes over nobody's account elsewhere."""
 
 
 class Issuers:
@@ -123,14 +125,20 @@ def _identity(settings: Oidc, claims: dict[str, Any]) -> Identity:
     email = _text(claims.get("email"))
     is_verified = email is not None and claims.get("email_verified") is True
     organization = _text(claims.get(settings.organization_claim)) if settings.organization_claim else None
+    organization = organization or settings.default_organization
+    if settings.organizations and organization not in settings.organizations:
+        raise GatewayError(
+            Kind.FORBIDDEN, "organization_not_allowed", "The token's issuer may not speak for its organization."
+        )
     return Identity(
         subject=f"{settings.issuer}|{subject}",
         email=email or f"{subject}@{host}",
         is_email_verified=is_verified,
         username=_text(claims.get("preferred_username")) or _text(claims.get("name")) or email or subject,
-        organization=organization or settings.default_organization,
+        organization=organization,
         roles=_texts(_at(claims, settings.role_claim)),
         expires_at=datetime.fromtimestamp(claims["exp"], UTC),
+        is_confined=bool(settings.organizations),
     )
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from msgspec import UNSET, structs
 
+from gateway.domain.authentication.identities import settle
 from gateway.domain.authentication.principal import Origin, Principal
 from gateway.domain.credentials.requests import CredentialUpdate, NewCredential
 from gateway.domain.credentials.service import CredentialService
+from gateway.domain.oidc.service import Identity
 from gateway.domain.organizations.service import OrganizationService
 from gateway.domain.users.requests import UserUpdate
 from gateway.domain.users.service import UserService
@@ -267,3 +270,22 @@ async def test_an_email_is_taken_over_only_when_verified_and_never_an_administra
     admin = gateway.issuer.token("k1", sub="u-3", email="admin@example.com")
     assert (await refusal(gateway, admin)).code == "email_not_verified"
     assert await gateway.accounts.records("user.linked") != []
+
+
+async def test_an_issuer_of_one_organization_takes_over_nobody_of_another(gateway: Gateway) -> None:
+    user = await gateway.accounts.user("a@example.com", "acme")
+    told: dict[str, Any] = {
+        "subject": "issuer|u-1",
+        "email": "a@example.com",
+        "is_email_verified": True,
+        "username": "a",
+        "roles": (),
+        "expires_at": datetime(2100, 1, 1, tzinfo=UTC),
+        "is_confined": True,
+    }
+    with pytest.raises(GatewayError) as caught:
+        await settle(gateway.accounts.works, Identity(organization="elsewhere", **told))
+    assert caught.value.kind is Kind.FORBIDDEN
+    await settle(gateway.accounts.works, Identity(organization="acme", **told))
+    async with gateway.accounts.read(MASTER) as work:
+        assert (await UserService(work).get(user.id)).subject == "issuer|u-1"

@@ -274,3 +274,13 @@ async def test_an_issuer_that_answers_badly_is_as_one_that_is_down(
     issuer.status = status
     clock.now += FRESH + 1
     assert await keys.find("rsa") is not None
+
+
+async def test_an_issuer_speaks_for_its_organizations_alone(issuer: OidcIssuer) -> None:
+    confined = Issuers((settings(issuer, organizations=("acme", "default")),))
+    identity = await verify(confined, issuer.token("ec", org="acme"))
+    assert (identity.organization, identity.is_confined) == ("acme", True)
+    assert (await verify(confined, issuer.token("ec"))).organization == "default"
+    error = await refusal(confined, issuer.token("ec", org="another"))
+    assert (error.kind, error.code) == (Kind.FORBIDDEN, "organization_not_allowed")
+    await confined.close()
