@@ -51,7 +51,7 @@ class OrganizationService:
         work = self.work
         name = text(new.name, "name")
         id = new.id or new_id("org")
-        slug = new.slug if new.slug is not None else new.id or await self._free_slug(name)
+        slug = new.slug if new.slug is not None else await self._slug_of(new.id, name)
         if new.id is None and (len(slug) > _LONGEST_SLUG or not _SLUG.match(slug)):
             raise invalid("slug must have at most 63 small letters, digits and single hyphens between them.", "slug")
         plan = None if new.plan is None else (await PlanService(work).get(new.plan)).name
@@ -80,7 +80,8 @@ class OrganizationService:
         return row
 
     async def ensure(self, name: str) -> Organization:
-        """The organisation that ``gateway.yaml`` names: the name is its id and slug too. Made where there is none."""
+        """The organisation that ``gateway.yaml`` names: the name is its id, and its slug too unless a tenant has that.
+        Made where there is none."""
         self.work.actor.require(ADMINISTER)
         found = await repo.by_id(self.work.session, name)
         return found or await self.make(NewOrganization(name=name, id=name))
@@ -166,6 +167,12 @@ class OrganizationService:
             action, "organization", row.id, before=before, after=after, organization=row.id, severity=severity
         )
         self.work.changed("organization", row.id)
+
+    async def _slug_of(self, id: str | None, name: str) -> str:
+        # A tenant may have as its slug what the configuration comes to name an organisation.
+        if id is None or await repo.slug_taken(self.work.session, id):
+            return await self._free_slug(name)
+        return id
 
     async def _free_slug(self, name: str) -> str:
         plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()

@@ -46,9 +46,11 @@ async def forwarding(directory: Path, *limits: Limit, plan: str | None = None) -
     async with running_worker(settings, directory) as running:
         running.worker.forward = Forward(running.worker, f"unix:{directory / 'sidecar.sock'}")
         running.worker.forward.gate = Limits(running.worker)
-        yield running
-        running.worker.forward.close()
-    server.close()
+        try:
+            yield running
+        finally:
+            running.worker.forward.close()
+            server.close()
 
 
 def client_of(running: RunningWorker, key: str | None) -> httpx.AsyncClient:

@@ -193,3 +193,12 @@ async def test_lists_are_filtered_and_paged(accounts: Accounts) -> None:
         assert [row.id for row in (await service.list(OrganizationFilter(status="suspended"))).items] == ["beta"]
         assert (await service.list(OrganizationFilter(search="%"))).total == 0
     assert (await failure(accounts, MASTER, "list", OrganizationFilter(status="odd"))).field == "status"
+
+
+async def test_the_configuration_may_name_what_is_a_tenants_slug_already(accounts: Accounts) -> None:
+    async with accounts.begin(SYSTEM) as work:
+        tenant = await OrganizationService(work).make(NewOrganization(name="Acme", slug="acme"))
+    async with accounts.begin(SYSTEM) as work:
+        named = await OrganizationService(work).ensure("acme")
+    assert (named.id, named.id == tenant.id) == ("acme", False)
+    assert named.slug.startswith("acme-")
