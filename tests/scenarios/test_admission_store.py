@@ -67,7 +67,7 @@ async def test_each_policy_while_redis_is_away(tmp_path: Path, policy: str) -> N
                     assert b"retry-after" in answer.lower()
                 assert (await chat(gateway, FREE))[0] == 200, "who is not limited does not depend on Redis"
                 async with asyncio.timeout(PATIENCE):
-                    while await metric(gateway, "gateway_limits_store_up"):
+                    while await metric(gateway, "gateway_limits_store_up"):  # noqa: ASYNC110 - another process
                         await asyncio.sleep(0.05)
                 assert await metric(gateway, "gateway_lease_failures_total") > 0
                 redis.start()
