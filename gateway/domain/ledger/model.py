@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from sqlalchemy import JSON, Index, text
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gateway.store.base import Base, Number
@@ -82,6 +83,11 @@ class LedgerEntry(Base):
     corrects: Mapped[str | None]
     idempotency_key: Mapped[str | None]
     recorded_ns: Mapped[int]
+
+    @hybrid_property
+    def total_tokens(self) -> int:
+        """All tokens; cached ones are part of the prompt's, reasoning ones of the completion's."""
+        return self.prompt_tokens + self.completion_tokens
 
 
 class _Sums:

@@ -9,8 +9,9 @@ from msgspec import Struct, structs
 Dimension = Literal["organization", "provider", "model", "credential", "user", "outcome"]
 Bucket = Literal["hour", "day", "week", "month"]
 Sortable = Literal[
-    "number", "started_ns", "ended_ns", "cost_nanos", "prompt_tokens", "completion_tokens", "provider", "model", "id"
-]
+    "number", "started_ns", "ended_ns", "recorded_ns", "cost_nanos", "prompt_tokens", "completion_tokens",
+    "total_tokens", "provider", "model", "id",
+]  # fmt: skip
 
 
 class Filter(Struct, frozen=True, kw_only=True):

@@ -13,7 +13,9 @@ from gateway.domain.ledger.query import Filter, Sort
 
 ENTRIES = cast("Table", LedgerEntry.__table__)
 _ID_BATCH = 500  # SQLite takes 999 parameters in its oldest builds
-_ORDERED_NUMBERS = frozenset({"number", "started_ns", "ended_ns", "prompt_tokens", "completion_tokens"})
+_ORDERED_NUMBERS = frozenset(
+    {"number", "started_ns", "ended_ns", "recorded_ns", "prompt_tokens", "completion_tokens", "total_tokens"}
+)
 
 
 async def by_id(session: AsyncSession, id: str) -> LedgerEntry | None:
@@ -51,10 +53,19 @@ async def add(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 async def page(
-    session: AsyncSession, wanted: Filter, order: Sequence[Sort], limit: int, after: Sequence[Any] | None, offset: int
+    session: AsyncSession,
+    wanted: Filter,
+    order: Sequence[Sort],
+    limit: int,
+    after: Sequence[Any] | None,
+    offset: int,
+    more: Sequence[ColumnElement[bool]] = (),
 ) -> list[LedgerEntry]:
-    """Entries in an order that ends with ``number``, behind the values ``after`` of the last one seen."""
-    query = select(LedgerEntry).where(*conditions(wanted))
+    """Entries in an order that ends with ``number``, behind the values ``after`` of the last one seen.
+
+    ``more`` are further conditions.
+    """
+    query = select(LedgerEntry).where(*conditions(wanted), *more)
     if after is not None:
         query = query.where(_behind(order, after))
     query = query.order_by(*(_ordered(sort) for sort in order)).limit(limit).offset(offset)

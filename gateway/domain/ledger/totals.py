@@ -25,23 +25,29 @@ Piece: TypeAlias = tuple[Grain, int | None, int | None]
 """Where to read, from when and until when, in Unix nanoseconds; None is without a bound."""
 
 
-async def sums(session: AsyncSession, wanted: Filter, by: tuple[Dimension, ...], bucket: Bucket | None) -> list[Sums]:
-    """See :meth:`gateway.domain.ledger.service.LedgerService.sums`."""
+async def sums(
+    session: AsyncSession,
+    wanted: Filter,
+    by: tuple[Dimension, ...],
+    bucket: Bucket | None,
+    numbers: tuple[str, ...] = SUMS,
+) -> list[Sums]:
+    """See :meth:`gateway.domain.ledger.service.LedgerService.sums`. Only ``numbers`` are read, the others stay 0."""
     found: dict[tuple[Any, ...], list[int]] = {}
     width = len(by)
     for piece in pieces(wanted, bucket):
-        for row in await session.execute(_query(piece, wanted, by, bucket)):
+        for row in await session.execute(_query(piece, wanted, by, bucket, numbers)):
             start = None if bucket is None else _start(row[width], bucket)
-            numbers = [int(value or 0) for value in row[width + 1 :]]
+            values = [int(value or 0) for value in row[width + 1 :]]
             key = (start, *(value or "" for value in row[:width]))
             before = found.get(key)
-            found[key] = numbers if before is None else [a + b for a, b in zip(before, numbers, strict=True)]
+            found[key] = values if before is None else [a + b for a, b in zip(before, values, strict=True)]
     if not by and bucket is None and not found:
-        found[(None,)] = [0] * len(SUMS)
+        found[(None,)] = [0] * len(numbers)
     # A query without groups gives a row even where it found nothing.
-    kept = [key for key, numbers in found.items() if any(numbers) or (not by and bucket is None)]
+    kept = [key for key, values in found.items() if any(values) or (not by and bucket is None)]
     ordered = sorted(kept, key=lambda key: (key[0] or 0, key[1:]))
-    return [Sums(group=key[1:], start=key[0], **dict(zip(SUMS, found[key], strict=True))) for key in ordered]
+    return [Sums(group=key[1:], start=key[0], **dict(zip(numbers, found[key], strict=True))) for key in ordered]
 
 
 def pieces(wanted: Filter, bucket: Bucket | None) -> Iterator[Piece]:
@@ -73,10 +79,12 @@ def _cut(begin: int | None, end: int | None, grains: Sequence[tuple[Grain, int]]
         yield from _cut(last, end, finer)
 
 
-def _query(piece: Piece, wanted: Filter, by: tuple[Dimension, ...], bucket: Bucket | None) -> Select[Any]:
+def _query(
+    piece: Piece, wanted: Filter, by: tuple[Dimension, ...], bucket: Bucket | None, numbers: tuple[str, ...]
+) -> Select[Any]:
     grain, begin, end = piece
     if grain == "entry":
-        return _of_entries(wanted, begin, end, by, bucket)
+        return _of_entries(wanted.between(begin, end), by, bucket, numbers)
     table = UsageDay if grain == "day" else UsageHour
     start: ColumnElement[Any] = table.start if bucket is not None else literal(0)  # type: ignore[assignment]
     columns = [getattr(table, name) for name in by]
@@ -85,7 +93,7 @@ def _query(piece: Piece, wanted: Filter, by: tuple[Dimension, ...], bucket: Buck
         conditions.append(table.start >= begin // SECOND)
     if end is not None:
         conditions.append(table.start < end // SECOND)
-    query = select(*columns, start, *(func.sum(getattr(table, name)) for name in SUMS)).where(*conditions)
+    query = select(*columns, start, *(func.sum(getattr(table, name)) for name in numbers)).where(*conditions)
     return query.group_by(*columns, *([start] if bucket is not None else []))
 
 
@@ -104,7 +112,7 @@ def _of_sums(table: type[UsageDay] | type[UsageHour], wanted: Filter) -> Iterato
 
 
 def _of_entries(
-    wanted: Filter, begin: int | None, end: int | None, by: tuple[Dimension, ...], bucket: Bucket | None
+    wanted: Filter, by: tuple[Dimension, ...], bucket: Bucket | None, numbers: tuple[str, ...]
 ) -> Select[Any]:
     entry: Any = LedgerEntry
     size = HOUR if bucket == "hour" else DAY
@@ -121,9 +129,8 @@ def _of_entries(
         "first_token_ms": func.coalesce(once * entry.first_token_ms, 0),
         "first_tokens": case((entry.first_token_ms.is_(None), 0), else_=once),
     }
-    conditions = repo.conditions(wanted.between(begin, end))
-    query = select(*columns, start, *(func.sum(computed.get(name, getattr(entry, name, None))) for name in SUMS))
-    return query.where(*conditions).group_by(*columns, *([start] if bucket is not None else []))
+    query = select(*columns, start, *(func.sum(computed.get(name, getattr(entry, name, None))) for name in numbers))
+    return query.where(*repo.conditions(wanted)).group_by(*columns, *([start] if bucket is not None else []))
 
 
 def _start(seconds: int, bucket: Bucket) -> int:
