@@ -72,9 +72,9 @@ async def page(
     return list(await session.scalars(query))
 
 
-async def count(session: AsyncSession, wanted: Filter) -> int:
+async def count(session: AsyncSession, wanted: Filter, more: Sequence[ColumnElement[bool]] = ()) -> int:
     """How many entries there are."""
-    query = select(func.count()).select_from(LedgerEntry).where(*conditions(wanted))
+    query = select(func.count()).select_from(LedgerEntry).where(*conditions(wanted), *more)
     return await session.scalar(query) or 0
 
 
