@@ -17,6 +17,7 @@ from gateway.domain.authentication.sessions import Sessions
 from gateway.domain.authentication.start import ensure_accounts
 from gateway.domain.oidc.service import Issuers
 from gateway.domain.plans.service import PlanService
+from gateway.domain.pricing.book import PriceBook, bases_of
 from gateway.domain.tokens.service import Tokens
 from gateway.domain.usage.counters import Counters, open_counters
 from gateway.domain.usage.requests import RequestCount
@@ -62,6 +63,7 @@ class Sidecar:
         self.tokens = Tokens(settings.jwt, self.master_key)
         self.authenticator = Authenticator(self.works, settings, self.master_key, self.tokens, self._issuers)
         self.sessions = Sessions(self.works, self.tokens, self._attempts)
+        self.prices = PriceBook(bases_of(settings))
 
     async def prepare(self, settings: Settings) -> None:
         """Bring the database in line with a configuration: plans, organisations, the administrator."""
