@@ -78,7 +78,13 @@ class PriceBook:
         return self._default(provider, model, at)
 
     def rate(self, price: Price, used: Quantities, at_ns: int) -> Rated | None:
-        """What it costs; None where the price is in a currency of which no exchange rate is known."""
+        """What it costs; None where nobody can tell.
+
+        That is so where no exchange rate of its currency is known, and where it is for images or seconds of sound alone
+        and what was used tells none.
+        """
+        if not _tells(price, used):
+            return None
         at = moment(at_ns)
         fx_rate = self._rates.at(price.currency, at.date())
         return None if fx_rate is None else rating.rate(price, used, at, fx_rate)
@@ -118,6 +124,12 @@ class _Series:
             return None
         price = self._prices[index]
         return price if price.effective_to is None or at < price.effective_to else None
+
+
+def _tells(price: Price, used: Quantities) -> bool:
+    if price.rates.keys() <= {"image", "audio_second"}:
+        return bool(used.images or used.audio_seconds)
+    return True
 
 
 def moment(at_ns: int) -> datetime:

@@ -84,7 +84,7 @@ class Defaults:
         """The whole list, by the names it uses itself."""
         for provider in _providers():
             for model in provider.models:
-                yield from _versions(provider.id, model.id, model)
+                yield from self._look(provider.id, model.id)
 
     def providers(self) -> frozenset[str]:
         """The names of the list's providers."""

@@ -60,6 +60,11 @@ async def revision(session: AsyncSession) -> int:
     return await session.scalar(select(PriceRevision.revision).where(PriceRevision.name == _NAME)) or 0
 
 
+async def whole_list(session: AsyncSession) -> str | None:
+    """The version of the list of default prices that the table holds whole."""
+    return await session.scalar(select(PriceRevision.whole_list).where(PriceRevision.name == _NAME))
+
+
 async def state(session: AsyncSession) -> PriceRevision:
     """The row of the revision, made where it is missing; locked until the transaction ends."""
     await _insert(session, PriceRevision, [{"name": _NAME, "revision": 0}])
