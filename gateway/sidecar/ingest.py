@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from msgspec import Struct
@@ -46,10 +46,17 @@ class IngestState(Struct):
 class Ingester:
     """Reads the segments in ``folder`` into the ledger. Use it as ``async with``.
 
-    ``rater`` is asked before each round for the prices of then.
+    ``rater`` is asked before anything is entered, so that the prices are those of then.
     """
 
-    def __init__(self, store: Store, folder: Path, rater: Callable[[], Rater], *, keep: float = KEEP) -> None:
+    def __init__(
+        self,
+        store: Store,
+        folder: Path,
+        rater: Callable[[], Awaitable[Rater]],
+        *,
+        keep: float = KEEP,
+    ) -> None:
         self.store = store
         self.folder = folder
         self.state = IngestState()
@@ -93,24 +100,27 @@ class Ingester:
     async def round(self) -> bool:
         """Look at every segment once and enter what is new, about a megabyte of each; whether anything was."""
         found = await asyncio.to_thread(segments, self.folder)
-        rater = self._rater()
         moved = False
-        for segment in found:
-            moved = await self._take(segment, rater) or moved
+        grown = [item for item in found if item.size != self._positions.get(self._source(item), 0)]
+        if grown:
+            rater = await self._rater()
+            for segment in grown:
+                moved = await self._take(segment, rater) or moved
         self._tell(found)
         await self._clean(found)
         return moved
 
+    def _source(self, segment: Segment) -> str:
+        return f"{self._node}/{segment.name}"
+
     async def _take(self, segment: Segment, rater: Rater) -> bool:
-        source = f"{self._node}/{segment.name}"
+        source = self._source(segment)
         position = self._positions.get(source, 0)
         if segment.size < position:
             # Another file of this name: its events are new, or known by their ids.
             _log.warning("a file of usage events was replaced", extra={"file": segment.name})
             await forget(self.store, [source])
             position = self._positions[source] = 0
-        if segment.size == position:
-            return False
         try:
             batches = await asyncio.to_thread(read, segment, source, position)
         except FileNotFoundError:
@@ -135,7 +145,7 @@ class Ingester:
     def _tell(self, found: list[Segment]) -> None:
         now = time.monotonic()
         state = self.state
-        state.lag_bytes = sum(item.size - self._positions.get(f"{self._node}/{item.name}", 0) for item in found)
+        state.lag_bytes = sum(item.size - self._positions.get(self._source(item), 0) for item in found)
         if not state.lag_bytes:
             self._behind_since = None
         elif self._behind_since is None:
@@ -151,7 +161,7 @@ class Ingester:
         old = time.time() - self._keep
         gone = []
         for segment in found:
-            source = f"{self._node}/{segment.name}"
+            source = self._source(segment)
             read_whole = self._positions.get(source) == segment.size
             # The newest stays even when it is read: the numbers of files never go back.
             if read_whole and not segment.newest and segment.changed < old:

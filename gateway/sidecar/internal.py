@@ -19,11 +19,21 @@ from gateway.bus.policy import Query
 from gateway.contract.internal import HEADER, PREFIX, internal_token
 from gateway.contract.policy import Change, Resolution
 from gateway.sidecar.feed import SUBSCRIBERS, Feed
+from gateway.sidecar.ingest import IngestState
 
 _encode = msgspec.json.Encoder().encode
 _query = msgspec.json.Decoder(Query, strict=True).decode
 LARGEST_QUERY = 65_536  # bytes
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+
+
+class Ingesting(Protocol):
+    """What enters usage into the ledger, as far as it is told of."""
+
+    @property
+    def state(self) -> IngestState:
+        """How far it is."""
+        ...
 
 
 class Answering(Protocol):
@@ -32,6 +42,11 @@ class Answering(Protocol):
     master_key: str
     feed: Feed
     started: float
+
+    @property
+    def ingester(self) -> Ingesting:
+        """Where usage goes into the ledger."""
+        ...
 
     async def resolve(self, query: Query) -> Resolution:
         """Whose credential it is."""
@@ -118,4 +133,5 @@ def _health(sidecar: Answering) -> dict[str, object]:
         "seq": sidecar.feed.seq,
         "subscribers": sidecar.feed.subscribers,
         "uptime_seconds": round(time.monotonic() - sidecar.started, 3),
+        "ingestion": sidecar.ingester.state,
     }

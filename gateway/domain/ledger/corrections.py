@@ -60,12 +60,14 @@ async def rerate(work: Work, rater: Rater, meant: Meant, *, limit: int = MOST) -
     while entries < limit and (found := await _standing(work, meant, after, limit - entries)):
         after = (found[-1].started_ns, found[-1].number)
         for entry in found:
-            rating = rater(entry.provider, entry.model, _counts(entry), entry.started_ns)
+            own = entry.organization if entry.source == "api" else None
+            rating = rater(entry.provider, entry.model, _counts(entry), entry.started_ns, own)
             if rating is None or (rating.price_id == entry.price_id and rating.cost_nanos == entry.cost_nanos):
                 continue
             rows += _corrected(entry, rating, work.now)
             entries += 1
             difference += rating.cost_nanos - (entry.cost_nanos or 0)
+    await rater.keep(work.session)
     await repo.add(work.session, rows)
     await rollup.add(work.session, rows)
     if entries:

@@ -15,6 +15,7 @@ from gateway.domain.turns import take_turn
 from gateway.domain.work import Work
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.kernel.ids import new_id
+from gateway.store.base import fit
 
 OUTCOMES = ("ok", "error", "cancelled", "cut", "cached", "refused")
 _AHEAD = timedelta(days=1)  # clocks differ
@@ -38,6 +39,7 @@ async def record(work: Work, rater: Rater, items: Sequence[NewUsage]) -> list[Re
             known[key] = row
         fresh.append(row)
         results.append(Recorded(row["id"], True, row["cost_nanos"]))
+    await rater.keep(work.session)
     await repo.add(work.session, fresh)
     await rollup.add(work.session, fresh)
     return results
@@ -72,7 +74,7 @@ def _row(work: Work, rater: Rater, item: NewUsage, at: str) -> dict[str, Any]:
             prompt=item.prompt_tokens, cached=item.cached_tokens, cache_write=item.cache_write_tokens,
             completion=item.completion_tokens, reasoning=item.reasoning_tokens,
         )  # fmt: skip
-        rating = rater(item.provider, item.model, counts, item.started_ns)
+        rating = rater(item.provider, item.model, counts, item.started_ns, item.organization)
         if rating is not None:
             cost, parts, price, currency = rating.cost_nanos, dict(rating.parts), rating.price_id, rating.currency
     row: dict[str, Any] = {column.name: None for column in LedgerEntry.__table__.columns if column.name != "number"}
@@ -85,7 +87,7 @@ def _row(work: Work, rater: Rater, item: NewUsage, at: str) -> dict[str, Any]:
         "id": new_id("usage"), "kind": "external", "source": "api", "requested_model": item.model, "requests": 1,
         "ended_ns": item.started_ns + item.duration_ms * 1_000_000, "estimated": False, "saved_nanos": 0,
         "cost_nanos": cost, "cost_parts": parts, "price_id": price, "currency": None if cost is None else currency,
-        "tags": item.tags or None, "metadata": item.metadata or None, "recorded_ns": _ns(work.now),
+        "tags": made_fit(item.tags) or None, "metadata": made_fit(item.metadata) or None, "recorded_ns": _ns(work.now),
     }  # fmt: skip
     return row
 
@@ -108,3 +110,12 @@ def _check(item: NewUsage, now: datetime, at: str) -> None:
 
 def _ns(at: datetime) -> int:
     return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1_000
+
+
+def made_fit(value: Any) -> Any:
+    """JSON as a database takes it: see :func:`gateway.store.base.fit`."""
+    if isinstance(value, str):
+        return fit(value)
+    if isinstance(value, dict):
+        return {fit(name): made_fit(item) for name, item in value.items()}
+    return [made_fit(item) for item in value] if isinstance(value, list | tuple) else value

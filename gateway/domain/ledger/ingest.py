@@ -27,6 +27,7 @@ KEPT_TEXT = 65_536  # characters of a line that is set aside
 _LARGEST = 2**53
 _LATEST_NS = 2**62
 
+_NUL = b"\\u0000"  # as JSON spells it; halves of surrogate pairs are no JSON
 _decoder = msgspec.json.Decoder(UsageEvent)
 
 
@@ -105,6 +106,7 @@ async def _enter(store: Store, batch: Batch, rater: Rater) -> Ingested:
         position = await _position(session, batch.source)
         if position != batch.begin:
             raise Moved(position)
+        await rater.keep(session)
         fresh = await add_new(session, rows)
         if poison:
             await session.execute(insert(PoisonEntry), poison)
@@ -117,7 +119,7 @@ async def add_new(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> list
     """Add those rows whose ids are not in the ledger, each id once, and their sums; gives what was added."""
     known = await repo.known_ids(session, [row["id"] for row in rows])
     fresh = [row for row in {row["id"]: row for row in rows}.values() if row["id"] not in known]
-    await repo.add(session, fresh)
+    await repo.add(session, fresh, are_fit=True)
     await rollup.add(session, fresh)
     return fresh
 
@@ -149,7 +151,8 @@ def parse(batch: Batch, rater: Rater, now: int) -> _Parsed:
         fault = line.fault
         if fault is None:
             try:
-                rows.append(row_of(_decoder.decode(line.text), rater, now))
+                row = row_of(_decoder.decode(line.text), rater, now)
+                rows.append(_made_fit(row) if _NUL in line.text else row)
                 continue
             except (msgspec.DecodeError, ValueError) as error:
                 fault = str(error)
@@ -158,6 +161,11 @@ def parse(batch: Batch, rater: Rater, now: int) -> _Parsed:
             {"source": batch.source, "position": line.position, "line": shown, "reason": fault[:1_000], "found_ns": now}
         )
     return rows, poison
+
+
+def _made_fit(row: dict[str, Any]) -> dict[str, Any]:
+    tags = {fit(name): fit(value) for name, value in (row["tags"] or {}).items()}
+    return {name: fit(value) if isinstance(value, str) else value for name, value in row.items()} | {"tags": tags}
 
 
 def row_of(event: UsageEvent, rater: Rater, now: int) -> dict[str, Any]:
@@ -196,8 +204,8 @@ def row_of(event: UsageEvent, rater: Rater, now: int) -> dict[str, Any]:
         "currency": None if cost is None else "USD" if rating is None else rating.currency,
         "price_id": None if rating is None else rating.price_id,
         "cost_parts": None if rating is None else dict(rating.parts),
-        "tags": {fit(name): fit(value) for name, value in event.tags.items()} or None,
-        "attempts": [msgspec.structs.asdict(attempt) for attempt in event.attempts] or None,
+        "tags": event.tags or None,
+        "attempts": event.attempts or None,
         "metadata": None,
         "corrects": None,
         "idempotency_key": None,

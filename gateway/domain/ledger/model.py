@@ -124,14 +124,14 @@ class UsageHour(_Sums, Base):
     """Sums over one hour."""
 
     __tablename__ = "usage_hours"
-    __table_args__ = (Index(None, "start"),)
+    __table_args__ = (Index(None, "start"), {"sqlite_with_rowid": False})
 
 
 class UsageDay(_Sums, Base):
     """Sums over one day."""
 
     __tablename__ = "usage_days"
-    __table_args__ = (Index(None, "start"),)
+    __table_args__ = (Index(None, "start"), {"sqlite_with_rowid": False})
 
 
 class OutboxMark(Base):

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Protocol
 
 from msgspec import Struct
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from gateway.domain.pricing.book import PriceBook
+from gateway.domain.pricing.price import Quantities
 
 BILLED = ("ok", "cancelled", "cut")
 """Outcomes that cost what was produced. What failed costs nothing, and an answer from a cache saves what it would have
@@ -32,12 +37,53 @@ class Rating(Struct, frozen=True):
 
 
 class Rater(Protocol):
-    """Rates one request."""
+    """Rates requests by the prices of one moment."""
 
-    def __call__(self, provider: str | None, model: str, counts: Counts, at_ns: int) -> Rating | None:
-        """The cost by the price in force at ``at_ns`` (Unix nanoseconds); None where there is no price."""
+    def __call__(
+        self, provider: str | None, model: str, counts: Counts, at_ns: int, organization: str | None = None
+    ) -> Rating | None:
+        """The cost by the price in force at ``at_ns`` (Unix nanoseconds); None where there is no price.
+
+        ``organization`` is given for what an organisation itself reports, for which it may have prices of its own.
+        """
+
+    async def keep(self, session: AsyncSession) -> None:
+        """Store, in the transaction that enters what was rated, the prices it names that are not stored yet."""
 
 
-def nobody_knows(provider: str | None, model: str, counts: Counts, at_ns: int) -> Rating | None:
-    """A rater without prices."""
-    return None
+class NoPrices:
+    """A rater that knows no price."""
+
+    def __call__(
+        self, provider: str | None, model: str, counts: Counts, at_ns: int, organization: str | None = None
+    ) -> Rating | None:
+        """See :class:`Rater`."""
+        return None
+
+    async def keep(self, session: AsyncSession) -> None:
+        """See :class:`Rater`."""
+
+
+class BookRater:
+    """A rater over a price book. It knows the prices as of the last :meth:`PriceBook.refresh`."""
+
+    def __init__(self, book: PriceBook) -> None:
+        self.book = book
+
+    def __call__(
+        self, provider: str | None, model: str, counts: Counts, at_ns: int, organization: str | None = None
+    ) -> Rating | None:
+        """See :class:`Rater`."""
+        price = None if provider is None else self.book.at(provider, model, at_ns, organization)
+        if price is None:
+            return None
+        used = Quantities(
+            prompt=counts.prompt, completion=counts.completion, cached=counts.cached,
+            cache_write=counts.cache_write, reasoning=counts.reasoning,
+        )  # fmt: skip
+        rated = self.book.rate(price, used, at_ns)
+        return None if rated is None else Rating(rated.cost_nanos, rated.parts, rated.price_id, rated.currency)
+
+    async def keep(self, session: AsyncSession) -> None:
+        """See :class:`Rater`."""
+        await self.book.keep(session, datetime.now(UTC))

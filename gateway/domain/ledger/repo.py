@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Integer, Table, and_, func, insert, or_, select, tuple_
+import msgspec
+from sqlalchemy import ColumnElement, Integer, Table, and_, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.query import Filter, Sort
+from gateway.domain.ledger.statements import insert_statements
+from gateway.store.base import fit
 
 ENTRIES = cast("Table", LedgerEntry.__table__)
+_JSON_COLUMNS = ("cost_parts", "tags", "attempts", "metadata")
+_COLUMNS = tuple(
+    column.name for column in ENTRIES.columns if column.name != "number" and column.name not in _JSON_COLUMNS
+)
+_plain = itemgetter(*_COLUMNS)
+_encode = msgspec.json.Encoder().encode
+# Given to the drivers as they are: what SQLAlchemy does with each value of a statement is half of all the work.
+_INSERTS = insert_statements(ENTRIES.name, (*_COLUMNS, *_JSON_COLUMNS))
 _ID_BATCH = 500  # SQLite takes 999 parameters in its oldest builds
 _ORDERED_NUMBERS = frozenset(
     {"number", "started_ns", "ended_ns", "recorded_ns", "prompt_tokens", "completion_tokens", "total_tokens"}
@@ -45,11 +57,24 @@ async def by_keys(session: AsyncSession, organization: str, keys: Sequence[str])
     return found
 
 
-async def add(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Add entries, each with every column but ``number``. Raises IntegrityError for an id that is there."""
-    if rows:
-        connection = await session.connection()
-        await connection.execute(insert(ENTRIES), list(rows))
+async def add(session: AsyncSession, rows: Sequence[Mapping[str, Any]], *, are_fit: bool = False) -> None:
+    """Add entries, each with every column but ``number``, JSON as Python values. ``are_fit`` is whether no text in them
+    holds what a database does not take. Raises IntegrityError for an id that is there.
+    """
+    if not rows:
+        return
+    values = [_values(row) for row in rows] if are_fit else [tuple(map(_fit, _values(row))) for row in rows]
+    connection = await session.connection()
+    await connection.exec_driver_sql(_INSERTS[connection.dialect.name], values)
+
+
+def _values(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    texts = [None if (value := row[name]) is None else _encode(value).decode() for name in _JSON_COLUMNS]
+    return (*_plain(row), *texts)
+
+
+def _fit(value: Any) -> Any:
+    return fit(value) if isinstance(value, str) else value
 
 
 async def page(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import add as add_up
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
+
+from gateway.domain.ledger.statements import insert_statements
+from gateway.store.base import fit
 
 HOUR = 3_600
 DAY = 86_400
@@ -20,18 +23,13 @@ SUMS = (
 _Key = tuple[Any, ...]
 
 
-def _upsert(table: str) -> str:
-    names = [f'"{name}"' for name in (*KEYS, *SUMS)]
-    marks = [f":{name}" for name in (*KEYS, *SUMS)]
-    keys = ", ".join(names[: len(KEYS)])
+def _upserts(table: str) -> dict[str, str]:
+    keys = ", ".join(f'"{name}"' for name in KEYS)
     sums = ", ".join(f'"{name}" = {table}."{name}" + excluded."{name}"' for name in SUMS)
-    return (
-        f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(marks)}) "  # noqa: S608 - names of our own
-        f"ON CONFLICT ({keys}) DO UPDATE SET {sums}"
-    )
+    return insert_statements(table, (*KEYS, *SUMS), f"ON CONFLICT ({keys}) DO UPDATE SET {sums}")
 
 
-_UPSERTS = {size: text(_upsert(table)) for size, table in TABLES.items()}
+_UPSERTS = {size: _upserts(table) for size, table in TABLES.items()}
 
 
 def summed(rows: Iterable[Mapping[str, Any]]) -> dict[_Key, list[int]]:
@@ -43,19 +41,16 @@ def summed(rows: Iterable[Mapping[str, Any]]) -> dict[_Key, list[int]]:
             row["organization"], started - started % HOUR, row["provider"] or "", row["model"],
             row["credential"] or "", row["user"] or "", row["outcome"],
         )  # fmt: skip
-        found = sums.get(key)
-        if found is None:
-            found = sums[key] = [0] * len(SUMS)
         requests, cost, first = row["requests"], row["cost_nanos"], row["first_token_ms"]
-        numbers = (
+        numbers = [
             requests, row["prompt_tokens"], row["cached_tokens"], row["cache_write_tokens"], row["completion_tokens"],
             row["reasoning_tokens"], cost or 0, row["saved_nanos"], requests if cost is None else 0,
             requests if row["estimated"] else 0, requests if row["stream"] else 0,
             requests * ((row["ended_ns"] - row["started_ns"]) // 1_000_000),
             0 if first is None else requests * first, 0 if first is None else requests,
-        )  # fmt: skip
-        for index, number in enumerate(numbers):
-            found[index] += number
+        ]  # fmt: skip
+        before = sums.get(key)
+        sums[key] = numbers if before is None else list(map(add_up, before, numbers))
     return sums
 
 
@@ -65,7 +60,7 @@ def by_day(hours: Mapping[_Key, list[int]]) -> dict[_Key, list[int]]:
     for key, numbers in hours.items():
         day = (key[0], key[1] - key[1] % DAY, *key[2:])
         found = days.get(day)
-        days[day] = list(numbers) if found is None else [a + b for a, b in zip(found, numbers, strict=True)]
+        days[day] = numbers if found is None else list(map(add_up, found, numbers))
     return days
 
 
@@ -76,5 +71,9 @@ async def add(session: AsyncSession, rows: Iterable[Mapping[str, Any]]) -> None:
     for size, sums in ((HOUR, hours), (DAY, by_day(hours))):
         if sums:
             # In one order everywhere: two writers that meet wait for each other instead of blocking each other.
-            values = [dict(zip((*KEYS, *SUMS), (*key, *sums[key]), strict=True)) for key in sorted(sums)]
-            await connection.execute(_UPSERTS[size], values)
+            values = [(*map(_fit, key), *sums[key]) for key in sorted(sums)]
+            await connection.exec_driver_sql(_UPSERTS[size][connection.dialect.name], values)
+
+
+def _fit(value: Any) -> Any:
+    return fit(value) if isinstance(value, str) else value

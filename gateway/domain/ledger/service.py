@@ -10,7 +10,7 @@ from gateway.domain.ledger import external, repo, totals
 from gateway.domain.ledger.corrections import Meant, Rerated, rerate
 from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.query import NEWEST_FIRST, Bucket, Dimension, Filter, NewUsage, Recorded, Sort, Sums
-from gateway.domain.ledger.rating import Rater, nobody_knows
+from gateway.domain.ledger.rating import NoPrices, Rater
 from gateway.domain.work import Work
 from gateway.kernel.errors import GatewayError, Kind
 
@@ -25,9 +25,9 @@ class LedgerService:
     organisation means theirs, one with another raises FORBIDDEN.
     """
 
-    def __init__(self, work: Work, rater: Rater = nobody_knows) -> None:
+    def __init__(self, work: Work, rater: Rater | None = None) -> None:
         self.work = work
-        self.rater = rater
+        self.rater: Rater = NoPrices() if rater is None else rater
 
     async def get(self, id: str) -> LedgerEntry:
         """One entry. Raises NOT_FOUND ``usage_not_found``, also for one of another organisation."""

@@ -143,6 +143,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint(
             "organization", "start", "provider", "model", "credential", "user", "outcome", name=op.f("pk_usage_days")
         ),
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("usage_days", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_usage_days_start"), ["start"], unique=False)
@@ -173,6 +174,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint(
             "organization", "start", "provider", "model", "credential", "user", "outcome", name=op.f("pk_usage_hours")
         ),
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("usage_hours", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_usage_hours_start"), ["start"], unique=False)
