@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from gateway.dialects.llm_cost_ops import audit, jwks, keys, sessions
+from gateway.dialects.llm_cost_ops import audit, jwks, keys, pricing, sessions, usage
 
 
 def router() -> APIRouter:
     """Every operation of the reference that the sidecar serves."""
     made = APIRouter()
-    for part in (keys, sessions, audit, jwks):
+    for part in (keys, sessions, audit, jwks, usage, pricing):
         made.include_router(part.router)
     return made
