@@ -9,15 +9,15 @@ import pytest
 from gateway.domain.pricing.currency import CURRENCIES, DayRate, ExchangeRates, shipped
 
 
-# The European Central Bank's reference rates of 2 January 2024: a euro was $1.0956, GBP 0.86645, JPY 155.87 …
+# The European Central Bank's reference rates of 2 January 2024: a euro was $1.0956, GBP 0.86645 and JPY 155.68.
 @pytest.mark.parametrize(
     ("currency", "dollars"),
-    [("USD", 1), ("EUR", 1.0956), ("GBP", 1.0956 / 0.86645), ("JPY", 1.0956 / 155.71)],
+    [("USD", 1), ("EUR", 1.0956), ("GBP", 1.0956 / 0.86645), ("JPY", 1.0956 / 155.68)],
 )
 def test_published_rates(currency: str, dollars: float) -> None:
     found = ExchangeRates().at(currency, date(2024, 1, 2))
     assert found is not None
-    assert found == pytest.approx(dollars * 1e9, rel=0.003)
+    assert found == pytest.approx(dollars * 1e9, rel=1e-6)
 
 
 def test_every_documented_currency_has_a_rate_of_every_day() -> None:
