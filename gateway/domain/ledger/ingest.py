@@ -134,7 +134,7 @@ async def marks(store: Store, prefix: str) -> dict[str, int]:
     async with store.reading() as session:
         query = select(OutboxMark.source, OutboxMark.position)
         found = await session.execute(query.where(OutboxMark.source.startswith(prefix, autoescape=True)))
-        return dict(found.tuples().all())
+        return {row.source: row.position for row in found}
 
 
 async def forget(store: Store, sources: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import ColumnElement, Select, case, func, literal, select
+from sqlalchemy import BigInteger, ColumnElement, Select, case, func, literal, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.ledger import repo
@@ -116,8 +116,9 @@ def _of_entries(
 ) -> Select[Any]:
     entry: Any = LedgerEntry
     size = HOUR if bucket == "hour" else DAY
-    seconds = entry.started_ns // SECOND
-    start = seconds - seconds % size if bucket is not None else literal(0)
+    # Written out: with parameters the expression would not be the same one in SELECT and in GROUP BY.
+    seconds = entry.started_ns // literal_column(str(SECOND), BigInteger)
+    start = seconds - seconds % literal_column(str(size), BigInteger) if bucket is not None else literal(0)
     columns = [func.coalesce(getattr(entry, name), "") for name in by]
     once, milliseconds = entry.requests, (entry.ended_ns - entry.started_ns) // 1_000_000
     computed = {
@@ -134,7 +135,11 @@ def _of_entries(
 
 
 def _start(seconds: int, bucket: Bucket) -> int:
-    if bucket in ("hour", "day"):
+    """The beginning of the bucket that holds an hour."""
+    if bucket == "hour":
+        return seconds
+    seconds -= seconds % DAY
+    if bucket == "day":
         return seconds
     day = datetime.fromtimestamp(seconds, UTC)
     begin = day.replace(day=1) if bucket == "month" else day - timedelta(days=day.weekday())
