@@ -228,9 +228,7 @@ def test_every_default_price_comes_to_what_its_list_reckons(
     book = PriceBook()
     price = book.at(*pair, nanoseconds(at))
     assert price is not None
-    used = Quantities(
-        prompt=prompt, completion=completion, cached=cached, cache_write=written, reasoning=reasoning
-    )
+    used = Quantities(prompt=prompt, completion=completion, cached=cached, cache_write=written, reasoning=reasoning)
     rated = book.rate(price, used, nanoseconds(at))
     if rated is None:
         assert price.rates.keys() <= {"image", "audio_second"}
