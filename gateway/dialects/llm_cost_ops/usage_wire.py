@@ -216,15 +216,16 @@ def record_of(shown: Shown) -> Record:
         reasoning_tokens=entry.reasoning_tokens,
         estimated_cost=shown.cost_nanos,
         tags=tags_shown(entry.tags),
-        metadata=_metadata(entry),
+        metadata=metadata_of(entry),
     )
 
 
-def _metadata(entry: LedgerEntry) -> dict[str, Any]:
+def metadata_of(entry: LedgerEntry) -> dict[str, Any]:
+    """What was reported with an entry, or what the gateway knows of it: ``request_id`` is the ``x-request-id``."""
     if entry.source == "api":
         return entry.details or {}
     told = {
-        "request_id": entry.id,
+        "request_id": entry.id if entry.corrects is None else None,
         "user_id": entry.user,
         "api_key_id": entry.credential,
         "app_id": entry.app,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct, structs
+from sqlalchemy import select
 
 from gateway.domain.analytics import conditions, entries, tags
 from gateway.domain.analytics.conditions import Condition
-from gateway.domain.analytics.periods import Interval, beginning
+from gateway.domain.analytics.periods import Interval, beginning, of_seconds
 from gateway.domain.analytics.tags import Grouping
 from gateway.domain.fields import amount, invalid
 from gateway.domain.ledger import repo, totals
-from gateway.domain.ledger.model import LedgerEntry
+from gateway.domain.ledger.model import LedgerEntry, UsageDay
 from gateway.domain.ledger.query import NEWEST_FIRST, Filter, Sort, Sums
 from gateway.domain.ledger.rollup import DAY, HOUR
 from gateway.domain.work import Work
@@ -98,6 +100,14 @@ class Reader:
         total = await entries.count(session, wanted, also)
         shown = await self._shown(rows[:limit])
         return EntryPage(shown, total, repo.sort_key(rows[limit - 1], whole) if len(rows) > limit else None)
+
+    async def beginning(self, organization: str | None) -> datetime | None:
+        """The first day that sums are known of, of all organisations for None; None where there are none at all."""
+        query = select(UsageDay.start).order_by(UsageDay.start).limit(1)
+        if organization is not None:
+            query = query.where(UsageDay.organization == organization)
+        first = await self.work.session.scalar(query)
+        return None if first is None else of_seconds(first)
 
     async def get(self, id: str) -> Shown:
         """One entry. Raises NOT_FOUND ``usage_not_found``, also for another organisation's."""
