@@ -153,7 +153,8 @@ async def listed(works: WorksOf, actor: Caller, context: ContextOf, asked: Annot
     """Those in force, or all versions with ``active_only=false``."""
     after = asked.after
     actor.require(READ, asked.organization_id)
-    await complete(works, bases_of(context.settings))
+    if asked.source in (None, "default"):
+        await complete(works, bases_of(context.settings))
     async with works.read(actor) as work:
         page = await PriceService(work).list(
             PriceFilter(

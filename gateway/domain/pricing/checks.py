@@ -30,7 +30,7 @@ def check_rates(rates: Mapping[str, int], tiers: Sequence[Tier], currency: str) 
     for index, tier in enumerate(tiers):
         field = f"tiers[{index}]"
         least = above + 1
-        above = amount(tier.above, f"{field}.above", least=least, most=_MOST_TOKENS)
+        above = amount(tier.above, f"{field}.above_prompt_tokens", least=least, most=_MOST_TOKENS)
         before = before | _checked(tier.rates, field)
         filled.append({"above": above, "rates": before})
     return {"rates": base, "tiers": filled, "hours": [], "currency": currency}

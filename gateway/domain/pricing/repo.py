@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, cast
 
 import msgspec
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, Table, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -138,6 +138,6 @@ async def page(
 async def _insert(session: AsyncSession, table: type[Base], rows: Sequence[dict[str, Any]]) -> None:
     """Insert what is not there yet."""
     made = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement = made(table).on_conflict_do_nothing()
+    statement = made(cast(Table, table.__table__)).on_conflict_do_nothing()
     for start in range(0, len(rows), _CHUNK):
         await session.execute(statement, list(rows[start : start + _CHUNK]))
