@@ -46,7 +46,7 @@ async def test_the_documented_examples(every_api: Api) -> None:
     same_shape(example("llm_cost_ops", "GET", ONE).response, shown.json(), more=STRUCTURE)
     assert shown.json()["data"]["pricing_structure"] == {"type": "per_token", "tiers": None, "source": "api"}
 
-    query = {"provider": "openai", "model_id": "gpt-4-turbo", "active_only": "true", "limit": 5}
+    query: dict[str, str] = {"provider": "openai", "model_id": "gpt-4-turbo", "active_only": "true", "limit": "5"}
     listed = await http.get(PATH, params=query)
     assert listed.status_code == 200, listed.text
     same_shape(example("llm_cost_ops", "GET", PATH).response, listed.json(), more=PAGING)
