@@ -42,7 +42,8 @@ class PriceVersion(Base):
 
 
 class PriceRevision(Base):
-    """One row: how often the prices have been written, so that who holds them knows when to read them again.
+    """Counters. ``prices`` is how often they have been written, so that who holds them knows when to read them again;
+    ``rerated`` the number of the last version that the ledger has been held against.
 
     ``default_list`` is the version of the list of default prices that those in the table were last compared with,
     ``whole_list`` the version that the table holds whole.

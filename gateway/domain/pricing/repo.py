@@ -67,14 +67,19 @@ async def whole_list(session: AsyncSession) -> str | None:
 
 async def state(session: AsyncSession) -> PriceRevision:
     """The row of the revision, made where it is missing; locked until the transaction ends."""
-    await _insert(session, PriceRevision, [{"name": _NAME, "revision": 0}])
+    await add_counter(session, _NAME)
     query = select(PriceRevision).where(PriceRevision.name == _NAME).with_for_update()
     return (await session.scalars(query.execution_options(populate_existing=True))).one()
 
 
+async def add_counter(session: AsyncSession, name: str) -> None:
+    """Make a counter of a name, at zero, where there is none."""
+    await _insert(session, PriceRevision, [{"name": name, "revision": 0}])
+
+
 async def bump(session: AsyncSession) -> None:
     """Count a change of prices."""
-    await _insert(session, PriceRevision, [{"name": _NAME, "revision": 0}])
+    await add_counter(session, _NAME)
     counted = update(PriceRevision).where(PriceRevision.name == _NAME).values(revision=PriceRevision.revision + 1)
     await session.execute(counted.execution_options(synchronize_session=False))
 
