@@ -33,6 +33,7 @@ from gateway.dialects.llm_cost_ops.listing import (
 from gateway.dialects.llm_cost_ops.paging import CountedPage
 from gateway.domain.analytics.conditions import Condition, Operator
 from gateway.domain.analytics.conditions import Field as Name
+from gateway.domain.analytics.entries import COSTS
 from gateway.domain.analytics.periods import to_ns
 from gateway.domain.analytics.service import Reader
 from gateway.domain.fields import LARGEST, invalid
@@ -108,7 +109,7 @@ def conditions_of(filters: dict[str, Any]) -> list[Condition]:
 
 def split(conditions: list[Condition]) -> tuple[Filter, list[Condition]]:
     """Those that sums and indexes know as a filter, and the others."""
-    wanted, more = Filter(), []
+    wanted, more = Filter(kinds=COSTS), []
     for item in conditions:
         changes = dict(_as_filter(item, wanted))
         if changes:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import Query
+from msgspec import structs
 
 from gateway.dialects.common.models import Answer, Dollars, EndMoment, Instant, Moment, Parameters
 from gateway.dialects.common.routing import make_router
@@ -24,6 +25,7 @@ from gateway.dialects.llm_cost_ops.listing import (
 )
 from gateway.dialects.llm_cost_ops.metrics import READ_NUMBERS, added, average_cost, average_tokens, tokens
 from gateway.dialects.llm_cost_ops.paging import CountedPage
+from gateway.domain.analytics.entries import COSTS
 from gateway.domain.analytics.periods import Interval, Period, between, days, named, of_seconds
 from gateway.domain.analytics.service import Reader
 from gateway.domain.analytics.tags import Grouping
@@ -201,7 +203,8 @@ def _counted(sums: Sums) -> dict[str, int]:
 async def _ungrouped(reader: Reader, chosen: Chosen, wanted: Filter) -> CostsAnswer:
     by_cursor = "limit" in chosen.model_fields_set or chosen.cursor is not None
     limit, offset = bounds(chosen)
-    found = await reader.page(wanted, order=sorts_of(chosen), limit=limit, after=after_of(chosen), offset=offset)
+    every = structs.replace(wanted, kinds=COSTS)
+    found = await reader.page(every, order=sorts_of(chosen), limit=limit, after=after_of(chosen), offset=offset)
     (whole,) = await reader.sums(wanted, numbers=READ_NUMBERS)
     rows = [_single(cost_record(item.entry)) for item in found.items]
     page = cursor_page(chosen, found.total, found.after) if by_cursor else numbered_page(chosen, found.total)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from msgspec import structs
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.ledger import repo, totals
@@ -14,17 +14,22 @@ from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.query import Filter, Sort
 
 REPORTED = ("usage", "external")
-"""The kinds of entries that are a request's own; the others correct one of these."""
+"""The kinds of entries that are a request's own; corrections are of one of these."""
+ALL_ACTIVITY = (*REPORTED, "activity")
+"""With what callers told of themselves that is no request."""
+COSTS = (*REPORTED, "reversal", "adjustment")
+"""The kinds of entries that sums are of."""
 _MOST_CORRECTIONS = 100  # of one entry, one after the other
 
 
 async def count(session: AsyncSession, wanted: Filter, more: Sequence[ColumnElement[bool]]) -> int:
-    """How many entries there are: of the requests' own, where the filter has just :data:`REPORTED` for ``kinds``.
+    """How many entries there are.
 
-    Where sums know the filter, they are what is read: each entry adds 1 to their requests, but for corrections, which
-    are few. The sums outlive entries, so they count from the oldest entry on.
+    Where sums know the filter, they are what is read: each request adds 1 to theirs. Corrections and activities are
+    few, and counted one by one. The sums outlive entries, so they count from the oldest entry on.
     """
-    if more or wanted.sources or wanted.endpoints or wanted.tags or wanted.kinds not in ((), REPORTED):
+    known = wanted.kinds in (REPORTED, ALL_ACTIVITY, COSTS)
+    if more or wanted.sources or wanted.endpoints or wanted.tags or not known:
         return await repo.count(session, wanted, more)
     oldest = await _oldest(session, wanted.organization)
     if oldest is None:
@@ -38,7 +43,10 @@ async def count(session: AsyncSession, wanted: Filter, more: Sequence[ColumnElem
         entry.corrects > "", entry.corrects.is_not(None), *_steered(within), *_of_time(within)
     )
     corrections, requests = (await session.execute(query)).one()
-    return int(summed.requests - requests + (0 if wanted.kinds else corrections))
+    counted = int(summed.requests - requests)
+    if wanted.kinds == COSTS:
+        return counted + int(corrections)
+    return counted + (await _activities(session, within) if wanted.kinds == ALL_ACTIVITY else 0)
 
 
 async def page(
@@ -71,6 +79,13 @@ async def standing(session: AsyncSession, entries: Sequence[LedgerEntry]) -> dic
         if not origins:
             break
     return costs
+
+
+async def _activities(session: AsyncSession, wanted: Filter) -> int:
+    entry = LedgerEntry
+    # Spelt out, not as a parameter: only so is the index over activities the one to read.
+    query = select(func.count()).where(entry.kind == literal_column("'activity'"), *_steered(wanted), *_of_time(wanted))
+    return await session.scalar(query) or 0
 
 
 async def _oldest(session: AsyncSession, organization: str | None) -> int | None:

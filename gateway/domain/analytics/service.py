@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import Struct, structs
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 
 from gateway.domain.analytics import conditions, entries, tags
 from gateway.domain.analytics.conditions import Condition
@@ -83,18 +83,19 @@ class Reader:
         wanted: Filter,
         *,
         more: Sequence[Condition] = (),
+        also: Sequence[ColumnElement[bool]] = (),
         order: Sequence[Sort] = NEWEST_FIRST,
         limit: int = 20,
         after: Sequence[Any] | None = None,
         offset: int = 0,
     ) -> EntryPage:
-        """A page of entries; ``after`` is that of the page before. Raises INVALID."""
+        """A page of entries that meet ``more`` and ``also``; ``after`` is that of the page before. Raises INVALID."""
         amount(limit, "limit", least=1, most=MOST_ROWS)
         amount(offset, "offset")
         wanted, whole = self.confined(wanted), total_order(order)
         if after is not None and len(after) != len(whole):
             raise invalid("The cursor is of another order.", "cursor", "invalid_cursor")
-        session, also = self.work.session, conditions.as_sql(more, is_sqlite=self._is_sqlite)
+        session, also = self.work.session, (*conditions.as_sql(more, is_sqlite=self._is_sqlite), *also)
         # One more than asked for tells whether there is a next page.
         rows = await entries.page(session, wanted, whole, limit + 1, after, offset, also)
         total = await entries.count(session, wanted, also)

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from gateway.store.base import Base, Number
 
-EntryKind = Literal["usage", "reversal", "adjustment", "external"]
+EntryKind = Literal["usage", "reversal", "adjustment", "external", "activity"]
 Source = Literal["gateway", "api"]
 
 _Json = JSON(none_as_null=True)
@@ -23,6 +23,8 @@ _KEYED = text("idempotency_key IS NOT NULL")
 
 class LedgerEntry(Base):
     """What one request used and what it cost. Only ever appended to.
+
+    An ``activity`` is what a caller told of themselves that is no request: all its numbers are 0, in no sum.
 
     ``id`` of a gateway's own request (kind ``usage``, source ``gateway``) is the ``x-request-id`` its client got.
     ``model`` is the one that answered at the provider, or the one asked for where none did; ``requested_model`` is what
@@ -44,6 +46,10 @@ class LedgerEntry(Base):
         Index(
             "ix_ledger_entries_corrects", "corrects",
             sqlite_where=text("corrects IS NOT NULL"), postgresql_where=text("corrects IS NOT NULL"),
+        ),
+        Index(
+            "ix_ledger_entries_activity", "organization", "user",
+            sqlite_where=text("kind = 'activity'"), postgresql_where=text("kind = 'activity'"),
         ),
     )  # fmt: skip
 

@@ -240,8 +240,8 @@ async def test_whose_costs(api: Api) -> None:
             "INSUFFICIENT_PERMISSIONS")  # fmt: skip
     asked = {"dimensions": ["model"], "organization_id": owner.organization}
     refused(await other.http.post(BREAKDOWN, json=asked), 403, "INSUFFICIENT_PERMISSIONS")
-    asked = {"filters": {"organization_id": owner.organization}}
-    refused(await other.http.post(QUERY, json=asked), 403, "INSUFFICIENT_PERMISSIONS")
+    of_others = {"filters": {"organization_id": owner.organization}}
+    refused(await other.http.post(QUERY, json=of_others), 403, "INSUFFICIENT_PERMISSIONS")
     within = {"filters": {"organization_id": {"in": [owner.organization]}}}
     assert (await other.http.post(QUERY, json=within)).json()["data"] == []
     assert (await costs(other))["data"]["total_requests"] == 0

@@ -65,6 +65,13 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("ledger_entries", schema=None) as batch_op:
         batch_op.create_index(
+            "ix_ledger_entries_activity",
+            ["organization", "user"],
+            unique=False,
+            sqlite_where=sa.text("kind = 'activity'"),
+            postgresql_where=sa.text("kind = 'activity'"),
+        )
+        batch_op.create_index(
             "ix_ledger_entries_corrects",
             ["corrects"],
             unique=False,
@@ -242,6 +249,11 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_ledger_entries_started_ns_number"))
         batch_op.drop_index(batch_op.f("ix_ledger_entries_provider_model_started_ns"))
         batch_op.drop_index(batch_op.f("ix_ledger_entries_organization_started_ns_number"))
+        batch_op.drop_index(
+            "ix_ledger_entries_activity",
+            sqlite_where=sa.text("kind = 'activity'"),
+            postgresql_where=sa.text("kind = 'activity'"),
+        )
         batch_op.drop_index(
             "ix_ledger_entries_corrects",
             sqlite_where=sa.text("corrects IS NOT NULL"),
