@@ -18,8 +18,10 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from click.testing import CliRunner
 from msgspec import Struct
 
+from gateway.cli.main import cli
 from tests.support.fake_openai.server import KEY, FakeOpenAI
 from tests.support.gateway import RunningGateway, children_of, running_gateway
 from tests.support.sidecar import MASTER
@@ -193,3 +195,6 @@ async def test_each_answered_request_is_in_the_ledger_once(
     assert rows(database, f"SELECT {told} FROM usage_hours") == totals
     assert rows(database, f"SELECT {told} FROM usage_days") == totals
     assert rows(database, "SELECT count(*) FROM poison_entries") == [(0,)]
+    command = ["usage", "verify", "--config", str(gateway.config_path)]
+    verified = await asyncio.to_thread(CliRunner().invoke, cli, command)
+    assert verified.exit_code == 0, verified.output

@@ -132,9 +132,14 @@ async def _position(session: AsyncSession, source: str) -> int:
 async def marks(store: Store, prefix: str) -> dict[str, int]:
     """How far each source whose name begins with ``prefix`` is in the ledger."""
     async with store.reading() as session:
-        query = select(OutboxMark.source, OutboxMark.position)
-        found = await session.execute(query.where(OutboxMark.source.startswith(prefix, autoescape=True)))
-        return {row.source: row.position for row in found}
+        return await marks_in(session, prefix)
+
+
+async def marks_in(session: AsyncSession, prefix: str) -> dict[str, int]:
+    """As :func:`marks`, as of a session's moment."""
+    query = select(OutboxMark.source, OutboxMark.position)
+    found = await session.execute(query.where(OutboxMark.source.startswith(prefix, autoescape=True)))
+    return {row.source: row.position for row in found}
 
 
 async def forget(store: Store, sources: Sequence[str]) -> None:
