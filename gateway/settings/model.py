@@ -279,6 +279,21 @@ class Price(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = None
 
 
+class ExchangeRate(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one unit of a currency is worth, from a day on until the next one that is known."""
+
+    currency: Annotated[Literal["EUR", "GBP", "JPY", "AUD", "CAD"], _about("The currency, by ISO 4217.")]
+    day: Annotated[
+        str,
+        Meta(
+            pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}" + _END,
+            extra_json_schema=_expect("a day such as 2026-01-31"),
+        ),
+        _about("The day, in UTC."),
+    ]
+    dollars: Annotated[float, Meta(gt=0, le=1_000), _about("US dollars for one unit.")]
+
+
 class Limit(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """At most ``limit`` of ``metric`` in each ``window``; ``concurrency`` takes no window."""
 
@@ -408,6 +423,9 @@ class Settings(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     providers: Annotated[tuple[Provider, ...], _about("The upstreams.")] = ()
     models: Annotated[tuple[Model, ...], _about("The models apps can ask for.")] = ()
     pricing: Annotated[tuple[Price, ...], _about("Prices that override the known ones.")] = ()
+    exchange_rates: Annotated[
+        tuple[ExchangeRate, ...], _about("Exchange rates beside the shipped ones, by which prices come to US dollars.")
+    ] = ()
     plans: Annotated[
         FilePath | tuple[Plan, ...], _about("The plans, or the path of a file that lists them, relative to this file.")
     ] = ()

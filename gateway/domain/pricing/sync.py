@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from itertools import groupby
 from typing import Any
 
@@ -20,7 +20,7 @@ from gateway.domain.actor import SYSTEM
 from gateway.domain.pricing import repo
 from gateway.domain.pricing.book import bases_of
 from gateway.domain.pricing.defaults import Defaults, default_id, list_version
-from gateway.domain.pricing.model import PriceVersion
+from gateway.domain.pricing.model import ExchangeRate, PriceVersion
 from gateway.domain.pricing.price import EPOCH, Price
 from gateway.domain.turns import take_turn
 from gateway.domain.work import Work, Works
@@ -35,6 +35,7 @@ async def synchronise(work: Work, configured: settings.Settings) -> None:
     work.actor.require_platform()
     await take_turn(work.session, "prices")
     changed = await _configured(work, configured)
+    changed |= await _exchanged(work, configured)
     changed |= await _compared(work, bases_of(configured))
     if changed:
         await repo.bump(work.session)
@@ -123,6 +124,24 @@ async def _follow(work: Work, pair: tuple[str, str], rates: dict[str, int], form
 
 def _told(row: PriceVersion) -> dict[str, Any]:
     return {"provider": row.provider, "model": row.model, "rates": dict(row.rates), "source": row.source}
+
+
+async def _exchanged(work: Work, configured: settings.Settings) -> bool:
+    wanted = {
+        (rate.currency, date.fromisoformat(rate.day)): to_nanos(rate.dollars) for rate in configured.exchange_rates
+    }
+    rows = {(row.currency, row.day): row for row in await work.session.scalars(select(ExchangeRate))}
+    if {key: row.nanos_per_unit for key, row in rows.items()} == wanted:
+        return False
+    for row in rows.values():
+        await work.session.delete(row)
+    await work.session.flush()
+    work.session.add_all(
+        ExchangeRate(currency=currency, day=day, nanos_per_unit=nanos) for (currency, day), nanos in wanted.items()
+    )
+    after = {f"{currency} {day}": nanos for (currency, day), nanos in wanted.items()}
+    await work.audit("exchange_rates.changed", "exchange_rates", None, after=after)
+    return True
 
 
 async def _compared(work: Work, bases: Mapping[str, str | None]) -> bool:

@@ -25,6 +25,7 @@ SECTIONS = {
     "models": "Model",
     "models[].targets": "Target",
     "pricing": "Price",
+    "exchange_rates": "ExchangeRate",
     "plans": "Plan",
     "plans[].limits, keys[].limits": "Limit",
     "keys": "Key",
