@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -12,6 +13,7 @@ from gateway.domain.work import Works
 from gateway.sidecar.tasks import end
 
 LOOK = 2.0  # seconds
+_PATIENCE = 2.0  # seconds a transaction has to end when the sidecar stops
 
 _log = logging.getLogger("gateway.sidecar.rerating")
 
@@ -19,9 +21,11 @@ _log = logging.getLogger("gateway.sidecar.rerating")
 class Rerater:
     """Rates anew what late prices hold for. Use it as ``async with``."""
 
-    def __init__(self, works: Works, rater: Callable[[], Awaitable[Rater]]) -> None:
+    def __init__(self, works: Works, rater: Callable[[], Awaitable[Rater]], *, look: float = LOOK) -> None:
         self._works = works
         self._rater = rater
+        self._look = look
+        self._stopping = asyncio.Event()
         self._failing = False
 
     async def __aenter__(self) -> Rerater:
@@ -29,13 +33,15 @@ class Rerater:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        # Between two transactions it ends by itself: one that is cancelled midway costs a connection.
+        self._stopping.set()
+        await asyncio.wait([self._running], timeout=_PATIENCE)
         await end(self._running)
 
     async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK)
+        while not await self._stopped():
             try:
-                corrected = await catch_up(self._works, self._rater)
+                corrected = await catch_up(self._works, self._rater, stopping=self._stopping.is_set)
             except Exception as error:
                 # A database that is away must not end it for good; what is pending stays so.
                 if not self._failing:
@@ -46,3 +52,8 @@ class Rerater:
             self._failing = False
             if corrected:
                 _log.info("usage was rated anew by late prices", extra={"entries": corrected})
+
+    async def _stopped(self) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), self._look)
+        return self._stopping.is_set()

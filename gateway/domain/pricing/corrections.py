@@ -27,16 +27,22 @@ _NAME = "rerated"
 _AT_ONCE = 100
 
 
-async def catch_up(works: Works, rater: Callable[[], Awaitable[Rater]]) -> int:
+async def catch_up(
+    works: Works, rater: Callable[[], Awaitable[Rater]], *, stopping: Callable[[], bool] = lambda: False
+) -> int:
     """Rate anew what late prices hold for; gives how many entries came out differently.
 
-    ``rater`` is asked for each price, so that it knows the prices of then.
+    ``rater`` is asked for each price, so that it knows the prices of then. ``stopping`` is asked before each
+    transaction; what is left by then is done another time.
     """
     corrected = 0
-    while versions := await _pending(works):
+    while not stopping() and (versions := await _pending(works)):
         for version in versions:
             if version.late:
-                corrected += await _rerate(works, await rater(), version.price)
+                entries, done = await _rerate(works, await rater(), version.price, stopping)
+                corrected += entries
+                if not done:
+                    return corrected
                 await _mark(works, version.price.number)
         await _mark(works, versions[-1].price.number)
     return corrected
@@ -62,7 +68,8 @@ async def _pending(works: Works) -> list[_Version]:
         return [_Version(row) for row in rows]
 
 
-async def _rerate(works: Works, rater: Rater, price: Price) -> int:
+async def _rerate(works: Works, rater: Rater, price: Price, stopping: Callable[[], bool]) -> tuple[int, bool]:
+    """How many entries came out differently, and whether all were looked at."""
     meant = Meant(
         provider=price.provider,
         model=price.model,
@@ -70,12 +77,13 @@ async def _rerate(works: Works, rater: Rater, price: Price) -> int:
         until_ns=None if price.effective_to is None else nanoseconds(price.effective_to),
     )
     corrected = 0
-    while True:
+    while not stopping():
         async with works.begin(SYSTEM) as work:
             done = await LedgerService(work, rater).rerate(meant)
         corrected += done.entries
         if not done.more:
-            return corrected
+            return corrected, True
+    return corrected, False
 
 
 async def _mark(works: Works, number: int) -> None:

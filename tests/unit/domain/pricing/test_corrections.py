@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +19,7 @@ from gateway.domain.pricing.book import PriceBook, nanoseconds
 from gateway.domain.pricing.corrections import SETTLED, catch_up
 from gateway.domain.pricing.requests import NewPrice, PriceChange
 from gateway.domain.pricing.service import PriceService
+from gateway.sidecar.rerating import Rerater
 from tests.support.accounts import MASTER, Accounts, with_key
 
 JANUARY, FEBRUARY, MARCH = (datetime(2026, month, 1, tzinfo=UTC) for month in (1, 2, 3))
@@ -107,3 +109,26 @@ async def test_a_price_of_the_future_changes_nothing(accounts: Accounts, rater: 
     await report(accounts, rater, FEBRUARY)
     await price(accounts, effective_from=datetime(2027, 1, 1, tzinfo=UTC))
     assert await settled(accounts, rater) == 0
+
+
+async def test_a_sidecar_looks_for_late_prices_by_itself(
+    accounts: Accounts, rater: Callable[[], Awaitable[Rater]]
+) -> None:
+    await report(accounts, rater, FEBRUARY)
+    await price(accounts, effective_from=JANUARY)
+    accounts.clock.advance(SETTLED.total_seconds())
+    async with Rerater(accounts.works, rater, look=0.01), asyncio.timeout(20):
+        while ("adjustment", FEBRUARY, DOLLAR) not in await entries(accounts):
+            pass
+    assert await catch_up(accounts.works, rater) == 0
+
+
+async def test_what_is_left_when_it_stops_is_done_another_time(
+    accounts: Accounts, rater: Callable[[], Awaitable[Rater]]
+) -> None:
+    await report(accounts, rater, FEBRUARY)
+    await price(accounts, effective_from=JANUARY)
+    accounts.clock.advance(SETTLED.total_seconds())
+    answers = iter([False, True])
+    assert await catch_up(accounts.works, rater, stopping=lambda: next(answers)) == 0
+    assert await catch_up(accounts.works, rater) == 1
