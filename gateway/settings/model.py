@@ -135,6 +135,16 @@ class Sidecar(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     cache: Annotated[Count, _about("Credentials a worker keeps; the least recently used go first.")] = 50_000
 
 
+class Usage(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is kept of the requests that were served."""
+
+    detail_days: Annotated[
+        int,
+        Meta(ge=1, le=36_500),
+        _about("Days that single requests are kept; their sums by hour and day are kept for good."),
+    ] = 400
+
+
 class Jwt(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The tokens the gateway itself gives at sign-in."""
 
@@ -441,6 +451,7 @@ class Settings(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
         ),
     ] = "lease"
     sidecar: Sidecar = Sidecar()
+    usage: Usage = Usage()
     jwt: Jwt = Jwt()
     oidc: Annotated[tuple[Oidc, ...], _about("Issuers whose tokens are accepted.")] = ()
     plugins: Annotated[tuple[PluginUse, ...], _about("The plugins, in the order of the chain.")] = ()

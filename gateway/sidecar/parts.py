@@ -33,6 +33,7 @@ from gateway.sidecar.changes import StoredLog
 from gateway.sidecar.feed import Feed
 from gateway.sidecar.ingest import Ingester
 from gateway.sidecar.rerating import Rerater
+from gateway.sidecar.retention import Retention
 from gateway.store.engine import Store
 
 _TRIES = 3
@@ -150,6 +151,7 @@ async def opened(settings: Settings, master_key: str) -> AsyncIterator[Sidecar]:
             await sidecar.prepare(settings)
             await stack.enter_async_context(sidecar.feed)
             await stack.enter_async_context(sidecar.ingester)
+            await stack.enter_async_context(Retention(store, lambda: sidecar.settings.usage.detail_days))
             await stack.enter_async_context(Rerater(sidecar.works, sidecar.rater))
         except (DBAPIError, OSError) as error:
             raise NotNow(f"the database cannot be used: {type(error).__name__}") from error

@@ -32,6 +32,7 @@ SECTIONS = {
     "keys[].budget": "Budget",
     "limits": "SharedLimit",
     "sidecar": "Sidecar",
+    "usage": "Usage",
     "jwt": "Jwt",
     "oidc": "Oidc",
     "plugins": "PluginUse",
