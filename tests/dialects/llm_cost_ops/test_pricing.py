@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from msgspec import structs
 
-from tests.dialects.conftest import Api
+from tests.dialects.conftest import Api, running
 from tests.dialects.shape import example, same_shape
 
 PATH = "/api/v1/pricing"
@@ -226,3 +228,14 @@ async def test_conflicts(api: Api) -> None:
     refused(await api.master.put(path, json={"input_price_per_1k": 1}), 409, "CONFLICT", "pricing_id")
     refused(await api.master.get(f"{PATH}/price_unknown"), 404, "NOT_FOUND", "pricing_id")
     refused(await api.master.get(PATH, params={"limit": 101}), 422, "VALIDATION_ERROR", "limit")
+
+
+async def test_prices_of_the_configuration_are_there_from_the_start(tmp_path: Path) -> None:
+    prices = [{"provider": "up", "model": "gpt-4", "input_per_1k": 0.01, "output_per_1k": 0.03}]
+    async with running(tmp_path / "data", pricing=prices) as api:
+        (price,) = (await api.master.get(PATH, params={"source": "config"})).json()["data"]
+        assert (price["provider"], price["model_id"], price["input_price_per_1k"]) == ("up", "gpt-4", 0.01)
+        assert (price["effective_date"], price["end_date"]) == ("1970-01-01T00:00:00Z", None)
+        configured = api.sidecar.settings
+        await api.sidecar.configure(structs.replace(configured, pricing=()))
+        assert (await api.master.get(PATH, params={"source": "config"})).json()["data"] == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import msgspec
@@ -82,6 +82,21 @@ async def test_a_configured_price_can_be_overridden_and_not_ended(accounts: Acco
         with pytest.raises(GatewayError, match=r"gateway\.yaml"):
             await PriceService(work).end(price.id)
     assert await accounts.actions() == ["pricing.created"]
+
+
+async def test_exchange_rates_are_those_of_the_configuration(accounts: Accounts) -> None:
+    rate: dict[str, Any] = {"currency": "EUR", "day": "2026-03-14", "dollars": 1.25}
+    for rates in ([rate], [rate], [rate | {"dollars": 1.5}, rate | {"currency": "JPY", "dollars": 0.0065}]):
+        await take_up(accounts, settings(exchange_rates=rates))
+        async with accounts.read(MASTER) as work:
+            stored = {
+                (item.currency, item.day, item.nanos_per_unit) for item in await repo.exchange_rates(work.session)
+            }
+        assert stored == {(item["currency"], date(2026, 3, 14), round(item["dollars"] * 10**9)) for item in rates}
+    assert await accounts.actions() == ["exchange_rates.changed"] * 2
+    await take_up(accounts, settings())
+    async with accounts.read(MASTER) as work:
+        assert await repo.exchange_rates(work.session) == []
 
 
 async def test_the_whole_list_is_stored_once(accounts: Accounts) -> None:
