@@ -38,8 +38,10 @@ async def told(http: httpx.AsyncClient, path: str, **query: Any) -> dict[str, An
 
 async def through_gateway(api: Api, person: Person, **changes: Any) -> None:
     """Enter a request that went through the gateway, of 129 tokens, a tenth of a dollar."""
-    given: dict[str, Any] = {"organization": person.organization, "user": person.id, "provider": "openai", "model": "gpt-4",
-             "target": "gpt-4", "cost_nanos": 100_000_000, "started_ns": 0} | changes  # fmt: skip
+    given: dict[str, Any] = {
+        "organization": person.organization, "user": person.id, "provider": "openai", "model": "gpt-4",
+        "target": "gpt-4", "cost_nanos": 100_000_000, "started_ns": 0,
+    } | changes  # fmt: skip
     at = int(datetime.now(UTC).timestamp() * 1e9) - given.pop("started_ns")
     event = usage_event(**given, started_ns=at, first_token_ns=at + 1, ended_ns=at + 2)
     row = row_of(event, NoPrices(), at) | {"cost_nanos": event.cost_nanos}
