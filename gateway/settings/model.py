@@ -38,6 +38,8 @@ Name = Annotated[
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Count = Annotated[int, Meta(ge=1, le=2**53)]
 Dollars = Annotated[float, Meta(ge=0)]
+_DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}" + _END
+Day = Annotated[str, Meta(pattern=_DAY, extra_json_schema=_expect("a day such as 2026-01-31"))]
 
 Secret = Annotated[
     str,
@@ -138,11 +140,7 @@ class Sidecar(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Usage(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is kept of the requests that were served."""
 
-    detail_days: Annotated[
-        int,
-        Meta(ge=1, le=36_500),
-        _about("Days that single requests are kept; their sums by hour and day are kept for good."),
-    ] = 400
+    detail_days: Annotated[Count, _about("Days that single requests are kept; sums by hour and day stay.")] = 400
 
 
 class Jwt(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -293,14 +291,7 @@ class ExchangeRate(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True
     """What one unit of a currency is worth, from a day on until the next one that is known."""
 
     currency: Annotated[Literal["EUR", "GBP", "JPY", "AUD", "CAD"], _about("The currency, by ISO 4217.")]
-    day: Annotated[
-        str,
-        Meta(
-            pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}" + _END,
-            extra_json_schema=_expect("a day such as 2026-01-31"),
-        ),
-        _about("The day, in UTC."),
-    ]
+    day: Annotated[Day, _about("The day, in UTC.")]
     dollars: Annotated[float, Meta(gt=0, le=1_000), _about("US dollars for one unit.")]
 
 

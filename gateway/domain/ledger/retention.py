@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import delete, select
 
@@ -17,7 +17,7 @@ _NS = 1_000_000_000
 def horizon(now: datetime, days: int) -> int:
     """The beginning, in Unix nanoseconds, of the first day whose entries are kept: days go whole, so that the sums of
     those that stay can be verified."""
-    seconds = int((now.astimezone(UTC) - timedelta(days=days)).timestamp())
+    seconds = max(0, int(now.timestamp()) - days * DAY)
     return seconds // DAY * DAY * _NS
 
 
