@@ -104,14 +104,14 @@ def operations(http: httpx.AsyncClient, now: datetime) -> dict[str, Ask]:
     def within(path: str, days: int, **query: Any) -> Ask:
         async def ask() -> httpx.Response:
             start = now - timedelta(days=days, seconds=random.randrange(86_400))
-            return await http.get(path, params=query | {"start_date": start.isoformat(), "end_date": now.isoformat()})
+            return await http.get(path, params={**query, "start_date": start.isoformat(), "end_date": now.isoformat()})
 
         return ask
 
     def deep(**query: Any) -> Ask:
         async def ask() -> httpx.Response:
             at = (now - timedelta(days=random.randrange(1, DAYS))).isoformat()
-            first = {"sort_by": "timestamp", "limit": 50, "end_date": at}
+            first: dict[str, Any] = {"sort_by": "timestamp", "limit": 50, "end_date": at}
             return await http.get("/api/v1/usage/history", params=first | query)
 
         return ask
@@ -134,11 +134,13 @@ def operations(http: httpx.AsyncClient, now: datetime) -> dict[str, Ask]:
 
 async def walk(http: httpx.AsyncClient, pages: int) -> tuple[float, float]:
     """Pages one behind the other, by cursor."""
-    cursor: dict[str, str] = {}
+    cursor: dict[str, Any] = {"limit": 100}
 
     async def ask() -> httpx.Response:
-        answer = await http.get("/api/v1/usage/history", params={"limit": 100} | cursor)
-        cursor["cursor"] = answer.json()["pagination"]["next_cursor"]
+        answer = await http.get("/api/v1/usage/history", params=cursor)
+        following = answer.json()["pagination"]["next_cursor"]
+        cursor.pop("cursor", None)  # behind the last page comes the first
+        cursor.update({} if following is None else {"cursor": following})
         return answer
 
     return await measured(ask, pages)
