@@ -23,6 +23,7 @@ COMMANDS = {
     "models": ("gateway.cli.models", "List the models, those of the running gateway if it runs."),
     "keys": ("gateway.cli.keys", "Make, list, rotate and revoke keys for apps."),
     "audit": ("gateway.cli.audit", "Verify the audit log."),
+    "usage": ("gateway.cli.usage", "Look at the ledger: what is pending, is it whole."),
     "schema": ("gateway.cli.schema", "Print or write the JSON Schema of gateway.yaml."),
 }
 

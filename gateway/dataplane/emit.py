@@ -1,7 +1,8 @@
 """Usage events on their way out: one line each in an append-only file, written before the answer's last byte goes out.
 
-Events of one turn of the event loop share one write. Files are cut at a size and the oldest go, so that a deployment
-nobody collects from does not fill its disk.
+Events of one turn of the event loop share one write. Files are cut at a size. Whoever enters them into the ledger
+removes them; a worker removes one itself only when there are ``SEGMENTS`` of its own, so that a deployment nobody
+collects from does not fill its disk: then the oldest goes, and the log says so.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from gateway.contract.usage import UsageEvent
 logger = logging.getLogger("gateway.usage")
 
 SEGMENT_BYTES = 67_108_864
-SEGMENTS = 16
+SEGMENTS = 64  # 4 GB a worker: hours of traffic while the ledger can't be reached
 MAX_UNWRITTEN = 8_388_608  # bytes kept in memory while the disk takes no more
 
 _LINE_BREAK = ord("\n")
@@ -117,6 +118,7 @@ class FileSink:
         files = sorted(self._directory.glob(pattern))
         last = int(files[-1].stem.rpartition("-")[2]) if files else 0
         for old in files[: max(0, len(files) + 1 - SEGMENTS)]:
+            logger.error("usage events removed, nobody entered them", extra={"file": old.name, "kept": SEGMENTS})
             old.unlink(missing_ok=True)
         reuse = bool(files) and not self._number and files[-1].stat().st_size < SEGMENT_BYTES
         number = last if reuse else last + 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from datetime import date
 from importlib.util import find_spec
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
@@ -47,6 +48,7 @@ class Checks:
         self.models = entries(self.data.get("models"), ("models",))
         self.keys = entries(self.data.get("keys"), ("keys",))
         self.pricing = entries(self.data.get("pricing"), ("pricing",))
+        self.exchange_rates = entries(self.data.get("exchange_rates"), ("exchange_rates",))
         self.plans = entries(plans.data, plans.path) if plans is not None else []
         self.warnings: list[Fault] = []
 
@@ -60,6 +62,7 @@ class Checks:
             *self._models(),
             *self._cycles(),
             *self._pricing(),
+            *self._exchange_rates(),
             *self._keys(),
             *self._limited(),
             *self._unsupported(),
@@ -163,6 +166,16 @@ class Checks:
                 yield _unknown((*path, "provider"), "provider", pair[0], known)
             if all(pair) and pair in seen:
                 yield path, "this provider's model is priced twice", None
+            seen.add(pair)
+
+    def _exchange_rates(self) -> Iterator[Finding]:
+        seen: set[tuple[str, str]] = set()
+        for path, item in self.exchange_rates:
+            pair = (text_of(item, "currency"), text_of(item, "day"))
+            if _DAY.match(pair[1]) and not _is_day(pair[1]):
+                yield (*path, "day"), "there is no such day", None
+            if all(pair) and pair in seen:
+                yield path, "this currency has two rates for one day", None
             seen.add(pair)
 
     def _keys(self) -> Iterator[Finding]:
@@ -280,6 +293,17 @@ class Checks:
             ]
             if any(pair not in priced and pair[0] not in local for pair in pairs):
                 yield name
+
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
+
+
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_loopback(where: str) -> bool:

@@ -38,6 +38,8 @@ Name = Annotated[
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Count = Annotated[int, Meta(ge=1, le=2**53)]
 Dollars = Annotated[float, Meta(ge=0)]
+_DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}" + _END
+Day = Annotated[str, Meta(pattern=_DAY, extra_json_schema=_expect("a day such as 2026-01-31"))]
 
 Secret = Annotated[
     str,
@@ -135,6 +137,12 @@ class Sidecar(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     cache: Annotated[Count, _about("Credentials a worker keeps; the least recently used go first.")] = 50_000
 
 
+class Usage(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is kept of the requests that were served."""
+
+    detail_days: Annotated[Count, _about("Days that single requests are kept; sums by hour and day stay.")] = 400
+
+
 class Jwt(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The tokens the gateway itself gives at sign-in."""
 
@@ -153,9 +161,7 @@ class Oidc(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     audience: Annotated[str, Meta(min_length=1), _about("What the tokens' aud claim must hold.")]
     jwks_url: Annotated[CollectorUrl | None, _about("Where its keys are; absent: as its discovery says.")] = None
     organization_claim: Annotated[str | None, _about("Claim that names the organisation.")] = None
-    organizations: Annotated[
-        tuple[Name, ...], _about("Organisations its tokens may speak for; empty for every one.")
-    ] = ()
+    organizations: Annotated[tuple[Name, ...], _about("Organisations it may speak for; empty for all.")] = ()
     role_claim: Annotated[str, _about("Claim that names the role, a dotted path.")] = "realm_access.roles"
     default_organization: Annotated[Name, _about("Organisation of tokens that name none.")] = "default"
 
@@ -280,6 +286,14 @@ class Price(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     cached_input_per_1k: Annotated[
         Dollars | None, _about("Prompt tokens the provider had cached; absent: as other prompt tokens.")
     ] = None
+
+
+class ExchangeRate(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one unit of a currency is worth, from a day on until the next one that is known."""
+
+    currency: Annotated[Literal["EUR", "GBP", "JPY", "AUD", "CAD"], _about("The currency, by ISO 4217.")]
+    day: Annotated[Day, _about("The day, in UTC.")]
+    dollars: Annotated[float, Meta(gt=0, le=1_000), _about("US dollars for one unit.")]
 
 
 class Limit(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -411,6 +425,9 @@ class Settings(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     providers: Annotated[tuple[Provider, ...], _about("The upstreams.")] = ()
     models: Annotated[tuple[Model, ...], _about("The models apps can ask for.")] = ()
     pricing: Annotated[tuple[Price, ...], _about("Prices that override the known ones.")] = ()
+    exchange_rates: Annotated[
+        tuple[ExchangeRate, ...], _about("Exchange rates beside the shipped ones, by which prices come to US dollars.")
+    ] = ()
     plans: Annotated[
         FilePath | tuple[Plan, ...], _about("The plans, or the path of a file that lists them, relative to this file.")
     ] = ()
@@ -426,6 +443,7 @@ class Settings(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
         ),
     ] = "lease"
     sidecar: Sidecar = Sidecar()
+    usage: Usage = Usage()
     jwt: Jwt = Jwt()
     oidc: Annotated[tuple[Oidc, ...], _about("Issuers whose tokens are accepted.")] = ()
     plugins: Annotated[tuple[PluginUse, ...], _about("The plugins, in the order of the chain.")] = ()

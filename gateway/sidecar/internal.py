@@ -22,6 +22,7 @@ from gateway.bus.policy import Query
 from gateway.contract.internal import HEADER, PREFIX, internal_token
 from gateway.contract.policy import Change, Resolution
 from gateway.sidecar.feed import SUBSCRIBERS, Feed
+from gateway.sidecar.ingest import IngestState
 
 _encode = msgspec.json.Encoder().encode
 _query = msgspec.json.Decoder(Query | list[Query], strict=True).decode
@@ -30,12 +31,26 @@ LARGEST_ANSWER = 1_048_576  # bytes of a list, beyond which it is cut short
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
+class Ingesting(Protocol):
+    """What enters usage into the ledger, as far as it is told of."""
+
+    @property
+    def state(self) -> IngestState:
+        """How far it is."""
+        ...
+
+
 class Answering(Protocol):
     """What the internal API is served from: the parts of a sidecar it needs."""
 
     master_key: str
     feed: Feed
     started: float
+
+    @property
+    def ingester(self) -> Ingesting:
+        """Where usage goes into the ledger."""
+        ...
 
     async def resolve(self, query: Query) -> Resolution:
         """Whose credential it is."""
@@ -182,4 +197,5 @@ def _health(sidecar: Answering) -> dict[str, object]:
         "seq": sidecar.feed.seq,
         "subscribers": sidecar.feed.subscribers,
         "uptime_seconds": round(time.monotonic() - sidecar.started, 3),
+        "ingestion": sidecar.ingester.state,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import msgspec
 from sqlalchemy.exc import DBAPIError
@@ -15,8 +16,11 @@ from gateway.domain.actor import SYSTEM
 from gateway.domain.authentication.service import Authenticator
 from gateway.domain.authentication.sessions import Sessions
 from gateway.domain.authentication.start import ensure_accounts
+from gateway.domain.ledger.rating import BookRater, Rater
 from gateway.domain.oidc.service import Issuers
 from gateway.domain.plans.service import PlanService
+from gateway.domain.pricing import sync as pricing
+from gateway.domain.pricing.book import PriceBook, bases_of
 from gateway.domain.tokens.service import Tokens
 from gateway.domain.usage.counters import Counters, open_counters
 from gateway.domain.usage.requests import RequestCount
@@ -27,6 +31,9 @@ from gateway.kernel.shipped import shipped
 from gateway.settings.model import Plan, Settings
 from gateway.sidecar.changes import StoredLog
 from gateway.sidecar.feed import Feed
+from gateway.sidecar.ingest import Ingester
+from gateway.sidecar.rerating import Rerater
+from gateway.sidecar.retention import Retention
 from gateway.store.engine import Store
 
 _TRIES = 3
@@ -50,6 +57,7 @@ class Sidecar:
         self.counters = counters
         self.requests = RequestCount(settings.data_dir)
         self.started = time.monotonic()
+        self.ingester = Ingester(store, Path(settings.data_dir) / "usage", self.rater)
         self.feed = Feed(StoredLog(store))
         self.works = Works(store, master_key=master_key, on_commit=self.feed.poke)
         self._attempts = Attempts()
@@ -62,14 +70,16 @@ class Sidecar:
         self.tokens = Tokens(settings.jwt, self.master_key)
         self.authenticator = Authenticator(self.works, settings, self.master_key, self.tokens, self._issuers)
         self.sessions = Sessions(self.works, self.tokens, self._attempts)
+        self.prices = PriceBook(bases_of(settings))
 
     async def prepare(self, settings: Settings) -> None:
-        """Bring the database in line with a configuration: plans, organisations, the administrator."""
+        """Bring the database in line with a configuration: plans, organisations, the administrator, prices."""
         for attempt in range(1, _TRIES + 1):
             try:
                 async with self.works.begin(SYSTEM) as work:
                     await PlanService(work).synchronise(plans_of(settings))
                     await ensure_accounts(work, settings)
+                    await pricing.synchronise(work, settings)
                 return
             except GatewayError as error:
                 # Another sidecar may have made the same at the same time.
@@ -86,6 +96,12 @@ class Sidecar:
             if former is not None:
                 await former.close()
         self._build(settings)
+
+    async def rater(self) -> Rater:
+        """Who rates usage by the prices of now."""
+        async with self.store.reading() as session:
+            await self.prices.refresh(session)
+        return BookRater(self.prices)
 
     async def resolve(self, query: Query) -> Resolution:
         """Whose credential it is, as of which change. Raises :class:`GatewayError` where that can't be told now."""
@@ -138,6 +154,9 @@ async def opened(settings: Settings, master_key: str) -> AsyncIterator[Sidecar]:
             await store.migrate()
             await sidecar.prepare(settings)
             await stack.enter_async_context(sidecar.feed)
+            await stack.enter_async_context(sidecar.ingester)
+            await stack.enter_async_context(Retention(store, lambda: sidecar.settings.usage.detail_days))
+            await stack.enter_async_context(Rerater(sidecar.works, sidecar.rater))
         except (DBAPIError, OSError) as error:
             raise NotNow(f"the database cannot be used: {type(error).__name__}") from error
         except GatewayError as error:

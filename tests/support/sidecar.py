@@ -29,6 +29,7 @@ from gateway.contract.internal import HEADER, internal_token
 from gateway.contract.policy import Resolution
 from gateway.sidecar import internal
 from gateway.sidecar.feed import Feed
+from gateway.sidecar.ingest import IngestState
 from gateway.sidecar.sockets import UnixListener
 from tests.support.changes import MemoryLog
 
@@ -36,6 +37,13 @@ MASTER = "gw_test_master_key"
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 _COMMAND = Path(sys.executable).with_name("gateway")
+
+
+class NoIngester:
+    """Enters nothing."""
+
+    def __init__(self) -> None:
+        self.state = IngestState()
 
 
 class InternalApi:
@@ -46,6 +54,7 @@ class InternalApi:
         self.feed = Feed(log)
         self.master_key = MASTER
         self.started = time.monotonic()
+        self.ingester = NoIngester()
         self.answers: dict[str, Resolution] = {}
         self.asked: list[Query] = []
         self.batches: list[int] = []

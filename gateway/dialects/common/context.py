@@ -13,6 +13,7 @@ from gateway.contract.internal import FORWARDED, forwarded_token
 from gateway.domain.authentication.principal import Origin
 from gateway.domain.authentication.service import Authenticator
 from gateway.domain.authentication.sessions import Sessions
+from gateway.domain.pricing.book import PriceBook
 from gateway.domain.tokens.service import Tokens
 from gateway.domain.usage.counters import Counters
 from gateway.domain.usage.requests import RequestCount
@@ -25,7 +26,8 @@ _LONGEST_AGENT = 500
 
 
 class Context(Protocol):
-    """The parts of a running sidecar that handlers use: ``app.state.context``. ``started`` is ``time.monotonic()``."""
+    """The parts of a running sidecar that handlers use: ``app.state.context``. ``started`` is ``time.monotonic()``.
+    ``prices`` rate usage that callers report."""
 
     settings: Settings
     master_key: str
@@ -35,6 +37,7 @@ class Context(Protocol):
     sessions: Sessions
     counters: Counters
     requests: RequestCount
+    prices: PriceBook
     started: float
 
 

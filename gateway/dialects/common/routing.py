@@ -15,20 +15,22 @@ LARGEST_BODY = 1_048_576  # bytes
 
 
 class Route(APIRoute):
-    """A route that reads no more than :data:`LARGEST_BODY`, and whose answers carry ``X-Request-Id``.
+    """A route that reads no more than ``largest`` bytes, and whose answers carry ``X-Request-Id``.
 
     No cache keeps an answer, unless the handler says so: most hold what is one caller's alone, some a secret.
     """
 
+    largest = LARGEST_BODY
+
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         """The handler around that of FastAPI."""
-        handle = super().get_route_handler()
+        handle, largest = super().get_route_handler(), self.largest
 
         async def handler(request: Request) -> Response:
             length = request.headers.get("content-length", "")
-            if length.isascii() and length.isdecimal() and int(length[:20]) > LARGEST_BODY:
-                raise _too_large()
-            response = await handle(Request(request.scope, _bounded(request.receive)))
+            if length.isascii() and length.isdecimal() and int(length[:20]) > largest:
+                raise _too_large(largest)
+            response = await handle(Request(request.scope, _bounded(request.receive, largest)))
             response.headers.update(headers_of(request))
             response.headers.setdefault(*NOT_KEPT)
             return response
@@ -36,26 +38,26 @@ class Route(APIRoute):
         return handler
 
 
-def make_router() -> APIRouter:
-    """An empty router for one reference's operations."""
-    return APIRouter(route_class=Route, redirect_slashes=False)
+def make_router(largest: int = LARGEST_BODY) -> APIRouter:
+    """An empty router for one reference's operations, whose bodies have at most ``largest`` bytes."""
+    return APIRouter(route_class=type("SizedRoute", (Route,), {"largest": largest}), redirect_slashes=False)
 
 
 # FastAPI's own limit answers in plain text, whatever the application says of errors.
-def _bounded(receive: Receive) -> Receive:
+def _bounded(receive: Receive, largest: int) -> Receive:
     size = 0
 
     async def bounded() -> Message:
         nonlocal size
         message = await receive()
         size += len(message.get("body", b""))
-        if size > LARGEST_BODY:
-            raise _too_large()
+        if size > largest:
+            raise _too_large(largest)
         return message
 
     return bounded
 
 
-def _too_large() -> HTTPException:
+def _too_large(largest: int) -> HTTPException:
     # Of this kind alone: FastAPI takes any other that comes up in mid-body for a fault of the JSON.
-    return HTTPException(413, f"The body must have at most {LARGEST_BODY} bytes.")
+    return HTTPException(413, f"The body must have at most {largest} bytes.")

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from gateway.dialects.gatewayz import account, admin, audit, keys, limits, plans, roles, status
+from gateway.dialects.gatewayz import (
+    account,
+    activity,
+    admin,
+    audit,
+    keys,
+    limits,
+    plans,
+    ranking,
+    roles,
+    status,
+    transactions,
+)
 
 
 def router() -> APIRouter:
     """Every operation of the reference that the sidecar serves."""
     made = APIRouter()
-    for part in (keys, account, plans, admin, limits, roles, audit, status):
+    for part in (keys, account, plans, admin, limits, roles, audit, status, activity, transactions, ranking):
         made.include_router(part.router)
     return made

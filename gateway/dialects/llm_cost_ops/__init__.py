@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from gateway.dialects.llm_cost_ops import audit, jwks, keys, sessions
+from gateway.dialects.llm_cost_ops import (
+    analytics,
+    audit,
+    breakdown,
+    cost_query,
+    costs,
+    jwks,
+    keys,
+    pricing,
+    sessions,
+    usage,
+)
 
 
 def router() -> APIRouter:
     """Every operation of the reference that the sidecar serves."""
     made = APIRouter()
-    for part in (keys, sessions, audit, jwks):
+    for part in (keys, sessions, audit, jwks, usage, pricing, costs, breakdown, cost_query, analytics):
         made.include_router(part.router)
     return made

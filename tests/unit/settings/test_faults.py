@@ -242,6 +242,24 @@ CASES = [
         None,
     ),
     (
+        "exchange_rates: [{currency: EUR, day: 2026-02-30, dollars: 1.1}]",
+        "exchange_rates[0].day",
+        1,
+        39,
+        "no such day",
+        None,
+    ),
+    (
+        "exchange_rates:\n"
+        + "- {currency: EUR, day: 2026-02-28, dollars: 1}\n"
+        + "- {currency: EUR, day: 2026-02-28, dollars: 2}\n",
+        "exchange_rates[1]",
+        3,
+        3,
+        "two rates for one day",
+        None,
+    ),
+    (
         "server: {workers: 2}\nkeys: [{key: gw_live_1, name: a, budget: {amount: 1}}]",
         "server.workers",
         1,

@@ -1,0 +1,222 @@
+"""``gateway usage``: the ledger, looked at from outside of the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn, TextIO, TypeVar
+
+import click
+import msgspec
+import orjson
+from sqlalchemy.exc import DBAPIError
+
+from gateway.cli.config import FAULTY, config_option, config_path, json_option, read_or_exit
+from gateway.domain.actor import SYSTEM
+from gateway.domain.ledger import poison
+from gateway.domain.ledger.model import LedgerEntry
+from gateway.domain.ledger.query import Filter, Sort
+from gateway.domain.ledger.rating import BookRater
+from gateway.domain.ledger.service import MOST_ROWS, LedgerService
+from gateway.domain.ledger.verification import Verified, verify
+from gateway.domain.pricing.book import PriceBook, bases_of
+from gateway.domain.work import Works
+from gateway.kernel.errors import GatewayError
+from gateway.settings.master_key import MasterKeyError, existing
+from gateway.settings.model import Settings
+from gateway.sidecar.outbox import Pending, pending, verify_outbox
+from gateway.store.engine import FILE, Store
+
+T = TypeVar("T")
+
+COLUMNS = tuple(str(item.columns[0].name) for item in LedgerEntry.__mapper__.column_attrs)
+_ATTRIBUTES = tuple(item.key for item in LedgerEntry.__mapper__.column_attrs)
+_NS = 1_000_000_000
+
+
+@click.group()
+def usage() -> None:
+    """The ledger: one entry per request."""
+
+
+@usage.command("pending")
+@config_option
+@json_option
+def pending_command(config: Path | None, as_json: bool) -> None:
+    """Tell what has been written on this machine and has not reached the ledger."""
+    settings = read_or_exit(config_path(config)).settings
+
+    async def run(works: Works) -> tuple[list[Pending], int]:
+        async with works.read(SYSTEM) as work:
+            return await pending(work.session, _folder(settings)), await poison.count(work)
+
+    files, aside = _run(settings, run)
+    if as_json:
+        click.echo(orjson.dumps({"files": msgspec.to_builtins(files), "set_aside": aside}, option=orjson.OPT_INDENT_2))
+        return
+    for file in files:
+        click.echo(f"{file.name}: {file.events} events, {file.bytes} bytes, since {_iso(file.oldest_ns)}")
+    click.echo(f"pending: {sum(file.events for file in files)} events; set aside: {aside} lines")
+
+
+@usage.command("verify")
+@config_option
+@json_option
+def verify_command(config: Path | None, as_json: bool) -> None:
+    """Verify that the sums are those of the entries, and that all that was written is in them; exit code 1 if not."""
+    settings = read_or_exit(config_path(config)).settings
+
+    async def run(works: Works) -> Verified:
+        async with works.read(SYSTEM) as work:
+            found = await verify(work)
+            await verify_outbox(work.session, found, _folder(settings))
+            return found
+
+    found = _run(settings, run)
+    if as_json:
+        told = {"whole": found.is_whole, **msgspec.to_builtins(found)}
+        click.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2))
+    else:
+        for fault in found.faults:
+            click.echo(f"{fault.kind}: {fault.where}")
+        click.echo(_in_words(found))
+    sys.exit(0 if found.is_whole else FAULTY)
+
+
+@usage.command("export")
+@config_option
+@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
+@click.option("--from", "begin", metavar="TIME", help="From this ISO 8601 time on.")
+@click.option("--until", "end", metavar="TIME", help="Before this ISO 8601 time.")
+@click.option("--organization", help="Of this organization alone.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="The file; absent: standard output.")
+def export_command(
+    config: Path | None, form: str, begin: str | None, end: str | None, organization: str | None, output: Path | None
+) -> None:
+    """Write the entries, the oldest first: times in Unix nanoseconds, money in nano-dollars."""
+    settings = read_or_exit(config_path(config)).settings
+    wanted = Filter(organization=organization, from_ns=_ns(begin, "--from"), until_ns=_ns(end, "--until"))
+
+    async def run(works: Works) -> int:
+        if output is None:
+            return await _export(works, wanted, form, sys.stdout)
+        with output.open("w", encoding="utf-8", newline="") as file:
+            return await _export(works, wanted, form, file)
+
+    click.echo(f"{_run(settings, run)} entries", err=True)
+
+
+@usage.command("replay")
+@config_option
+def replay_command(config: Path | None) -> None:
+    """Try to enter the lines that were set aside; exit code 1 where some still can't be."""
+    settings = read_or_exit(config_path(config)).settings
+
+    async def run(works: Works) -> list[poison.Replayed]:
+        book, done, after = PriceBook(bases_of(settings)), list[poison.Replayed](), 0
+        while True:
+            async with works.begin(SYSTEM) as work:
+                await book.refresh(work.session)
+                replayed = await poison.replay(work, BookRater(book), after=after)
+            if replayed.after is None:
+                return done
+            done.append(replayed)
+            after = replayed.after
+
+    done = _run(settings, run)
+    failed = sum(each.failed for each in done)
+    entered, known = sum(each.entered for each in done), sum(each.known for each in done)
+    click.echo(f"entered: {entered}; in the ledger before: {known}; still set aside: {failed}")
+    sys.exit(FAULTY if failed else 0)
+
+
+async def _export(works: Works, wanted: Filter, form: str, file: TextIO) -> int:
+    writer = csv.writer(file)
+    if form == "csv":
+        writer.writerow(COLUMNS)
+    written, order, after = 0, (Sort("number"),), None
+    while True:
+        # A work a page: the database is not kept from tidying up for as long as it takes.
+        async with works.read(SYSTEM) as work:
+            rows = await LedgerService(work).page(wanted, order=order, limit=MOST_ROWS, after=after)
+        for row in rows:
+            values = [getattr(row, name) for name in _ATTRIBUTES]
+            if form == "csv":
+                writer.writerow([_cell(value) for value in values])
+            else:
+                file.write(orjson.dumps(dict(zip(COLUMNS, values, strict=True))).decode() + "\n")
+        written += len(rows)
+        if len(rows) < MOST_ROWS:
+            return written
+        after = LedgerService.position(rows[-1], order)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, dict | list):
+        return orjson.dumps(value).decode()
+    # A spreadsheet would run a text that begins like a formula.
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def _run(settings: Settings, work: Callable[[Works], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with _works(settings) as works:
+            return await work(works)
+
+    try:
+        return asyncio.run(run())
+    except GatewayError as error:
+        _exit(error.message)
+    except (DBAPIError, OSError) as error:
+        _exit(f"cannot read the ledger: {getattr(error, 'orig', None) or error}")
+
+
+@asynccontextmanager
+async def _works(settings: Settings) -> AsyncIterator[Works]:
+    try:
+        master_key = settings.master_key or existing(settings.data_dir)
+    except MasterKeyError as error:
+        _exit(str(error))
+    if master_key is None or (settings.database_url is None and not (Path(settings.data_dir) / FILE).exists()):
+        _exit(f"there is no ledger in {settings.data_dir} yet")
+    store = Store.open(settings.database_url, settings.data_dir)
+    try:
+        yield Works(store, master_key=master_key)
+    finally:
+        await store.close()
+
+
+def _folder(settings: Settings) -> Path:
+    return Path(settings.data_dir) / "usage"
+
+
+def _in_words(found: Verified) -> str:
+    dollars = f"{found.cost_nanos / _NS:.6f} USD"
+    looked = f"{found.entries} entries of {found.days} days, {dollars}, {found.unpriced} unpriced, {found.written} ids"
+    if found.is_whole:
+        return f"whole: {looked}"
+    return f"not whole: {', '.join(f'{count} {kind}' for kind, count in found.counts.items())} ({looked})"
+
+
+def _iso(ns: int | None) -> str:
+    return "?" if ns is None else datetime.fromtimestamp(ns / _NS, UTC).isoformat(timespec="milliseconds")
+
+
+def _ns(value: str | None, option: str) -> int | None:
+    if value is None:
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter("expected an ISO 8601 time such as 2026-01-31T00:00:00Z", param_hint=option) from None
+    return int((at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()) * _NS
+
+
+def _exit(message: str) -> NoReturn:
+    click.echo(f"error: {message}", err=True)
+    sys.exit(2)

@@ -1,0 +1,175 @@
+"""Usage events on their way from this machine's files into the ledger.
+
+The files are looked at ten times a second. Each batch is one transaction with its sums and the position it was read to,
+so that a sidecar that is killed goes on where the ledger ends. A file goes when all of it is in the ledger and its
+worker has turned to the next long enough ago.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from msgspec import Struct
+
+from gateway.bus.backoff import Backoff
+from gateway.domain.ledger.ingest import Ingested, Moved, forget, ingest, marks
+from gateway.domain.ledger.rating import Rater
+from gateway.sidecar.segments import Segment, node_of, read, segments
+from gateway.sidecar.tasks import end
+from gateway.store.engine import Store
+
+LOOK = 0.1  # seconds
+KEEP = 300.0  # seconds: a worker that starts again reads what it wrote last
+_RATE_SECONDS = 10.0
+
+_log = logging.getLogger("gateway.sidecar.ingest")
+
+
+class IngestState(Struct):
+    """Numbers for metrics. ``lag_bytes`` is what was written and is not in the ledger when it was last looked at,
+    ``age`` the seconds since the oldest of it was seen there, ``rate`` entries a second lately."""
+
+    entries: int = 0
+    known: int = 0
+    poison: int = 0
+    lag_bytes: int = 0
+    age: float = 0.0
+    rate: float = 0.0
+    failing: bool = False
+
+
+class Ingester:
+    """Reads the segments in ``folder`` into the ledger. Use it as ``async with``.
+
+    ``rater`` is asked before anything is entered, so that the prices are those of then.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        folder: Path,
+        rater: Callable[[], Awaitable[Rater]],
+        *,
+        keep: float = KEEP,
+    ) -> None:
+        self.store = store
+        self.folder = folder
+        self.state = IngestState()
+        self._rater = rater
+        self._keep = keep
+        self._node = ""
+        self._positions: dict[str, int] = {}
+        self._behind_since: float | None = None
+        self._window = (time.monotonic(), 0)
+
+    async def __aenter__(self) -> Ingester:
+        self._ingesting = asyncio.create_task(self._run(), name="ingester")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await end(self._ingesting)
+
+    async def _run(self) -> None:
+        backoff = Backoff()
+        while True:
+            try:
+                await self.start()
+                while True:
+                    if not await self.round():
+                        await asyncio.sleep(LOOK)
+                    backoff.reset()
+                    self.state.failing = False
+            except Exception as error:
+                # Neither a database that is away nor a full disk may end it for good; the files wait.
+                if not self.state.failing:
+                    reason = f"{type(error).__name__}: {error}"
+                    _log.warning("usage is not entered into the ledger now", extra={"reason": reason})
+                self.state.failing = True
+                await asyncio.sleep(backoff.next())
+
+    async def start(self) -> None:
+        """Find out how far the ledger is."""
+        self._node = await asyncio.to_thread(node_of, self.folder)
+        self._positions = await marks(self.store, f"{self._node}/")
+
+    async def round(self) -> bool:
+        """Look at every segment once and enter what is new, about a megabyte of each; whether anything was."""
+        found = await asyncio.to_thread(segments, self.folder)
+        moved = False
+        grown = [item for item in found if item.size != self._positions.get(self._source(item), 0)]
+        if grown:
+            rater = await self._rater()
+            for segment in grown:
+                moved = await self._take(segment, rater) or moved
+        self._tell(found)
+        await self._clean(found)
+        return moved
+
+    def _source(self, segment: Segment) -> str:
+        return f"{self._node}/{segment.name}"
+
+    async def _take(self, segment: Segment, rater: Rater) -> bool:
+        source = self._source(segment)
+        position = self._positions.get(source, 0)
+        if segment.size < position:
+            # Another file of this name: its events are new, or known by their ids.
+            _log.warning("a file of usage events was replaced", extra={"file": segment.name})
+            await forget(self.store, [source])
+            position = self._positions[source] = 0
+        try:
+            batches = await asyncio.to_thread(read, segment, source, position)
+        except FileNotFoundError:
+            return False
+        for batch in batches:
+            try:
+                result = await ingest(self.store, batch, rater)
+            except Moved as error:
+                self._positions[source] = error.position
+                return True
+            self._positions[source] = batch.end
+            self._count(segment, result)
+        return bool(batches)
+
+    def _count(self, segment: Segment, result: Ingested) -> None:
+        self.state.entries += result.entries
+        self.state.known += result.known
+        self.state.poison += result.poison
+        if result.poison:
+            _log.error("lines of usage were set aside", extra={"file": segment.name, "lines": result.poison})
+
+    def _tell(self, found: list[Segment]) -> None:
+        now = time.monotonic()
+        state = self.state
+        state.lag_bytes = sum(item.size - self._positions.get(self._source(item), 0) for item in found)
+        if not state.lag_bytes:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = now
+        state.age = 0.0 if self._behind_since is None else now - self._behind_since
+        began, entries = self._window
+        if now - began >= _RATE_SECONDS:
+            state.rate = (state.entries - entries) / (now - began)
+            self._window = (now, state.entries)
+
+    async def _clean(self, found: list[Segment]) -> None:
+        names = {segment.name for segment in found}
+        old = time.time() - self._keep
+        gone = []
+        for segment in found:
+            source = self._source(segment)
+            read_whole = self._positions.get(source) == segment.size
+            # The newest stays even when it is read: the numbers of files never go back.
+            if read_whole and not segment.newest and segment.changed < old:
+                await asyncio.to_thread(segment.path.unlink, missing_ok=True)
+                gone.append(source)
+        gone += [source for source in self._positions if source.partition("/")[2] not in names]
+        if gone:
+            await forget(self.store, gone)
+            for source in gone:
+                with contextlib.suppress(KeyError):
+                    del self._positions[source]

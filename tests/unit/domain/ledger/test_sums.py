@@ -1,0 +1,211 @@
+"""Sums are what a sum over the entries is, whatever the span, the groups and what was corrected meanwhile."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.contract.usage import Tokens
+from gateway.domain.actor import SYSTEM, Actor
+from gateway.domain.ledger.query import Bucket, Dimension, Filter, NewUsage, Sort, Sums
+from gateway.domain.ledger.rollup import DAY, HOUR, SUMS
+from gateway.domain.ledger.service import LedgerService
+from gateway.domain.ledger.totals import pieces
+from gateway.kernel.errors import GatewayError, Kind
+from gateway.store.engine import Store
+from tests.support.accounts import Accounts
+from tests.unit.domain.ledger.support import PerToken, enter, entries, event, sums_of
+
+SECOND = 1_000_000_000
+MONDAY = int(datetime(2026, 3, 2, tzinfo=UTC).timestamp())
+
+
+def at(hours: float) -> dict[str, Any]:
+    started = int((MONDAY + hours * HOUR) * SECOND)
+    return {"started_ns": started, "ended_ns": started + 250_000_000, "first_token_ns": started + 50_000_000}
+
+
+async def filled(store: Store) -> None:
+    await enter(
+        store,
+        event(1, **at(0)),
+        event(2, **at(0.5), target="big", organization="other"),
+        event(3, **at(23.99), user="user_1", outcome="error", tokens=Tokens()),
+        event(4, **at(24), target="free", estimated=True),
+        event(5, **at(25.5), stream=True, tokens=Tokens(prompt=10, cached=4, completion=6, reasoning=2)),
+        event(6, **at(24 * 7), target="big"),
+        event(7, **at(24 * 40)),
+    )
+
+
+async def sums(store: Store, wanted: Filter, **options: Any) -> list[Sums]:
+    async with Accounts(store).read(SYSTEM) as work:
+        return await LedgerService(work).sums(wanted, **options)
+
+
+def plain(rows: list[Sums]) -> dict[tuple[Any, ...], tuple[int, int]]:
+    return {(row.start, *row.group): (row.requests, row.cost_nanos) for row in rows}
+
+
+async def test_all_of_it(store: Store) -> None:
+    await filled(store)
+    (found,) = await sums(store, Filter())
+    assert (found.requests, found.prompt_tokens, found.completion_tokens) == (7, 510, 151)
+    assert (found.cached_tokens, found.reasoning_tokens) == (4, 2)
+    assert (found.cost_nanos, found.unpriced, found.estimated, found.streamed) == (4 * 158 + 22, 1, 1, 1)
+    assert (found.duration_ms, found.first_token_ms, found.first_tokens) == (7 * 250, 7 * 50, 7)
+
+
+async def test_by_bucket_and_group(store: Store) -> None:
+    await filled(store)
+    days = plain(await sums(store, Filter(organization="acme"), by=("model",), bucket="day"))
+    assert days == {
+        (MONDAY, "fake-chat"): (2, 158),
+        (MONDAY + DAY, "fake-chat"): (1, 22),
+        (MONDAY + DAY, "free"): (1, 0),
+        (MONDAY + 7 * DAY, "big"): (1, 158),
+        (MONDAY + 40 * DAY, "fake-chat"): (1, 158),
+    }
+    weeks = plain(await sums(store, Filter(), bucket="week"))
+    assert weeks == {(MONDAY,): (5, 338), (MONDAY + 7 * DAY,): (1, 158), (MONDAY + 35 * DAY,): (1, 158)}
+    months = plain(await sums(store, Filter(), bucket="month"))
+    assert [start for (start,) in months] == [MONDAY - DAY, int(datetime(2026, 4, 1, tzinfo=UTC).timestamp())]
+    hours = plain(await sums(store, Filter(until_ns=(MONDAY + DAY) * SECOND), bucket="hour"))
+    assert hours == {(MONDAY,): (2, 316), (MONDAY + 23 * HOUR,): (1, 0)}
+
+
+async def test_nothing_is_zero_once_and_no_groups(store: Store) -> None:
+    (none,) = await sums(store, Filter(organization="nobody"))
+    assert none == Sums()
+    assert await sums(store, Filter(organization="nobody"), by=("model",)) == []
+    assert await sums(store, Filter(organization="nobody"), bucket="day") == []
+
+
+_TIMES = st.one_of(
+    st.none(),
+    st.integers(-2 * DAY * SECOND, 42 * DAY * SECOND),
+    st.integers(-2 * 24, 42 * 24).map(lambda hours: hours * HOUR * SECOND),
+)
+_NS = MONDAY * SECOND
+
+
+@given(begin=_TIMES, end=_TIMES, bucket=st.sampled_from([None, "hour", "day", "week", "month"]))
+def test_the_pieces_of_a_span_are_the_span(begin: int | None, end: int | None, bucket: Bucket | None) -> None:
+    begin, end = (None if value is None else _NS + value for value in (begin, end))
+    found = list(pieces(Filter(from_ns=begin, until_ns=end), bucket))
+    if begin is not None and end is not None and begin >= end:
+        assert found == []
+        return
+    assert (found[0][1], found[-1][2]) == (begin, end)
+    for (_, _, until), (_, next_, _) in pairwise(found):
+        assert until == next_
+    for grain, first, last in found:
+        size = {"day": DAY, "hour": HOUR, "entry": 0}[grain] * SECOND
+        assert all(value % size == 0 for value in (first, last) if size and value is not None)
+        assert first is None or last is None or first < last
+    assert sum(grain == "entry" for grain, _, _ in found) <= 2
+
+
+@pytest.mark.parametrize("by", [(), ("organization", "model"), ("credential", "user", "outcome", "provider")])
+async def test_sums_are_those_of_the_entries(store: Store, by: tuple[Dimension, ...]) -> None:
+    await filled(store)
+    spans = [(0.0, 24 * 41), (0.25, 25.6), (0.0, 24.0), (0.4, 0.6), (23.5, 24 * 7 + 0.001), (5, 6)]
+    for begin, end in spans:
+        span = Filter(from_ns=int((MONDAY + begin * HOUR) * SECOND), until_ns=int((MONDAY + end * HOUR) * SECOND))
+        everything = Filter(from_ns=span.from_ns, until_ns=span.until_ns, kinds=("usage", "external"))
+        for bucket in (None, "hour", "day", "week", "month"):
+            assert await sums(store, span, by=by, bucket=bucket) == await sums(store, everything, by=by, bucket=bucket)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(["provider", "cost_nanos", "started_ns", "model", "id"]), unique=True), st.data())
+async def test_pages_are_a_whole_in_any_order(tmp_path_factory: pytest.TempPathFactory, fields: Any, data: Any) -> None:
+    order = [Sort(field, data.draw(st.booleans())) for field in fields]
+    store = Store.open(None, str(tmp_path_factory.mktemp("pages")))
+    try:
+        await store.migrate()
+        await filled(store)
+        async with Accounts(store).read(SYSTEM) as work:
+            service = LedgerService(work)
+            whole = [entry.id for entry in await service.page(Filter(), order=order, limit=100)]
+            paged, after = [], None
+            while found := await service.page(Filter(), order=order, limit=2, after=after):
+                paged += [entry.id for entry in found]
+                after = service.position(found[-1], order)
+    finally:
+        await store.close()
+    assert sorted(whole) == [f"req_{n}" for n in range(1, 8)]
+    assert paged == whole
+
+
+async def test_who_is_no_administrator_sees_their_own(store: Store) -> None:
+    await filled(store)
+    actor = Actor(kind="user", id="user_1", organization="other", permissions=frozenset({"usage:read"}))
+    async with Accounts(store).read(actor) as work:
+        service = LedgerService(work)
+        assert [entry.id for entry in await service.page(Filter())] == ["req_2"]
+        assert await service.count(Filter()) == 1
+        assert (await service.sums(Filter()))[0].requests == 1
+        assert (await service.get("req_2")).id == "req_2"
+        for failing, kind in (
+            (service.get("req_1"), Kind.NOT_FOUND),
+            (service.page(Filter(organization="acme")), Kind.FORBIDDEN),
+            (service.sums(Filter(organization="acme")), Kind.FORBIDDEN),
+        ):
+            with pytest.raises(GatewayError) as caught:
+                await failing
+            assert caught.value.kind is kind
+
+
+def new_usage(**changes: Any) -> NewUsage:
+    values = {"organization": "acme", "provider": "p", "model": "m", "started_ns": MONDAY * SECOND}
+    return NewUsage(**{**values, "prompt_tokens": 10, "completion_tokens": 5, "idempotency_key": "k", **changes})
+
+
+async def test_reported_usage_is_entered_once(store: Store) -> None:
+    works = Accounts(store).works
+    for expected in (True, False):
+        async with works.begin(SYSTEM) as work:
+            (result,) = await LedgerService(work, PerToken()).record([new_usage()])
+            assert (result.is_new, result.cost_nanos) == (expected, 20)
+    async with works.begin(SYSTEM) as work:
+        with pytest.raises(GatewayError) as caught:
+            await LedgerService(work, PerToken()).record([new_usage(prompt_tokens=11)])
+        assert caught.value.code == "idempotency_key_reused"
+        (other,) = await LedgerService(work, PerToken()).record([new_usage(organization="other")])
+        assert other.is_new
+    async with works.begin(SYSTEM) as work:
+        several = [new_usage(idempotency_key=None), new_usage(idempotency_key="l"), new_usage(idempotency_key="l")]
+        assert [each.is_new for each in await LedgerService(work, PerToken()).record(several)] == [True, True, False]
+    found = await entries(store)
+    assert [entry.kind for entry in found] == ["external"] * 4
+    assert (await sums_of(store, "usage_days"))["cost_nanos"] == 80
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"prompt_tokens": -1}, "records[1].prompt_tokens"),
+        ({"cached_tokens": 11}, "records[1].cached_tokens"),
+        ({"reasoning_tokens": 6}, "records[1].reasoning_tokens"),
+        ({"started_ns": 2**62}, "records[1].started_ns"),
+        ({"provider": ""}, "records[1].provider"),
+        ({"outcome": "great"}, "records[1].outcome"),
+        ({"cost_nanos": -1}, "records[1].cost"),
+    ],
+)
+async def test_a_report_that_cannot_be_enters_nothing(store: Store, changes: dict[str, Any], field: str) -> None:
+    async with Accounts(store).works.begin(SYSTEM) as work:
+        with pytest.raises(GatewayError) as caught:
+            await LedgerService(work).record([new_usage(), new_usage(idempotency_key="l", **changes)])
+    assert caught.value.field == field
+    assert await entries(store) == []
+
+
+def test_sums_have_every_number() -> None:
+    assert set(SUMS) < set(Sums.__struct_fields__)
