@@ -30,8 +30,9 @@ class LedgerEntry(Base):
     ``model`` is the one that answered at the provider, or the one asked for where none did; ``requested_model`` is what
     the caller asked for. ``requests`` is 1, or -1 in a reversal. ``cost_nanos`` None is unpriced: nobody knows a price.
     ``currency`` is that of the price; ``cost_nanos`` is in US dollars all the same. ``saved_nanos`` is what an answer
-    from a cache would have cost. ``cost_parts`` is the cost by token kind. ``corrects`` is the id of the entry that a
-    reversal or an adjustment is about.
+    from a cache would have cost. ``cost_parts`` is the cost by token kind. ``units`` is what else was counted, by the
+    names of :data:`gateway.domain.ledger.rating.UNITS`, None where nothing was. ``corrects`` is the id of the entry
+    that a reversal or an adjustment is about.
     """
 
     __tablename__ = "ledger_entries"
@@ -89,6 +90,7 @@ class LedgerEntry(Base):
     corrects: Mapped[str | None]
     idempotency_key: Mapped[str | None]
     recorded_ns: Mapped[int]
+    units: Mapped[dict[str, int] | None] = mapped_column(_Json)
 
     @hybrid_property
     def total_tokens(self) -> int:

@@ -16,7 +16,7 @@ from gateway.domain.ledger.statements import insert_statements
 from gateway.store.base import fit
 
 ENTRIES = cast("Table", LedgerEntry.__table__)
-_JSON_COLUMNS = ("cost_parts", "tags", "attempts", "metadata")
+_JSON_COLUMNS = ("cost_parts", "units", "tags", "attempts", "metadata")
 _COLUMNS = tuple(
     column.name for column in ENTRIES.columns if column.name != "number" and column.name not in _JSON_COLUMNS
 )

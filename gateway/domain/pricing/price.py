@@ -11,9 +11,11 @@ rate                counts
 ``cache_write``     prompt tokens the provider wrote to its cache, for the time it keeps them unasked
 ``cache_write_1h``  prompt tokens the provider wrote to its cache for an hour
 ``input_audio``     prompt tokens of sound
+``input_image``     prompt tokens of images
 ``output``          completion tokens that are none of the kinds below
 ``reasoning``       completion tokens spent on thinking
 ``output_audio``    completion tokens of sound
+``output_image``    completion tokens of images
 ``request``         requests
 ``image``           images
 ``audio_second``    seconds of sound, where a model counts no tokens
@@ -35,9 +37,11 @@ Kind: TypeAlias = Literal[
     "cache_write",
     "cache_write_1h",
     "input_audio",
+    "input_image",
     "output",
     "reasoning",
     "output_audio",
+    "output_image",
     "request",
     "image",
     "audio_second",
@@ -55,9 +59,11 @@ KINDS: tuple[Kind, ...] = (
     "cache_write",
     "cache_write_1h",
     "input_audio",
+    "input_image",
     "output",
     "reasoning",
     "output_audio",
+    "output_image",
     "request",
     "image",
     "audio_second",
@@ -67,8 +73,10 @@ FALLBACKS: dict[str, str] = {
     "cache_write": "input",
     "cache_write_1h": "cache_write",
     "input_audio": "input",
+    "input_image": "input",
     "reasoning": "output",
     "output_audio": "output",
+    "output_image": "output",
 }
 """The rate that stands in for one that is not told. What has none costs nothing."""
 RANK: dict[str, int] = {"api": 0, "config": 1, "default": 2}
@@ -129,6 +137,8 @@ class Quantities(Struct, frozen=True, kw_only=True):
     reasoning: int = 0
     audio_prompt: int = 0
     audio_completion: int = 0
+    image_prompt: int = 0
+    image_completion: int = 0
     requests: int = 1
     images: int = 0
     audio_seconds: int = 0
