@@ -15,6 +15,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.pricing import rating, repo
@@ -92,9 +93,14 @@ class PriceBook:
     async def keep(self, session: AsyncSession, now: datetime) -> None:
         """Store the default prices that were used and that the table does not hold yet, so that their ids are known."""
         if self._used:
-            await repo.keep_defaults(session, self._used.values(), now)
-            self._stored.update(self._used)
-            self._used.clear()
+            kept = dict(self._used)
+            await repo.keep_defaults(session, kept.values(), now)
+            # A transaction that is rolled back stores none: the next one must.
+            event.listen(session.sync_session, "after_commit", lambda _: self._are_stored(kept), once=True)
+
+    def _are_stored(self, kept: Mapping[str, Price]) -> None:
+        self._stored.update(kept)
+        self._used = {id: price for id, price in self._used.items() if id not in kept}
 
     def _in(self, source: str, provider: str, model: str, organization: str | None, at: datetime) -> Price | None:
         series = self._series.get((source, provider, model, organization))
