@@ -17,9 +17,10 @@ from pathlib import Path
 from msgspec import Struct
 
 from gateway.bus.backoff import Backoff
+from gateway.bus.usage_files import Segment, node_of, segments
 from gateway.domain.ledger.ingest import Ingested, Moved, forget, ingest, marks
 from gateway.domain.ledger.rating import Rater
-from gateway.sidecar.segments import Segment, node_of, read, segments
+from gateway.sidecar.segments import read
 from gateway.sidecar.tasks import end
 from gateway.store.engine import Store
 

@@ -11,11 +11,11 @@ from msgspec import Struct
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from gateway.bus.usage_files import Segment, node_of, segments
 from gateway.contract.usage import UsageEvent
 from gateway.domain.ledger.ingest import marks_in
 from gateway.domain.ledger.model import PoisonEntry
 from gateway.domain.ledger.verification import Verified, verify_written
-from gateway.sidecar.segments import Segment, node_of, segments
 
 _BATCH = 500
 _decoder = msgspec.json.Decoder(UsageEvent)
