@@ -17,6 +17,7 @@ from gateway.domain.authentication.service import Authenticator
 from gateway.domain.authentication.sessions import Sessions
 from gateway.domain.authentication.start import ensure_accounts
 from gateway.domain.ledger.rating import BookRater, Rater
+from gateway.domain.live.hub import Hub
 from gateway.domain.oidc.service import Issuers
 from gateway.domain.plans.service import PlanService
 from gateway.domain.pricing import sync as pricing
@@ -59,6 +60,7 @@ class Sidecar:
         self.started = time.monotonic()
         self.ingester = Ingester(store, Path(settings.data_dir) / "usage", self.rater)
         self.feed = Feed(StoredLog(store))
+        self.live = Hub(store, lambda: self.feed.subscribe(None))
         self.works = Works(store, master_key=master_key, on_commit=self.feed.poke)
         self._attempts = Attempts()
         self._issuers = Issuers(settings.oidc)
@@ -154,6 +156,7 @@ async def opened(settings: Settings, master_key: str) -> AsyncIterator[Sidecar]:
             await store.migrate()
             await sidecar.prepare(settings)
             await stack.enter_async_context(sidecar.feed)
+            await stack.enter_async_context(sidecar.live)
             await stack.enter_async_context(sidecar.ingester)
             await stack.enter_async_context(Retention(store, lambda: sidecar.settings.usage.detail_days))
             await stack.enter_async_context(Rerater(sidecar.works, sidecar.rater))
