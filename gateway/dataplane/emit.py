@@ -3,6 +3,10 @@
 Events of one turn of the event loop share one write. Files are cut at a size. Whoever enters them into the ledger
 removes them; a worker removes one itself only when there are ``SEGMENTS`` of its own, so that a deployment nobody
 collects from does not fill its disk: then the oldest goes, and the log says so.
+
+While the disk takes no more, the ends of answers wait for it, and new requests are refused: an answer whose event is
+only in memory would be one that nobody knows of once the process is killed. So at most the events of the requests that
+were under way wait.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ logger = logging.getLogger("gateway.usage")
 
 SEGMENT_BYTES = 67_108_864
 SEGMENTS = 64  # 4 GB a worker: hours of traffic while the ledger can't be reached
-MAX_UNWRITTEN = 8_388_608  # bytes kept in memory while the disk takes no more
+AGAIN = 0.1  # seconds until a write that failed is tried again
 
 _LINE_BREAK = ord("\n")
 
@@ -33,7 +37,12 @@ _decoder = msgspec.json.Decoder(UsageEvent)
 
 
 class UsageSink(Protocol):
-    """Where usage events go. :meth:`append` must make the event safe, then call ``release`` once, soon."""
+    """Where usage events go. :meth:`append` must make the event safe, then call ``release`` once, soon.
+
+    ``failing`` is whether it can't now: then no request is to be begun.
+    """
+
+    failing: bool
 
     def append(self, event: UsageEvent, release: Callable[[], None]) -> None:
         """Take the event of a finished request."""
@@ -58,12 +67,14 @@ class FileSink:
         self._size = 0
         self._number = 0
         self._torn = False  # the file ends within a line
+        self._retry: asyncio.TimerHandle | None = None
+        self.failing = False
         self.dropped = 0
         directory.mkdir(parents=True, exist_ok=True)
         self._open_next()
 
     def append(self, event: UsageEvent, release: Callable[[], None]) -> None:
-        if not self._releases:
+        if not self._releases:  # otherwise a flush is coming, also while they fail
             self._loop.call_soon(self.flush)
         self._releases.append(release)
         start = len(self._buffer)
@@ -77,14 +88,26 @@ class FileSink:
         self._buffer += b"\n"
 
     def flush(self) -> None:
-        """Write what has gathered and let the answers go."""
-        releases, self._releases = self._releases, []
+        """Write what has gathered and let the answers go; where that fails, try again soon."""
         try:
             self._write()
         except OSError as error:
-            self._keep(error)
+            if not self.failing:
+                logger.error("usage can't be recorded: requests are refused", extra={"reason": str(error)})
+            self.failing = True
+            self._try_again()
+            return
+        if self.failing:
+            logger.warning("usage is recorded again", extra={"answers_held": len(self._releases)})
+            self.failing = False
+        releases, self._releases = self._releases, []
         for release in releases:
             release()
+
+    def _try_again(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+        self._retry = self._loop.call_later(AGAIN, self.flush)
 
     def _write(self) -> None:
         if self._fd < 0 or self._is_full:
@@ -97,16 +120,6 @@ class FileSink:
                 self._buffer.clear()
             else:
                 del self._buffer[:written]
-
-    def _keep(self, error: OSError) -> None:
-        # The disk is full or gone: events wait in memory for the next flush, up to a bound.
-        if len(self._buffer) > MAX_UNWRITTEN:
-            lines = self._buffer.count(b"\n") - self._buffer.startswith(b"\n")  # that one mends a torn line
-            self._buffer[:] = b"\n" if self._torn else b""
-            self.dropped += lines
-            logger.error("usage events dropped", extra={"dropped": lines, "reason": str(error)})
-        else:
-            logger.error("usage events not written yet", extra={"reason": str(error), "bytes": len(self._buffer)})
 
     @property
     def _is_full(self) -> bool:
@@ -158,6 +171,12 @@ class FileSink:
 
     def close(self) -> None:
         self.flush()
+        if self._retry is not None:
+            self._retry.cancel()
+        if self._releases:
+            # None of these answers went out whole.
+            self.dropped += len(self._releases)
+            logger.error("usage of unfinished answers is lost", extra={"answers": len(self._releases)})
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -30,7 +30,7 @@ COUNTERS: dict[str, tuple[str, Labels]] = {
     "gateway_upstream_errors": ("Failed calls to upstreams.", ("provider", "target", "reason")),
     "gateway_plugin_failures": ("Exceptions of plugins.", ("plugin", "hook")),
     "gateway_config_reloads": ("Configurations read again, once by each process.", ("process", "result")),
-    "gateway_usage_events_dropped": ("Usage events lost because they could not be written.", ()),
+    "gateway_usage_events_dropped": ("Usage events of unfinished answers, lost at the end of a worker.", ()),
     "gateway_access_log_lines_dropped": ("Lines of the access log lost because nobody read it fast enough.", ()),
     "gateway_credential_lookups": ("Credentials asked of the sidecar.", ()),
     "gateway_credential_lookups_refused": ("Credentials not asked for, because too many unknown ones came.", ()),
@@ -55,6 +55,7 @@ GAUGES: dict[str, tuple[str, Labels]] = {
     "gateway_policy_connected": ("Whether every worker hears changes.", ()),
     "gateway_limits_store_up": ("Whether every worker reaches the store that limits are shared through.", ()),
     "gateway_access_log_buffer_bytes": ("Bytes of the access log not yet written.", ()),
+    "gateway_usage_failing": ("Workers whose disk takes no usage events, so that they refuse requests.", ()),
     "gateway_config_last_reload_success_timestamp_seconds": ("When a configuration was taken up, Unix time.", ()),
     "gateway_config_last_reload_successful": ("Whether every process took up the last configuration.", ()),
 }

@@ -25,7 +25,8 @@ def routes(worker: Worker) -> list[Route]:
     """``/health``, ``/live``, ``/ready``, ``/ping`` and ``/metrics``."""
 
     async def health(request: Request) -> Response:
-        return _json(_health(worker), 503 if worker.draining else 200)
+        body = _health(worker)
+        return _json(body, 503 if body["status"] == "unhealthy" else 200)
 
     async def live(request: Request) -> Response:
         return _json({"status": "healthy"})
@@ -50,7 +51,7 @@ def _health(worker: Worker) -> dict[str, Any]:
     components = [_data_plane(worker), *_providers(worker)]
     degraded = any(component["status"] != "healthy" for component in components)
     return {
-        "status": "unhealthy" if worker.draining else "degraded" if degraded else "healthy",
+        "status": "unhealthy" if components[0]["status"] == "unhealthy" else "degraded" if degraded else "healthy",
         "timestamp": _now(),
         "version": gateway.__version__,
         "uptime_seconds": worker.uptime,
@@ -61,6 +62,8 @@ def _health(worker: Worker) -> dict[str, Any]:
 def _data_plane(worker: Worker) -> dict[str, Any]:
     if worker.draining:
         return _component("data_plane", "unhealthy", "The gateway is shutting down.")
+    if worker.sink.failing:
+        return _component("data_plane", "unhealthy", "What is used can't be recorded: the disk takes no more.")
     return _component("data_plane", "healthy")
 
 

@@ -148,47 +148,48 @@ class FullDisk:
         return taken
 
 
-async def test_a_full_disk_holds_no_answer_back_and_loses_nothing(
+async def test_a_full_disk_holds_answers_back_until_it_takes_their_events(
     sink: FileSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(emit, "AGAIN", 0.01)
     disk = FullDisk(100)  # less than a line
     monkeypatch.setattr(os, "write", disk)
     released = []
     for name in ("a", "b"):
-        sink.append(usage_event(id=name), lambda: released.append(1))
+        sink.append(usage_event(id=name), lambda name=name: released.append(name))  # type: ignore[misc]
         sink.flush()
-    assert released == [1, 1]
-    assert "not written yet" in caplog.text
+    assert released == []
+    assert sink.failing
+    assert caplog.text.count("requests are refused") == 1
     disk.room = 10**6
-    sink.append(usage_event(id="c"), lambda: None)
-    sink.flush()
+    done = asyncio.Event()
+    sink.append(usage_event(id="c"), done.set)
+    await done.wait()  # tried again by itself
+    assert released == ["a", "b"]
     assert ids(tmp_path) == ["a", "b", "c"]
+    assert not sink.failing
     assert sink.dropped == 0
 
 
-async def test_what_waits_for_the_disk_is_bounded_and_what_is_lost_is_counted(
-    sink: FileSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_what_a_full_disk_never_took_is_counted_and_its_answers_never_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(emit, "MAX_UNWRITTEN", 2000)
-    disk = FullDisk(100)
-    monkeypatch.setattr(os, "write", disk)
-    for number in range(100):
-        sink.append(usage_event(id=str(number)), lambda: None)
-        sink.flush()
-        assert len(sink._buffer) < 4000
-    assert sink.dropped > 0
-    assert "dropped" in caplog.text
-    disk.room = 10**6
-    sink.append(usage_event(id="after"), lambda: None)
-    sink.flush()
-    whole = []
-    for line in lines(tmp_path):
-        try:
-            whole.append(msgspec.json.decode(line, type=UsageEvent).id)
-        except msgspec.DecodeError:
-            continue  # the line that was torn when the disk filled up
-    assert whole[-1] == "after"
-    assert len(whole) + sink.dropped == 101, "each event is either on disk, whole, or counted as lost"
+    sink = FileSink(tmp_path, 0, asyncio.get_running_loop())
+    released = []
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", FullDisk(700))  # a line, and the beginning of another
+        for number in range(3):
+            sink.append(usage_event(id=str(number), tags={"long": "x" * 300}), lambda: released.append(1))
+        sink.close()
+    assert released == []
+    assert sink.dropped == 3
+    assert "is lost" in caplog.text
+    assert len(lines(tmp_path)) == 2
+    after = FileSink(tmp_path, 0, asyncio.get_running_loop())
+    after.append(usage_event(id="after"), lambda: released.append(1))
+    after.close()
+    assert released == [1]
+    assert msgspec.json.decode(lines(tmp_path)[-1], type=UsageEvent).id == "after"
 
 
 async def test_a_file_that_cannot_be_opened_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
