@@ -85,6 +85,11 @@ class Drain:
         self._since_ms: int | None = None
         self._failing = False
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the ledger had all there was at the last round."""
+        return all(file.position >= file.segment.size for file in self._files)
+
     def round(self) -> bool:
         """Hear what the ledger has, and send what can be sent; whether more can be at once.
 

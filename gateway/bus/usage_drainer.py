@@ -97,11 +97,16 @@ def _wait_for(lock: int, stop: Stop) -> bool:
     return False
 
 
+def connected(redis_url: str) -> Redis:
+    """A client, to be used in a ``with`` block; nothing is connected yet."""
+    retry = Retry(NoBackoff(), 0)
+    timeouts = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
+    return Redis.from_url(redis_url, protocol=2, retry=retry, **timeouts)
+
+
 def drain_until(stop: Stop, folder: Path, redis_url: str) -> None:
     """Drain a folder whose lock is held, whatever fails meanwhile."""
-    retry = Retry(NoBackoff(), 0)
-    options = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS, "retry": retry}
-    with Redis.from_url(redis_url, protocol=2, **options) as redis:
+    with connected(redis_url) as redis:
         drain = Drain(folder, redis)
         backoff = Backoff()
         failing = False

@@ -32,7 +32,7 @@ from gateway.kernel.shipped import shipped
 from gateway.settings.model import Plan, Settings
 from gateway.sidecar.changes import StoredLog
 from gateway.sidecar.feed import Feed
-from gateway.sidecar.ingest import Ingester
+from gateway.sidecar.ingesting import ingester
 from gateway.sidecar.rerating import Rerater
 from gateway.sidecar.retention import Retention
 from gateway.store.engine import Store
@@ -58,7 +58,7 @@ class Sidecar:
         self.counters = counters
         self.requests = RequestCount(settings.data_dir)
         self.started = time.monotonic()
-        self.ingester = Ingester(store, Path(settings.data_dir) / "usage", self.rater)
+        self.ingester = ingester(settings, store, self.rater)
         self.feed = Feed(StoredLog(store))
         self.live = Hub(store, lambda: self.feed.subscribe(None))
         self.works = Works(store, master_key=master_key, on_commit=self.feed.poke)
@@ -168,7 +168,9 @@ async def opened(settings: Settings, master_key: str) -> AsyncIterator[Sidecar]:
             raise NotNow(error.message) from error
         if settings.redis_url is not None:
             # Only a gateway with Redis pays for this import.
+            from gateway.sidecar.leftovers import Leftovers  # noqa: PLC0415
             from gateway.sidecar.publish import Publisher  # noqa: PLC0415
 
             await stack.enter_async_context(Publisher(settings.redis_url, sidecar.feed))
+            await stack.enter_async_context(Leftovers(Path(settings.data_dir) / "usage", settings.redis_url))
         yield sidecar

@@ -6,7 +6,7 @@ Where :func:`gateway.domain.ledger.ingest.ingest` reads a source in order, here 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from sqlalchemy import text
@@ -24,6 +24,12 @@ _PASSING = ("40001", "40P01")  # could not be serialized, deadlock
 _SET_ASIDE = text(
     "INSERT INTO poison_entries (source, position, line, reason, found_ns) "
     "VALUES (:source, :position, :line, :reason, :found_ns) ON CONFLICT (source, position) DO NOTHING"
+)
+
+_ADVANCE = text(
+    "INSERT INTO outbox_marks (source, position, events, updated_ns) VALUES (:source, :position, 0, :now) "
+    "ON CONFLICT (source) DO UPDATE SET position = excluded.position, updated_ns = excluded.updated_ns "
+    "WHERE outbox_marks.position < excluded.position"
 )
 
 
@@ -89,3 +95,11 @@ def _is_about_lines(error: Exception) -> bool:
     return not isinstance(error, OperationalError) and (
         not isinstance(error, DBAPIError) or not error.connection_invalidated
     )
+
+
+async def advance(store: Store, positions: Mapping[str, int]) -> None:
+    """Note that sources are in the ledger as far as this; one that is further stays where it is."""
+    now = time.time_ns()
+    async with store.writing() as session:
+        rows = [{"source": source, "position": at, "now": now} for source, at in sorted(positions.items())]
+        await session.execute(_ADVANCE, rows)
