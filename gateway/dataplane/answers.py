@@ -68,7 +68,8 @@ def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
         _give_upstream_error(exchange, attempt, status)
         return Verdict.DONE
     try:
-        exchange.tokens = None if attempt.content_type.startswith(b"text/") else read_answer(attempt.body())[0]
+        if not attempt.content_type.startswith(b"text/"):
+            exchange.tokens = read_answer(attempt.body(), attempt.target.vendor, exchange.endpoint)[0]
     except msgspec.DecodeError:
         attempt.error = UpstreamError("protocol", "The upstream's answer is not JSON.", sent=True)
         _failed(exchange, attempt, "protocol")

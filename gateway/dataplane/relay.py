@@ -33,7 +33,8 @@ class EventRelay:
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
         self._chain = attempt.exchange.runtime.chain
-        self.events = EventStream(attempt.exchange.hide_usage)
+        exchange = attempt.exchange
+        self.events = EventStream(exchange.hide_usage, attempt.target.vendor, exchange.endpoint)
         self._last = b""
         self._queue: deque[tuple[bytes | None, bool]] | None = None
         self._pump: asyncio.Task[None] | None = None

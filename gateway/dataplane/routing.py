@@ -10,6 +10,7 @@ from urllib.parse import quote
 from gateway.dataplane.body import raw_string
 from gateway.dataplane.pricing import FREE, Rate, rate_of
 from gateway.dataplane.upstream.pool import Pool
+from gateway.dataplane.vendors import LOCAL, vendor_of
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.settings.model import Model, Provider, Settings
 
@@ -33,6 +34,7 @@ class Target:
         "pool",
         "provider",
         "rate",
+        "vendor",
     )
 
     def __init__(self, provider: Provider, model: str, pool: Pool, rate: Rate | None) -> None:
@@ -42,6 +44,7 @@ class Target:
         self.pool = pool
         self.rate = rate
         self.local = provider.kind == "llama_cpp"
+        self.vendor = LOCAL if self.local else vendor_of(provider.name, provider.base_url)
         self.name = f"{provider.name}/{model}"
         self.header = b"x-gateway-target: " + quote(self.name, safe=_SAFE).encode() + b"\r\n"
         self.heads: dict[bytes, bytes] = {}

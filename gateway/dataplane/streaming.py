@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.contract.usage import Tokens
 from gateway.dataplane.usage import read_answer
+from gateway.dataplane.vendors import UNKNOWN, Vendor
 from gateway.plugin.sse import data_of, split_events
 
 MAX_EVENT_BYTES = 16_777_216
@@ -36,10 +37,12 @@ class EventStream:
     error inside the stream.
     """
 
-    __slots__ = ("_held", "_hide_usage", "done", "events", "failed", "summed", "tokens")
+    __slots__ = ("_endpoint", "_held", "_hide_usage", "_vendor", "done", "events", "failed", "summed", "tokens")
 
-    def __init__(self, hide_usage: bool) -> None:
+    def __init__(self, hide_usage: bool, vendor: Vendor = UNKNOWN, endpoint: str = "") -> None:
         self._hide_usage = hide_usage
+        self._vendor = vendor
+        self._endpoint = endpoint
         self._held = bytearray()
         self.tokens: Tokens | None = None
         self.summed = False
@@ -104,7 +107,7 @@ class EventStream:
             return True
         payload = data_of(event)
         try:
-            tokens, has_choices = read_answer(payload or b"")
+            tokens, has_choices = read_answer(payload or b"", self._vendor, self._endpoint)
         except msgspec.DecodeError:
             return True
         if tokens is None:
