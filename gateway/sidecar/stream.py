@@ -29,6 +29,7 @@ from gateway.bus.usage import ANSWER_SECONDS, GROUP, REMOVE_IDLE, STREAM, TRIED,
 from gateway.domain.ledger.ingest import Batch
 from gateway.domain.ledger.pieces import enter
 from gateway.domain.ledger.rating import Rater
+from gateway.sidecar.histogram import Histogram
 from gateway.sidecar.ingest import IngestState, Meter
 from gateway.sidecar.segments import batch_of
 from gateway.sidecar.stream_state import look
@@ -83,6 +84,11 @@ class Consumer:
     def state(self) -> IngestState:
         """How far it is."""
         return self._meter.state
+
+    @property
+    def durations(self) -> Histogram:
+        """How long batches took until they were in the ledger."""
+        return self._meter.durations
 
     async def __aenter__(self) -> Consumer:
         self._tasks = [
@@ -170,12 +176,13 @@ class Consumer:
                 await self._redis.xack(STREAM, GROUP, id)
 
     async def _make_group(self) -> None:
-        """Make the group anew: Redis is new, or has lost its memory. All that is there is read."""
+        """Make the group anew, and join it: Redis is new, or has lost its memory. All that is there is read."""
         try:
             await self._redis.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
         except ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):  # another sidecar was faster
                 raise
+        await self._redis.xgroup_createconsumer(STREAM, GROUP, self.name)
 
     def _some(self) -> list[Entry]:
         """As many as make a transaction; one that ends processes by itself."""
@@ -194,7 +201,9 @@ class Consumer:
             for line in batches[0].lines:
                 await self._enter_alone(msgspec.structs.replace(batches[0], lines=[line]), rater)
         else:
-            self._meter.count(some[0].source, await enter(self.store, batches, rater))
+            with self._meter.timing():
+                result = await enter(self.store, batches, rater)
+            self._meter.count(some[0].source, result)
 
     async def _enter_alone(self, batch: Batch, rater: Rater) -> None:
         """Enter one line that may end the process. How often it has is counted in Redis."""
@@ -235,16 +244,10 @@ class Consumer:
             self._meter.tick()
         if now >= self._remove_at:
             self._remove_at = now + REMOVE_MS / 10_000
-            for told in await self._consumers():
-                if told["idle"] >= REMOVE_MS and not told["pending"]:
+            await self._make_group()
+            for told in await self._redis.xinfo_consumers(STREAM, GROUP):
+                if told["idle"] >= REMOVE_MS and not told["pending"] and told["name"] != self.name.encode():
                     await self._redis.eval(REMOVE_IDLE, 1, STREAM, GROUP, told["name"], REMOVE_MS)
-
-    async def _consumers(self) -> list[dict[str, Any]]:
-        try:
-            found: list[dict[str, Any]] = await self._redis.xinfo_consumers(STREAM, GROUP)
-        except ResponseError:
-            return []  # no stream, or no group, yet
-        return found
 
     async def _leave(self) -> None:
         """Let others have at once what was not entered, and be a consumer no more."""
