@@ -11,7 +11,7 @@ from tests.faults.kills.judge import Prices
 from tests.support.sidecar import MASTER
 
 CORRECTED = {"steady": Prices(3_000, 12_000)}
-AFTER = 4.0  # seconds
+AFTER = 1.5  # seconds
 
 
 async def correct(deployment: Deployment) -> None:

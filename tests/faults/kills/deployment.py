@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +20,7 @@ class Deployment(Protocol):
     nodes: Sequence[Tree]
     database_url: str | None
 
-    def __init__(self, upstream: str, folder: Path) -> None: ...
+    def __init__(self, upstream: str, folder: Path, env: Mapping[str, str] | None = None) -> None: ...
 
     @property
     def data_dir(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.faults.kills.settings import gateway_config
@@ -15,8 +15,8 @@ class Embedded:
     name = "embedded"
     kinds: Sequence[str] = ("worker", "sidecar", "worker", "tree")
 
-    def __init__(self, upstream: str, folder: Path) -> None:
-        self.tree = Tree(gateway_config(upstream), folder, "serve")
+    def __init__(self, upstream: str, folder: Path, env: Mapping[str, str] | None = None) -> None:
+        self.tree = Tree(gateway_config(upstream), folder, "serve", env)
         self.nodes: Sequence[Tree] = (self.tree,)
         self.database_url: str | None = None
 
@@ -43,8 +43,7 @@ class Embedded:
         """Kill one of them. What nobody else starts again is started here."""
         if kind != "tree":
             return kill(pid)
-        await self.tree.kill()
-        await self.tree.start()
+        await self.tree.restart()
         return True
 
     async def stop(self) -> None:

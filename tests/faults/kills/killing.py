@@ -1,10 +1,12 @@
-"""Which process dies when: half of the kills in turn, the others at random, after pauses that a seed decides."""
+"""Which process dies when: first in turn, then at random, after pauses that a seed decides."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Iterator
+from itertools import cycle, islice
 
 from tests.faults.kills.deployment import Deployment
 
@@ -12,16 +14,24 @@ LEAST, MOST = 0.15, 1.0  # seconds between two kills
 WAIT = 60.0  # seconds that a kind may be away
 
 
-async def kill_on(deployment: Deployment, kills: int, seed: int, done: Counter[str]) -> None:
+async def kill_in_turn(deployment: Deployment, kills: int, chance: random.Random, done: Counter[str]) -> None:
+    """Kill so often, one kind after the other, and count in ``done`` how often each was killed."""
+    await _kill(deployment, islice(cycle(deployment.kinds), kills), chance, done)
+
+
+async def kill_at_random(deployment: Deployment, kills: int, chance: random.Random, done: Counter[str]) -> None:
     """Kill so often, and count in ``done`` how often each kind was killed."""
-    chance = random.Random(f"{seed} kills")
-    while (number := done.total()) < kills:
+    await _kill(deployment, (chance.choice(deployment.kinds) for _ in range(kills)), chance, done)
+
+
+async def _kill(deployment: Deployment, kinds: Iterator[str], chance: random.Random, done: Counter[str]) -> None:
+    for kind in kinds:
         await asyncio.sleep(chance.uniform(LEAST, MOST))
-        in_turn = number < kills // 2
-        kinds = deployment.kinds
-        kind = kinds[number % len(kinds)] if in_turn else chance.choice(kinds)
+        killed = False
         async with asyncio.timeout(WAIT):
-            # It may have been killed a moment ago, and wait for its turn to come back.
-            while not (pids := deployment.living(kind)):  # noqa: ASYNC110 - nothing tells of it
-                await asyncio.sleep(0.02)
-        done[kind] += await deployment.kill(kind, chance.choice(pids))
+            while not killed:
+                # It may have been killed a moment ago, and wait for its turn to come back.
+                while not (pids := deployment.living(kind)):  # noqa: ASYNC110 - nothing tells of it
+                    await asyncio.sleep(0.02)
+                killed = await deployment.kill(kind, chance.choice(pids))
+        done[kind] += 1

@@ -67,10 +67,16 @@ class Ledger:
         query = text(_AT_ANOTHER_PRICE)
         return int(await self._session.scalar(query, {"model": model, "input": input, "output": output}) or 0)
 
-    async def sums(self, table: str) -> dict[str, int]:
-        """The sums over all of ``usage_hours`` or ``usage_days``."""
+    async def count(self, until_ns: int) -> int:
+        """How many entries are about requests that began before."""
+        query = text("SELECT count(*) FROM ledger_entries WHERE started_ns < :until")
+        return int(await self._session.scalar(query, {"until": until_ns}) or 0)
+
+    async def sums(self, table: str, begin: int, end: int) -> dict[str, int]:
+        """The sums in ``usage_hours`` or ``usage_days`` over what began between two times, in Unix seconds."""
         fields = ", ".join(f"CAST(sum({name}) AS BIGINT) AS {name}" for name in NUMBERS)
-        row = (await self._session.execute(text(f"SELECT {fields} FROM {table}"))).mappings().one()
+        query = text(f"SELECT {fields} FROM {table} WHERE start >= :begin AND start < :end")
+        row = (await self._session.execute(query, {"begin": begin, "end": end})).mappings().one()
         return {name: int(row[name] or 0) for name in NUMBERS}
 
     async def poison(self) -> list[str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 
 from msgspec import Struct
 
 from tests.faults.kills.correction import CORRECTED, correct
+from tests.faults.kills.disturbing import lock, while_down
 from tests.faults.kills.judge import Verdict
-from tests.faults.kills.killing import kill_on
+from tests.faults.kills.killing import kill_at_random, kill_in_turn
 from tests.faults.kills.stand import stand
 
 SETTLE = 1.0  # seconds that the clients go on after the last kill
@@ -27,19 +29,26 @@ class Outcome(Struct):
     log: str
 
 
-async def run(name: str, kills: int, seed: int) -> Outcome:
-    """Kill so many processes of a deployment while it serves. The result's faults are for the caller to look at."""
-    async with stand(name, seed) as at:
+async def run(name: str, kills: int, seed: int, *, locked: bool = False) -> Outcome:
+    """Kill so many processes of a deployment while it serves; ``locked`` locks its database meanwhile.
+
+    The faults in the verdict are for the caller to look at.
+    """
+    chance = random.Random(f"{seed} kills")
+    async with stand(name, seed, old=True) as at:
         at.ask()
-        correcting = asyncio.create_task(correct(at.deployment))
-        try:
-            await kill_on(at.deployment, kills, seed, at.killed)
-            await asyncio.sleep(SETTLE)
-            seconds = await at.cease()
-            whole_after = await at.whole()
-            await correcting
-        finally:
-            correcting.cancel()
+        for node in at.deployment.nodes:
+            node.while_down = while_down(seed)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(correct(at.deployment))
+            await kill_in_turn(at.deployment, kills // 2, chance, at.killed)
+            if locked:
+                tasks.create_task(lock(at.deployment))
+            await kill_at_random(at.deployment, kills - kills // 2, chance, at.killed)
+        await asyncio.sleep(SETTLE)
+        seconds = await at.cease()
+        whole_after = await at.whole()
         await at.standing(CORRECTED)
+        await at.forgotten()
         verdict = await at.judged()
         return Outcome(name, seed, at.killed, seconds, whole_after, verdict, at.deployment.log())

@@ -10,6 +10,7 @@ from tests.faults.kills.traffic import KEY
 from tests.support.sidecar import MASTER
 
 SEGMENT_BYTES = 40_000
+DETAIL_DAYS = 1
 PRICE = Prices(2_000, 8_000)
 MODELS = ("steady", "flaky", "mute", "cutting")
 
@@ -46,6 +47,7 @@ def gateway_config(upstream: str, **more: Any) -> dict[str, Any]:
                 "with": {"bytes": SEGMENT_BYTES},
             },
         ],
+        "usage": {"detail_days": DETAIL_DAYS},
         "telemetry": {"access_log": False},
         **more,
     }

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from gateway.cli.main import cli
 from tests.faults.kills.deployment import Deployment
+from tests.faults.kills.disturbing import lay_old
 from tests.faults.kills.embedded import Embedded
 from tests.faults.kills.judge import Prices, Verdict, is_torn, judge
 from tests.faults.kills.ledger import NUMBERS, Ledger, open_ledger
@@ -24,12 +25,17 @@ from tests.faults.kills.traffic import CALLERS, Traffic
 from tests.faults.kills.upstream import Counting
 from tests.support.raw_upstream import raw_upstream
 
+NS = 1_000_000_000
+DAY = 86_400
+LATEST = 2**40  # seconds
 WHOLE = 60.0  # seconds the ledger may take to be whole
 DEPLOYMENTS: dict[str, type[Deployment]] = {"embedded": Embedded}
 
 
 class Stand:
-    """What a test works with. ``prices`` are those that each model has to stand at in the end."""
+    """What a test works with. ``prices`` are those that each model has to stand at in the end, ``old`` the sums of what
+    began before yesterday.
+    """
 
     def __init__(self, deployment: Deployment, books: Counting, seed: int) -> None:
         self.deployment = deployment
@@ -37,7 +43,9 @@ class Stand:
         self.traffic = Traffic(deployment.roots, seed)
         self.prices: dict[str, Prices] = dict.fromkeys(MODELS, PRICE)
         self.killed: Counter[str] = Counter()
+        self.old = dict.fromkeys(NUMBERS, 0)
         self.began = time.monotonic()
+        self._since = int(time.time()) // DAY * DAY - DAY
         self._asking: asyncio.Task[None] | None = None
 
     def ask(self) -> None:
@@ -77,15 +85,30 @@ class Stand:
         async with open_ledger(self.deployment.database_url, self.deployment.data_dir) as ledger:
             yield ledger
 
+    async def forgotten(self) -> None:
+        """Wait until what was laid as old has gone; a sidecar looks for it when it starts."""
+        for pid in self.deployment.living("sidecar"):
+            await self.deployment.kill("sidecar", pid)
+        deadline = time.monotonic() + WHOLE
+        while True:
+            async with self.ledger() as ledger:
+                left = await ledger.count(self._since * NS)
+            if not left:
+                return
+            assert time.monotonic() < deadline, f"{left} old entries are still there\n{self.deployment.log()}"
+            await asyncio.sleep(0.2)
+
     async def judged(self) -> Verdict:
         """Hold everything against everything."""
         async with self.ledger() as ledger:
-            entries = await ledger.entries()
+            entries = [entry for entry in await ledger.entries() if entry.started_ns >= self._since * NS]
             verdict = judge(self.traffic.asked, self.books, entries, self.prices)
             real = {name: sum(getattr(entry, name) or 0 for entry in entries) for name in NUMBERS}
             for table in ("usage_hours", "usage_days"):
-                if (sums := await ledger.sums(table)) != real:
+                if (sums := await ledger.sums(table, self._since, LATEST)) != real:
                     verdict.fault(f"{table} has {sums}, the entries {real}")
+                if (sums := await ledger.sums(table, 0, self._since)) != self.old:
+                    verdict.fault(f"{table} has {sums} of what was old, expected {self.old}")
             for line in await ledger.poison():
                 verdict.torn += 1
                 if not is_torn(line):
@@ -101,15 +124,19 @@ class Stand:
 
 
 @asynccontextmanager
-async def stand(name: str, seed: int) -> AsyncIterator[Stand]:
-    """A running deployment for the duration of the block; its end is checked."""
+async def stand(
+    name: str, seed: int, *, env: Mapping[str, str] | None = None, old: bool = False
+) -> AsyncIterator[Stand]:
+    """A running deployment for the duration of the block; its end is checked. ``old`` is whether it finds old usage."""
     folder = Path(tempfile.mkdtemp(prefix="kills-"))
     books = Counting(seed)
     try:
         async with raw_upstream(books.serve) as upstream:
-            deployment = DEPLOYMENTS[name](upstream.base_url, folder)
-            await deployment.start()
+            deployment = DEPLOYMENTS[name](upstream.base_url, folder, env)
             standing = Stand(deployment, books, seed)
+            if old:
+                standing.old = lay_old(deployment.nodes[0].outbox, PRICE)
+            await deployment.start()
             try:
                 yield standing
             finally:

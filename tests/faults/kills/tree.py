@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,19 @@ GONE = 5.0  # seconds the kernel has to end the children of who was killed
 
 
 class Tree:
-    """A gateway in ``folder``. ``root`` is its address; None while it is down."""
+    """A gateway in ``folder``. ``root`` is its address, None while it is down; ``while_down`` is called before it is
+    started again.
+    """
 
-    def __init__(self, config: dict[str, Any], folder: Path, command: str) -> None:
+    def __init__(
+        self, config: dict[str, Any], folder: Path, command: str, env: Mapping[str, str] | None = None
+    ) -> None:
         self.folder = folder
         self.root: str | None = None
         self._config = config
         self._command = command
+        self._env = env
+        self.while_down: Callable[[Tree], None] = lambda _: None
         self._gateway: RunningGateway | None = None
 
     @property
@@ -38,7 +45,7 @@ class Tree:
     async def start(self) -> None:
         """Start it and wait until its workers accept."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._gateway = await asyncio.to_thread(RunningGateway, self._config, self.folder, None, self._command)
+        self._gateway = await asyncio.to_thread(RunningGateway, self._config, self.folder, self._env, self._command)
         self.root = self._gateway.root
 
     async def kill(self) -> None:
@@ -52,6 +59,12 @@ class Tree:
         while left := [pid for pid in family if is_alive(pid)]:
             assert time.monotonic() < deadline, f"{left} outlive their supervisor"
             await asyncio.sleep(0.01)
+
+    async def restart(self) -> None:
+        """Kill all of it and start it again."""
+        await self.kill()
+        self.while_down(self)
+        await self.start()
 
     async def stop(self) -> None:
         """End it as an operator does; its end is checked."""

@@ -1,0 +1,33 @@
+"""A database that nobody can write to for ten seconds: answers go on, and their usage is entered afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.faults.kills.disturbing import LOCKED, lock
+from tests.faults.kills.stand import DEPLOYMENTS, stand
+
+SEED = 51
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+async def test_a_locked_database_holds_no_answer_up_and_loses_nothing(name: str) -> None:
+    async with stand(name, SEED) as at:
+        await at.whole()  # the sidecar has made its tables
+        at.ask()
+        locking = asyncio.create_task(lock(at.deployment))
+        await asyncio.sleep(LOCKED / 2)
+        (pid, *_) = at.deployment.living("sidecar")
+        assert await at.deployment.kill("sidecar", pid)
+        before = sum(request.answered for request in at.traffic.asked.values())
+        await locking
+        await at.cease()
+        after = sum(request.answered for request in at.traffic.asked.values())
+        await at.whole()
+        found = await at.judged()
+    assert before > 50
+    assert after > before + 50
+    assert found.faults == []
+    assert found.entries >= after
