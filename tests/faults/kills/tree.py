@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.support.gateway import RunningGateway, children_of
+from tests.support.gateway import RunningGateway, children_of, is_sidecar
 
 GONE = 5.0  # seconds the kernel has to end the children of who was killed
 
@@ -94,13 +94,6 @@ class Tree:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             return children_of(self._gateway.pid)
         return []  # one of them ended while it was looked at
-
-
-def is_sidecar(pid: int) -> bool:
-    """Whether it is a sidecar's process rather than a worker's."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return b"gateway.sidecar" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    return False
 
 
 def is_alive(pid: int) -> bool:
