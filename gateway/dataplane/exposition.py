@@ -102,8 +102,23 @@ _HISTOGRAMS = (
 _NANO = 1e9
 
 
-def families(total: Snapshot, processes: Iterable[tuple[str, int]] = ()) -> Iterator[Metric]:
-    """Every metric of a gateway. ``processes`` are the names and ids of those to look at."""
+def families(
+    total: Snapshot, processes: Iterable[tuple[str, int]] = (), more: Iterable[Metric] = ()
+) -> Iterator[Metric]:
+    """Every metric of a gateway. ``processes`` are the names and ids of those to look at.
+
+    ``more`` are told too; those of a name that is here already add their samples to it: a name may stand only once.
+    """
+    others = {metric.name: metric for metric in more}
+    for metric in _own(total, processes):
+        other = others.pop(metric.name, None)
+        if other is not None:
+            metric.samples.extend(other.samples)
+        yield metric
+    yield from others.values()
+
+
+def _own(total: Snapshot, processes: Iterable[tuple[str, int]]) -> Iterator[Metric]:
     yield InfoMetricFamily(
         "gateway_build",
         "The version that is running.",

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,7 @@ from gateway.bus.usage_files import Segment, keep_positions, node_of, positions_
 from gateway.domain.ledger.ingest import Ingested, Moved, forget, ingest, marks
 from gateway.domain.ledger.pieces import advance
 from gateway.domain.ledger.rating import Rater
+from gateway.sidecar.histogram import Histogram
 from gateway.sidecar.segments import read
 from gateway.sidecar.tasks import end
 from gateway.store.engine import Store
@@ -68,7 +69,16 @@ class Meter:
 
     def __init__(self, source: Literal["files", "stream"]) -> None:
         self.state = IngestState(source=source)
+        self.durations = Histogram()
+        """Of batches, until each was in the ledger."""
         self._window = (time.monotonic(), 0)
+
+    @contextlib.contextmanager
+    def timing(self) -> Iterator[None]:
+        """A batch is entered within the block."""
+        began = time.monotonic()
+        yield
+        self.durations.add(time.monotonic() - began)
 
     def count(self, where: str, result: Ingested) -> None:
         """What became of a batch."""
@@ -129,6 +139,11 @@ class Ingester:
     def state(self) -> IngestState:
         """How far it is."""
         return self._meter.state
+
+    @property
+    def durations(self) -> Histogram:
+        """How long batches took until they were in the ledger."""
+        return self._meter.durations
 
     async def __aenter__(self) -> Ingester:
         self._ingesting = asyncio.create_task(self._run(), name="ingester")
@@ -212,7 +227,8 @@ class Ingester:
             return False
         for batch in batches:
             try:
-                result = await ingest(self.store, batch, rater)
+                with self._meter.timing():
+                    result = await ingest(self.store, batch, rater)
             except Moved as error:
                 self._positions[source] = error.position
                 return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -33,6 +34,7 @@ from gateway.settings.model import Plan, Settings
 from gateway.sidecar.changes import StoredLog
 from gateway.sidecar.feed import Feed
 from gateway.sidecar.ingesting import ingester
+from gateway.sidecar.metrics import Counts, Measured, Numbers
 from gateway.sidecar.rerating import Rerater
 from gateway.sidecar.retention import Retention
 from gateway.store.engine import Store
@@ -62,6 +64,10 @@ class Sidecar:
         self.feed = Feed(StoredLog(store))
         self.live = Hub(store, lambda: self.feed.subscribe(None))
         self.works = Works(store, master_key=master_key, on_commit=self.feed.poke)
+        self.rerater = Rerater(self.works, self.rater)
+        self.counts = Counts()
+        self._calculated: Counter[str] = Counter()
+        self.measured = Measured(store, self._numbers)
         self._attempts = Attempts()
         self._issuers = Issuers(settings.oidc)
         self._former: Issuers | None = None
@@ -73,6 +79,7 @@ class Sidecar:
         self.authenticator = Authenticator(self.works, settings, self.master_key, self.tokens, self._issuers)
         self.sessions = Sessions(self.works, self.tokens, self._attempts)
         self.prices = PriceBook(bases_of(settings))
+        self.prices.calculated = self._calculated
 
     async def prepare(self, settings: Settings) -> None:
         """Bring the database in line with a configuration: plans, organisations, the administrator, prices."""
@@ -126,6 +133,20 @@ class Sidecar:
         seq, policies = await self.authenticator.policies(digests)
         return [Resolution(seq, policies.get(digest)) for digest in digests]
 
+    def _numbers(self) -> Numbers:
+        return Numbers(
+            ingestion=self.ingester.state,
+            batches=self.ingester.durations,
+            calculated=dict(self.prices.calculated),
+            rerated=self.rerater.corrected,
+            requests=dict(self.counts.requests),
+            durations=dict(self.counts.durations),
+            listeners=len(self.live),
+            told={str(stream): count for stream, count in self.live.told.items()},
+            missed=self.live.missed,
+            subscribers=self.feed.subscribers,
+        )
+
     async def close(self) -> None:
         """Let go of what is held; the store is its opener's."""
         for issuers in (self._issuers, self._former):
@@ -159,7 +180,7 @@ async def opened(settings: Settings, master_key: str) -> AsyncIterator[Sidecar]:
             await stack.enter_async_context(sidecar.live)
             await stack.enter_async_context(sidecar.ingester)
             await stack.enter_async_context(Retention(store, lambda: sidecar.settings.usage.detail_days))
-            await stack.enter_async_context(Rerater(sidecar.works, sidecar.rater))
+            await stack.enter_async_context(sidecar.rerater)
         except (DBAPIError, OSError) as error:
             raise NotNow(f"the database cannot be used: {type(error).__name__}") from error
         except GatewayError as error:

@@ -38,8 +38,9 @@ def routes(worker: Worker) -> list[Route]:
 
     async def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        more = () if worker.beside is None else await worker.beside.families()
         # Writing out thousands of series takes longer than any request should wait for.
-        body = await worker.loop.run_in_executor(None, encode, worker.scrape.gather())
+        body = await worker.loop.run_in_executor(None, encode, worker.scrape.gather(more))
         return Response(body, media_type=None, headers={"content-type": content_type})
 
     # /ready has the body of /health, so that a probe's log tells why.

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -38,6 +39,8 @@ class PriceBook:
         self._stored: set[str] = set()
         self._used: dict[str, Price] = {}
         self._rates = ExchangeRates()
+        self.calculated: Counter[str] = Counter()
+        """Costs calculated, by provider."""
 
     async def refresh(self, session: AsyncSession) -> bool:
         """Read the prices anew where they have changed since; gives whether they had."""
@@ -88,7 +91,10 @@ class PriceBook:
             return None
         at = moment(at_ns)
         fx_rate = self._rates.at(price.currency, at.date())
-        return None if fx_rate is None else rating.rate(price, used, at, fx_rate)
+        if fx_rate is None:
+            return None
+        self.calculated[price.provider] += 1
+        return rating.rate(price, used, at, fx_rate)
 
     async def keep(self, session: AsyncSession, now: datetime) -> None:
         """Store the default prices that were used and that the table does not hold yet, so that their ids are known."""
