@@ -26,6 +26,10 @@ class Deployment(Protocol):
     def data_dir(self) -> str:
         """Where the ledger is, without a ``database_url``."""
 
+    @property
+    def ledgers(self) -> Sequence[Path]:
+        """Configurations by which the ledger can be verified."""
+
     async def start(self) -> None:
         """Start everything."""
 

@@ -25,6 +25,11 @@ class Embedded:
         """Where the ledger is."""
         return str(self.tree.folder / "data")
 
+    @property
+    def ledgers(self) -> Sequence[Path]:
+        """Configurations by which the ledger can be verified."""
+        return [self.tree.config_path]
+
     async def start(self) -> None:
         """Start it."""
         await self.tree.start()

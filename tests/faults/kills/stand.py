@@ -20,6 +20,7 @@ from tests.faults.kills.disturbing import lay_old
 from tests.faults.kills.embedded import Embedded
 from tests.faults.kills.judge import Prices, Verdict, is_torn, judge
 from tests.faults.kills.ledger import NUMBERS, Ledger, open_ledger
+from tests.faults.kills.scaled import Kept, Scaled
 from tests.faults.kills.settings import MODELS, PRICE
 from tests.faults.kills.traffic import CALLERS, Traffic
 from tests.faults.kills.upstream import Counting
@@ -29,7 +30,7 @@ NS = 1_000_000_000
 DAY = 86_400
 LATEST = 2**40  # seconds
 WHOLE = 60.0  # seconds the ledger may take to be whole
-DEPLOYMENTS: dict[str, type[Deployment]] = {"embedded": Embedded}
+DEPLOYMENTS: dict[str, type[Deployment]] = {"embedded": Embedded, "scaled": Scaled, "scaled-kept": Kept}
 
 
 class Stand:
@@ -116,8 +117,8 @@ class Stand:
         most = CALLERS * sum(self.killed[kind] for kind in ("worker", "tree"))
         if verdict.unrecorded > most:
             verdict.fault(f"{verdict.unrecorded} were dispatched and not recorded, at most {most} were under way")
-        for node in self.deployment.nodes:
-            code, output = await command("verify", node.config_path)
+        for config in self.deployment.ledgers:
+            code, output = await command("verify", config)
             if code:
                 verdict.fault(output)
         return verdict

@@ -17,8 +17,8 @@ GONE = 5.0  # seconds the kernel has to end the children of who was killed
 
 
 class Tree:
-    """A gateway in ``folder``. ``root`` is its address, None while it is down; ``while_down`` is called before it is
-    started again.
+    """A gateway in ``folder``. ``root`` is its address, None while it is down; ``config`` is what it is started with,
+    and ``while_down`` is called before it is started again.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class Tree:
     ) -> None:
         self.folder = folder
         self.root: str | None = None
-        self._config = config
+        self.config = config
         self._command = command
         self._env = env
         self.while_down: Callable[[Tree], None] = lambda _: None
@@ -45,7 +45,7 @@ class Tree:
     async def start(self) -> None:
         """Start it and wait until its workers accept."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._gateway = await asyncio.to_thread(RunningGateway, self._config, self.folder, self._env, self._command)
+        self._gateway = await asyncio.to_thread(RunningGateway, self.config, self.folder, self._env, self._command)
         self.root = self._gateway.root
 
     async def kill(self) -> None:
@@ -74,7 +74,11 @@ class Tree:
 
     def workers(self) -> list[int]:
         """The ids of its workers."""
-        return [pid for pid in self._children() if not is_sidecar(pid)]
+        return [pid for pid in self._children() if not is_sidecar(pid) and not is_drainer(pid)]
+
+    def drainers(self) -> list[int]:
+        """The id of the process that sends usage to Redis, where one runs under it."""
+        return [pid for pid in self._children() if is_drainer(pid)]
 
     def sidecars(self) -> list[int]:
         """The id of its sidecar, where one runs under it."""
@@ -94,6 +98,13 @@ class Tree:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             return children_of(self._gateway.pid)
         return []  # one of them ended while it was looked at
+
+
+def is_drainer(pid: int) -> bool:
+    """Whether it is the process that holds the outbox, or waits for it; it is forked, so its command tells nothing."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return any(os.readlink(fd).endswith("/drain.lock") for fd in Path(f"/proc/{pid}/fd").iterdir())
+    return False
 
 
 def is_alive(pid: int) -> bool:
