@@ -30,7 +30,7 @@ SMALL = 8  # pieces of a file under way, beyond which what is only begun waits
 logger = logging.getLogger("gateway.usage")
 
 
-class _File:
+class File:
     """A segment, how far it is in the ledger, and what of it was sent, in the order of positions."""
 
     def __init__(self, segment: Segment, position: int, flights: Sequence[Flight]) -> None:
@@ -79,7 +79,7 @@ class Drain:
         self._redis: Any = redis  # redis-py types the answers of scripts as text
         self._keep = keep
         self._kept = self.positions
-        self._files: list[_File] = []
+        self._files: list[File] = []
         self._flights: list[Flight] = []
         self._settled = 0.0
         self._since_ms: int | None = None
@@ -117,7 +117,7 @@ class Drain:
                 self._drop(ours)
                 self._flights = [each for each in self._flights if each.file != segment.name]
                 position, ours = 0, []
-            self._files.append(_File(segment, position, ours))
+            self._files.append(File(segment, position, ours))
         self.positions = {file.segment.name: file.position for file in self._files}
 
     def _send(self, room: int) -> int:

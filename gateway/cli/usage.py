@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, TypeVar
 
@@ -50,18 +51,45 @@ def usage() -> None:
 def pending_command(config: Path | None, as_json: bool) -> None:
     """Tell what has been written on this machine and has not reached the ledger."""
     settings = read_or_exit(config_path(config)).settings
+    aside: int | None
+    if settings.redis_url is None:
+        files, aside = _run(settings, partial(_pending_here, settings))
+        fault = None
+    else:
+        # Only a gateway with Redis has its library.
+        from gateway.sidecar.outbox_redis import pending as pending_in_redis  # noqa: PLC0415
 
-    async def run(works: Works) -> tuple[list[Pending], int]:
-        async with works.read(SYSTEM) as work:
-            return await pending(work.session, _folder(settings)), await poison.count(work)
-
-    files, aside = _run(settings, run)
+        files, fault = pending_in_redis(_folder(settings), settings.redis_url)
+        aside = _set_aside(settings)
     if as_json:
-        click.echo(orjson.dumps({"files": msgspec.to_builtins(files), "set_aside": aside}, option=orjson.OPT_INDENT_2))
+        told = {"files": msgspec.to_builtins(files), "set_aside": aside, "redis_fault": fault}
+        click.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2))
         return
     for file in files:
-        click.echo(f"{file.name}: {file.events} events, {file.bytes} bytes, since {_iso(file.oldest_ns)}")
-    click.echo(f"pending: {sum(file.events for file in files)} events; set aside: {aside} lines")
+        there = f"; in Redis: {file.redis} bytes, of which taken: {file.claimed}" if settings.redis_url else ""
+        click.echo(f"{file.name}: {file.events} events, {file.bytes} bytes, since {_iso(file.oldest_ns)}{there}")
+    if fault is not None:
+        click.echo(f"Redis can't tell what is there: {fault}", err=True)
+    lines = "not known here" if aside is None else f"{aside} lines"
+    click.echo(f"pending: {sum(file.events for file in files)} events; set aside: {lines}")
+
+
+async def _pending_here(settings: Settings, works: Works) -> tuple[list[Pending], int]:
+    async with works.read(SYSTEM) as work:
+        return await pending(work.session, _folder(settings)), await poison.count(work)
+
+
+def _set_aside(settings: Settings) -> int | None:
+    """How many lines are set aside; None on a machine that does not reach the ledger."""
+
+    async def run() -> int:
+        async with _works(settings) as works, works.read(SYSTEM) as work:
+            return await poison.count(work)
+
+    try:
+        return asyncio.run(run()) if _has_ledger(settings) else None
+    except (GatewayError, DBAPIError, OSError):
+        return None
 
 
 @usage.command("verify")
@@ -182,13 +210,17 @@ async def _works(settings: Settings) -> AsyncIterator[Works]:
         master_key = settings.master_key or existing(settings.data_dir)
     except MasterKeyError as error:
         _exit(str(error))
-    if master_key is None or (settings.database_url is None and not (Path(settings.data_dir) / FILE).exists()):
+    if master_key is None or not _has_ledger(settings):
         _exit(f"there is no ledger in {settings.data_dir} yet")
     store = Store.open(settings.database_url, settings.data_dir)
     try:
         yield Works(store, master_key=master_key)
     finally:
         await store.close()
+
+
+def _has_ledger(settings: Settings) -> bool:
+    return settings.database_url is not None or (Path(settings.data_dir) / FILE).exists()
 
 
 def _folder(settings: Settings) -> Path:
