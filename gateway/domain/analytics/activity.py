@@ -60,7 +60,7 @@ class ActivityService:
         return structs.replace(confined, users=(actor.user,))
 
     async def log(self, new: NewActivity, book: PriceBook) -> str:
-        """Keep an event; gives its id. Needs ``api:write``, and ``usage:write`` where it is usage.
+        """Keep an event; gives its id. Needs ``api:write``: it is of the caller themselves, usage too.
 
         Raises FORBIDDEN, also for who has no organisation, and INVALID.
         """
@@ -88,7 +88,7 @@ class ActivityService:
             endpoint=event_type,
             metadata=details,
         )
-        (result,) = await Reporting(self.work, book).record([Report(usage)])
+        (result,) = await Reporting(self.work, book, WRITE).record([Report(usage)])
         if isinstance(result, GatewayError):
             raise result
         return result.id
