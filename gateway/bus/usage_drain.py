@@ -98,7 +98,7 @@ class Drain:
         self._look()
         room = IN_FLIGHT - sum(each.end - each.begin for each in self._flights if each.entry is not None)
         unsent = sum(end - begin for file in self._files for begin, end in file.gaps())
-        sent = self._send(room) if unsent else 0
+        sent = self._send(room) if unsent and room > 0 else 0
         self.unsent = max(0, unsent - sent)  # a worker may have written more since it was looked at
         if time.monotonic() - self._settled >= SETTLE:
             self.settle()
