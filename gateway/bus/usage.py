@@ -7,6 +7,7 @@ key                                what it is
 ``{gateway}:usage:<node>``         a hash with a field a piece of that node, ``<file>:<begin>:<end>``: the id of its
                                    entry while it is in the stream, ``+`` once the ledger has it
 ``{gateway}:usage:nodes``          a hash with what each node is behind by (see :class:`Behind`)
+``{gateway}:usage:ledger``         the name of the ledger that usage goes into, while any sidecar of it runs
 ``{gateway}:usage:tried``          a hash with how often lines that may end a process were begun, ``<source>:<at>``
 =================================  =================================================================================
 
@@ -27,8 +28,10 @@ PREFIX = "{gateway}:usage"
 STREAM = PREFIX
 NODES = f"{PREFIX}:nodes"
 TRIED = f"{PREFIX}:tried"
+LEDGER = f"{PREFIX}:ledger"
 GROUP = "ledger"
 ENTERED = b"+"
+HELD = 30  # seconds that the ledger of a sidecar which is no more keeps others out
 KEPT = 7 * 86_400  # seconds that the hash of a node which is no more is kept
 ANSWER_SECONDS = 3.0
 
@@ -75,6 +78,14 @@ for _, told in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   end
 end
 return 0
+"""
+
+# KEYS: the name of the ledger. ARGV: the name of ours, seconds. Gives whose it is.
+HOLD_LEDGER = """
+local held = redis.call('GET', KEYS[1])
+if held and held ~= ARGV[1] then return held end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+return ARGV[1]
 """
 
 # KEYS: the stream. Gives its length and the milliseconds since its first entry was added.

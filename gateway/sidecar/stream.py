@@ -25,9 +25,9 @@ from redis.exceptions import RedisError, ResponseError
 
 from gateway.bus import usage
 from gateway.bus.backoff import Backoff
-from gateway.bus.usage import ANSWER_SECONDS, GROUP, REMOVE_IDLE, STREAM, TRIED, Piece
+from gateway.bus.usage import ANSWER_SECONDS, GROUP, HELD, HOLD_LEDGER, LEDGER, REMOVE_IDLE, STREAM, TRIED, Piece
 from gateway.domain.ledger.ingest import Batch
-from gateway.domain.ledger.pieces import enter
+from gateway.domain.ledger.pieces import enter, identity
 from gateway.domain.ledger.rating import Rater
 from gateway.sidecar.histogram import Histogram
 from gateway.sidecar.ingest import IngestState, Meter
@@ -57,6 +57,10 @@ class Entry(Struct, frozen=True):
     times: int = 1
 
 
+class OtherLedger(Exception):
+    """Sidecars of another database read this Redis: what is here is theirs."""
+
+
 class Consumer:
     """One consumer of the stream. Use it as ``async with``.
 
@@ -69,7 +73,8 @@ class Consumer:
         self._meter = Meter("stream")
         self._rater = rater
         self._held: list[Entry] = []
-        self._claim_at = self._look_at = self._remove_at = 0.0
+        self._claim_at = self._look_at = self._remove_at = self._ledger_until = 0.0
+        self._ledger: str | None = None
         self._cursor: str = "0-0"
         redis: Redis = Redis.from_url(
             redis_url,
@@ -119,6 +124,7 @@ class Consumer:
 
     async def step(self) -> bool:
         """Take what there is, waiting up to a second for some, and enter it; whether there was any."""
+        await self._hold_ledger()
         if not self._held:
             self._held = await self._claimed() or await self._fresh()
         found = bool(self._held)
@@ -131,6 +137,18 @@ class Consumer:
                 del self._held[: len(some)]
         await self._keep_house()
         return found
+
+    async def _hold_ledger(self) -> None:
+        """Of sidecars with databases of their own that share a Redis each would get a part of everybody's usage."""
+        now = time.monotonic()
+        if now < self._ledger_until:
+            return
+        if self._ledger is None:
+            self._ledger = await identity(self.store)
+        held = await self._redis.eval(HOLD_LEDGER, 1, LEDGER, self._ledger, HELD)
+        if held.decode() != self._ledger:
+            raise OtherLedger(f"the usage in this Redis goes to another database, for {HELD} s more at least")
+        self._ledger_until = now + HELD / 10
 
     async def _fresh(self) -> list[Entry]:
         """Entries that nobody has taken before."""

@@ -5,14 +5,16 @@ Where :func:`gateway.domain.ledger.ingest.ingest` reads a source in order, here 
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
 
 from gateway.domain.ledger.ingest import Batch, Ingested, Line, add_new, parse
+from gateway.domain.ledger.model import OutboxMark
 from gateway.domain.ledger.rating import Rater
 from gateway.store.engine import Store
 
@@ -26,6 +28,11 @@ _SET_ASIDE = text(
     "VALUES (:source, :position, :line, :reason, :found_ns) ON CONFLICT (source, position) DO NOTHING"
 )
 
+_IDENTITY = "ledger"  # no source has this name: theirs have a node and a file
+_MADE = text(
+    "INSERT INTO outbox_marks (source, position, events, updated_ns) VALUES (:source, :position, 0, :now) "
+    "ON CONFLICT (source) DO NOTHING"
+)
 _ADVANCE = text(
     "INSERT INTO outbox_marks (source, position, events, updated_ns) VALUES (:source, :position, 0, :now) "
     "ON CONFLICT (source) DO UPDATE SET position = excluded.position, updated_ns = excluded.updated_ns "
@@ -95,6 +102,14 @@ def _is_about_lines(error: Exception) -> bool:
     return not isinstance(error, OperationalError) and (
         not isinstance(error, DBAPIError) or not error.connection_invalidated
     )
+
+
+async def identity(store: Store) -> str:
+    """A name of this ledger's own, made when it is first asked for."""
+    made = {"source": _IDENTITY, "position": secrets.randbelow(2**53), "now": time.time_ns()}
+    async with store.writing() as session:
+        await session.execute(_MADE, made)
+        return f"{await session.scalar(select(OutboxMark.position).where(OutboxMark.source == _IDENTITY)):x}"
 
 
 async def advance(store: Store, positions: Mapping[str, int]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,16 +14,17 @@ from redis.asyncio import Redis
 from sqlalchemy import select
 
 from gateway.bus import usage
-from gateway.bus.usage import GROUP, NODES, STREAM, TRIED, Behind, Piece, node_key
+from gateway.bus.usage import GROUP, LEDGER, NODES, STREAM, TRIED, Behind, Piece, node_key
 from gateway.domain.ledger.ingest import Batch, Ingested
 from gateway.domain.ledger.model import LedgerEntry, PoisonEntry
 from gateway.domain.ledger.pieces import enter
 from gateway.domain.ledger.rating import NoPrices, Rater
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.sidecar import stream as module
-from gateway.sidecar.stream import Consumer
+from gateway.sidecar.stream import Consumer, OtherLedger
 from gateway.sidecar.stream_state import look
 from gateway.store.engine import Store
+from tests.support.postgres import make_tables
 from tests.support.redis_server import RedisServer, running_redis
 from tests.unit.bus.usage_pieces import line
 
@@ -397,3 +399,22 @@ async def test_there_is_nothing_to_tell_before_there_is_a_stream(store: Store, s
     with contextlib.suppress(Exception):
         await consumer._leave()
     await consumer._redis.aclose()
+
+
+async def test_two_databases_do_not_share_a_redis(
+    store: Store, server: RedisServer, redis: Any, sender: Sender, tmp_path: Path
+) -> None:
+    await make_tables(f"sqlite:///{tmp_path}/other.db")
+    other = Store.open(f"sqlite:///{tmp_path}/other.db", "")
+    async with stepping(store, server) as consumer:
+        await sender.send(line(1))
+        strange = consumer_of(other, server)
+        with pytest.raises(OtherLedger):
+            await strange.step()
+        assert await consumer.step()
+        await redis.delete(LEDGER)  # as when no sidecar of it has run for a while
+        await sender.send(line(2))
+        assert await strange.step()
+        assert (strange.state.entries, consumer.state.entries) == (1, 1)
+        await strange._redis.aclose()
+    await other.close()
