@@ -25,8 +25,10 @@ from redis.retry import Retry
 from gateway.bus.backoff import Backoff
 from gateway.bus.usage import ANSWER_SECONDS
 from gateway.bus.usage_drain import Drain
+from gateway.bus.usage_journal import recover
 
 LOOK = 0.1  # seconds
+RECOVER = 1.0  # seconds: a worker that was killed may have no successor
 FINISH = 3.0  # seconds at the end for what is not sent yet
 LOCK = "drain.lock"
 STOPPED = 0
@@ -110,8 +112,12 @@ def drain_until(stop: Stop, folder: Path, redis_url: str) -> None:
         drain = Drain(folder, redis)
         backoff = Backoff()
         failing = False
+        recovered_at = 0.0
         while not stop.is_set:
             try:
+                if time.monotonic() - recovered_at >= RECOVER:
+                    recovered_at = time.monotonic()
+                    recover(folder)
                 if not drain.round():
                     stop.wait(LOOK)
             except (RedisError, OSError) as error:

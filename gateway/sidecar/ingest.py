@@ -17,6 +17,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from gateway.bus import usage_journal
 from gateway.bus.backoff import Backoff
 from gateway.bus.usage_files import Segment, keep_positions, node_of, positions_of, segments
 from gateway.domain.ledger.ingest import Ingested, Moved, forget, ingest, marks
@@ -31,6 +32,7 @@ LOOK = 0.1  # seconds
 KEEP = 300.0  # seconds: a worker that starts again reads what it wrote last
 _RATE_SECONDS = 10.0
 _KEPT_SECONDS = 1.0
+_RECOVER_SECONDS = 1.0  # a worker that was killed may have no successor
 
 _log = logging.getLogger("gateway.sidecar.ingest")
 
@@ -133,6 +135,7 @@ class Ingester:
         self._positions: dict[str, int] = {}
         self._kept: dict[str, int] = {}
         self._kept_at = 0.0
+        self._recovered_at = 0.0
         self._behind_since: float | None = None
 
     @property
@@ -191,7 +194,7 @@ class Ingester:
 
     async def round(self) -> bool:
         """Look at every segment once and enter what is new, about a megabyte of each; whether anything was."""
-        found = await asyncio.to_thread(segments, self.folder)
+        found = await asyncio.to_thread(self._look)
         moved = False
         grown = [item for item in found if item.size != self._positions.get(self._source(item), 0)]
         if grown:
@@ -209,6 +212,13 @@ class Ingester:
         self._kept, self._kept_at = dict(self._positions), time.monotonic()
         files = {source.partition("/")[2]: at for source, at in self._kept.items()}
         await asyncio.to_thread(keep_positions, self.folder, "files", files)
+
+    def _look(self) -> list[Segment]:
+        now = time.monotonic()
+        if now - self._recovered_at >= _RECOVER_SECONDS:
+            self._recovered_at = now
+            usage_journal.recover(self.folder)
+        return segments(self.folder)
 
     def _source(self, segment: Segment) -> str:
         return f"{self._node}/{segment.name}"

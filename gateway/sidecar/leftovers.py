@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from gateway.bus.usage_drain import Drain
 from gateway.bus.usage_drainer import LOCK, LOOK, Stop, connected
 from gateway.bus.usage_files import positions_of, segments
+from gateway.bus.usage_journal import recover
 from gateway.sidecar.tasks import end
 
 PAUSE = 10.0  # seconds
@@ -63,6 +64,7 @@ class Leftovers:
 
     def _are_left(self) -> bool:
         """Whether there are files that are not in the ledger whole, and nobody who sends them."""
+        recover(self.folder)
         positions = positions_of(self.folder).files
         if all(positions.get(segment.name, 0) >= segment.size for segment in segments(self.folder)):
             return False

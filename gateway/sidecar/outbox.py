@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.bus.usage_files import Segment, node_of, positions_of, segments
+from gateway.bus.usage_journal import recover
 from gateway.contract.usage import UsageEvent
 from gateway.domain.ledger.ingest import marks_in
 from gateway.domain.ledger.model import PoisonEntry
@@ -39,6 +40,7 @@ async def pending(session: AsyncSession, folder: Path) -> list[Pending]:
     """What has not reached the ledger, as of a session's moment. Reads the files, so that it is exact."""
     if not await asyncio.to_thread(folder.is_dir):
         return []
+    await asyncio.to_thread(recover, folder)
     node = await asyncio.to_thread(node_of, folder)
     marks = await marks_in(session, f"{node}/")
     found = []
@@ -65,6 +67,7 @@ async def verify_outbox(session: AsyncSession, found: Verified, folder: Path) ->
     """Look for every event that was read from this machine's files; lines that were set aside are not events."""
     if not await asyncio.to_thread(folder.is_dir):
         return
+    await asyncio.to_thread(recover, folder)
     node = await asyncio.to_thread(node_of, folder)
     positions = await marks_in(session, f"{node}/")
     told = await asyncio.to_thread(positions_of, folder)

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gateway.bus.usage_journal import Journal, journal_name
 from gateway.contract.usage import UsageEvent
 from gateway.dataplane import emit
 from gateway.dataplane.emit import FileSink
@@ -37,7 +38,30 @@ async def sink(tmp_path: Path) -> AsyncIterator[FileSink]:
     one.close()
 
 
-async def test_a_line_is_on_disk_when_its_answer_is_released(sink: FileSink, tmp_path: Path) -> None:
+@pytest.fixture
+async def bare(tmp_path: Path) -> AsyncIterator[FileSink]:
+    """A sink without a journal: another process has it."""
+    held = Journal.open(tmp_path / journal_name(0))
+    assert held is not None
+    one = FileSink(tmp_path, 0, asyncio.get_running_loop())
+    yield one
+    one.close()
+    held.close()
+
+
+async def test_an_answer_is_released_at_once_and_its_event_in_the_file_soon(sink: FileSink, tmp_path: Path) -> None:
+    released = []
+    sink.append(usage_event(id="a"), lambda: released.append("a"))
+    assert released == ["a"]
+    assert ids(tmp_path) == []
+    flushed = asyncio.Event()
+    asyncio.get_running_loop().call_later(2 * emit.GATHER, flushed.set)
+    await flushed.wait()
+    assert ids(tmp_path) == ["a"]
+
+
+async def test_a_line_is_on_disk_when_its_answer_is_released(bare: FileSink, tmp_path: Path) -> None:
+    sink = bare
     seen: list[tuple[str, list[str]]] = []
 
     def release(name: str) -> Callable[[], None]:
@@ -53,7 +77,9 @@ async def test_a_line_is_on_disk_when_its_answer_is_released(sink: FileSink, tmp
     assert seen[-1] == ("c", ["a", "b", "c"])
 
 
-async def test_events_of_one_turn_share_one_write(sink: FileSink, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_events_that_come_soon_after_one_another_share_one_write(
+    sink: FileSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
     writes = []
     write = os.write
 
@@ -64,6 +90,23 @@ async def test_events_of_one_turn_share_one_write(sink: FileSink, monkeypatch: p
     monkeypatch.setattr(os, "write", counted)
     for number in range(50):
         sink.append(usage_event(id=str(number)), lambda: None)
+        await asyncio.sleep(0)
+    assert not writes
+    sink.flush()
+    assert len(writes) == 1
+
+
+async def test_events_of_one_turn_share_one_write(bare: FileSink, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes = []
+    write = os.write
+
+    def counted(fd: int, data: bytes) -> int:
+        writes.append(len(data))
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", counted)
+    for number in range(50):
+        bare.append(usage_event(id=str(number)), lambda: None)
     await asyncio.sleep(0)
     assert len(writes) == 1
 
@@ -149,8 +192,9 @@ class FullDisk:
 
 
 async def test_a_full_disk_holds_answers_back_until_it_takes_their_events(
-    sink: FileSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bare: FileSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    sink = bare
     monkeypatch.setattr(emit, "AGAIN", 0.01)
     disk = FullDisk(100)  # less than a line
     monkeypatch.setattr(os, "write", disk)
@@ -172,9 +216,9 @@ async def test_a_full_disk_holds_answers_back_until_it_takes_their_events(
 
 
 async def test_what_a_full_disk_never_took_is_counted_and_its_answers_never_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bare: FileSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sink = FileSink(tmp_path, 0, asyncio.get_running_loop())
+    sink = bare
     released = []
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", FullDisk(700))  # a line, and the beginning of another

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from gateway.bus.usage_journal import recover
 from tests.support.gateway import RunningGateway, running_gateway
 from tests.support.raw_upstream import DONE, LAST_CHUNK, STREAM_HEAD, Peer, Script, chunk, delta, raw_upstream
 from tests.support.wire import chat, post, wire
@@ -28,6 +29,7 @@ def config(base_url: str, model: str = "m", drain: int = 10) -> dict[str, Any]:
 
 
 def usage(directory: Path) -> list[dict[str, Any]]:
+    recover(directory / "data/usage")
     files = sorted(directory.glob("data/usage/usage-*.jsonl"))
     return [json.loads(line) for path in files for line in path.read_text().splitlines()]
 
