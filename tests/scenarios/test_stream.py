@@ -93,6 +93,7 @@ async def test_who_may_not_read_costs_may_not_hear_them(gateway: RunningGateway)
     with pytest.raises(InvalidStatus) as caught:
         await listening(gateway, "gw_live_nobody", "costs:acme")
     assert caught.value.response.status_code == 401
+    assert len(caught.value.response.headers.get_all("date")) == 1
     client = await connect(
         f"{gateway.root.replace('http', 'ws')}/v1/stream", additional_headers={"authorization": f"Bearer {STATIC}"}
     )

@@ -54,7 +54,7 @@ async def stream(socket: WebSocket) -> None:
     async with AsyncExitStack() as stack:
         try:
             principal = await session.resolve()
-            live = listening(context_of(socket).live, _depends(principal))
+            live = listening(context_of(socket).live, principal.policy.organization, _depends(principal))
             listener = await stack.enter_async_context(live)
         except GatewayError as error:
             await socket.send_denial_response(_refusal(socket, error))

@@ -26,6 +26,7 @@ from gateway.store.engine import Store
 LOOK = 0.2  # seconds
 QUEUE = 1_000  # entries that may wait for one listener
 LISTENERS = 1_024
+EACH = 128  # listeners of one organisation
 EVERY = "*"
 """In the place of an organisation: all of them."""
 _AGAIN = 1.0  # seconds until what failed is tried again
@@ -57,13 +58,14 @@ class Told(Struct):
 
 
 class Listener:
-    """One who listens. ``depends`` are the ids of what their credential is, and is of.
+    """One who listens, for an organisation. ``depends`` are the ids of what their credential is, and is of.
 
     ``news`` is set when there is something to tell, when ``doubted`` is set (a change may concern the credential) or
     when ``over`` is (no more will come).
     """
 
-    def __init__(self, depends: Iterable[str]) -> None:
+    def __init__(self, organization: str, depends: Iterable[str]) -> None:
+        self.organization = organization
         self.depends = frozenset(depends)
         self.topics: dict[Topic, None] = {}
         self.queue: deque[Told] = deque()
@@ -126,12 +128,17 @@ class Hub:
             listener.over = True
             listener.news.set()
 
-    def join(self, depends: Iterable[str]) -> Listener:
-        """A new listener, to no topic yet. Raises UNAVAILABLE ``too_many_listeners``."""
-        if len(self._listeners) >= LISTENERS or self._closed:
-            message = f"There are {LISTENERS} listeners already." if not self._closed else "The gateway shuts down."
+    def join(self, organization: str, depends: Iterable[str]) -> Listener:
+        """A new listener, to no topic yet. Raises RATE_LIMITED and UNAVAILABLE ``too_many_listeners``."""
+        if self._closed:
+            raise GatewayError(Kind.UNAVAILABLE, "shutting_down", "The gateway is shutting down.", retry_after=1.0)
+        if len(self._listeners) >= LISTENERS:
+            message = f"There are {LISTENERS} listeners already."
             raise GatewayError(Kind.UNAVAILABLE, "too_many_listeners", message, retry_after=5.0)
-        listener = Listener(depends)
+        if sum(each.organization == organization for each in self._listeners) >= EACH:
+            message = f"Your organization has {EACH} listeners already."
+            raise GatewayError(Kind.RATE_LIMITED, "too_many_listeners", message, retry_after=5.0)
+        listener = Listener(organization, depends)
         self._listeners.add(listener)
         self._someone.set()
         return listener
@@ -230,9 +237,9 @@ def _topics_of(entry: LedgerEntry) -> Iterable[Topic]:
 
 
 @contextlib.asynccontextmanager
-async def listening(hub: Hub, depends: Iterable[str]) -> AsyncGenerator[Listener, None]:
-    """A listener for the time of the block."""
-    listener = hub.join(depends)
+async def listening(hub: Hub, organization: str, depends: Iterable[str]) -> AsyncGenerator[Listener, None]:
+    """A listener for the time of the block. Raises as :meth:`Hub.join`."""
+    listener = hub.join(organization, depends)
     try:
         yield listener
     finally:

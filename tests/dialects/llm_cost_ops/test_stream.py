@@ -228,6 +228,17 @@ async def test_who_may_not_listen_is_refused(api: Api, served: Served) -> None:
     assert (plain.status_code, plain.headers["upgrade"]) == (426, "websocket")
 
 
+async def test_an_organization_has_only_so_many_listeners(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "EACH", 1)
+    first = await served.connect(MASTER)
+    with pytest.raises(InvalidStatus) as caught:
+        await served.connect(MASTER)
+    refused = caught.value.response
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
+    assert json.loads(refused.body or b"")["error"]["code"] == "TOO_MANY_REQUESTS"
+    await first.close()
+
+
 async def test_a_token_of_a_sign_in_listens_until_it_is_signed_out(api: Api, served: Served) -> None:
     await api.person("x@x.example", "analyst", password="correct horse battery")
     session = await api.sidecar.sessions.sign_in("x@x.example", "correct horse battery")

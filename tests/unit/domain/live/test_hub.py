@@ -9,6 +9,7 @@ import pytest
 
 from gateway.contract.policy import Change
 from gateway.domain.ledger.ingest import parse
+from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.repo import add
 from gateway.domain.live import hub as module
 from gateway.domain.live.hub import EVERY, Hub, Listener, Topic, listening
@@ -59,7 +60,7 @@ async def told(listener: Listener, count: int) -> list[tuple[Topic, str]]:
 async def test_each_is_told_what_they_listen_to(hub: Hub, store: Store) -> None:
     mine, all_costs, one = Topic("costs", "acme"), Topic("costs", EVERY), Topic("usage", "acme", "fake")
     with_unpriced = Topic("usage", "acme")
-    async with listening(hub, ["a"]) as first, listening(hub, ["b"]) as second:
+    async with listening(hub, "acme", ["a"]) as first, listening(hub, "acme", ["b"]) as second:
         await hub.subscribe(first, [mine, one])
         await hub.subscribe(second, [all_costs, with_unpriced])
         await enter(store, event(1, organization="acme"), event(2, organization="other"))
@@ -76,10 +77,10 @@ async def test_each_is_told_what_they_listen_to(hub: Hub, store: Store) -> None:
 
 async def test_nobody_is_told_of_what_came_while_nobody_listened(hub: Hub, store: Store) -> None:
     topic = Topic("usage", "acme")
-    async with listening(hub, []) as first:
+    async with listening(hub, "acme", []) as first:
         await hub.subscribe(first, [topic])
     await enter(store, event(1, organization="acme"))
-    async with listening(hub, []) as second:
+    async with listening(hub, "acme", []) as second:
         await hub.subscribe(second, [topic])
         assert len(hub) == 1
         await asyncio.sleep(2 * module.LOOK)
@@ -91,7 +92,7 @@ async def test_who_does_not_keep_up_is_told_how_much_they_missed(
     hub: Hub, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "QUEUE", 3)
-    async with listening(hub, []) as slow:
+    async with listening(hub, "acme", []) as slow:
         await hub.subscribe(slow, [Topic("usage", "acme")])
         await enter(store, *(event(n, organization="acme") for n in range(10)))
         await woken(slow, lambda: len(slow.queue) == 3)
@@ -99,7 +100,7 @@ async def test_who_does_not_keep_up_is_told_how_much_they_missed(
 
 
 async def test_a_change_of_a_credential_has_it_looked_at_again(hub: Hub, changes: Changes) -> None:
-    async with listening(hub, ["key_1", "org_1"]) as first, listening(hub, ["key_2"]) as second:
+    async with listening(hub, "acme", ["key_1", "org_1"]) as first, listening(hub, "acme", ["key_2"]) as second:
         assert first.doubted  # what changed between its check and now is not known
         first.doubted = second.doubted = False
         for id in ("key_3", "org_1"):
@@ -111,11 +112,34 @@ async def test_a_change_of_a_credential_has_it_looked_at_again(hub: Hub, changes
 
 
 async def test_listeners_are_bounded_and_end_with_the_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LISTENERS", 1)
-    async with listening(hub, []) as only:
-        with pytest.raises(GatewayError, match="1 listeners"):
-            hub.join([])
+    monkeypatch.setattr(module, "LISTENERS", 2)
+    monkeypatch.setattr(module, "EACH", 1)
+    async with listening(hub, "acme", []) as only:
+        with pytest.raises(GatewayError, match="Your organization has 1"):
+            hub.join("acme", [])
+        async with listening(hub, "other", []):
+            with pytest.raises(GatewayError, match="There are 2"):
+                hub.join("third", [])
         hub.close()
         assert only.over
-    with pytest.raises(GatewayError, match="shuts down"):
-        hub.join([])
+    with pytest.raises(GatewayError, match="shutting down"):
+        hub.join("acme", [])
+
+
+async def test_a_database_that_was_away_is_read_on_from_where_it_was(
+    hub: Hub, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_AGAIN", 0.01)
+    read, failed = hub._tail.next, asyncio.Event()
+
+    async def away(wanted: Callable[[str], bool]) -> tuple[list[LedgerEntry], bool]:
+        failed.set()
+        raise OSError("away")
+
+    async with listening(hub, "acme", []) as listener:
+        await hub.subscribe(listener, [Topic("usage", "acme")])
+        monkeypatch.setattr(hub._tail, "next", away)
+        await enter(store, event(1, organization="acme"))
+        await asyncio.wait_for(failed.wait(), WAIT)
+        monkeypatch.setattr(hub._tail, "next", read)
+        assert await told(listener, 1) == [(Topic("usage", "acme"), "req_1")]
