@@ -70,6 +70,8 @@ def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
     try:
         if not attempt.content_type.startswith(b"text/"):
             exchange.tokens = read_answer(attempt.body(), attempt.target.vendor, exchange.endpoint)[0]
+            if exchange.tokens is None:
+                exchange.uncounted = attempt.body()
     except msgspec.DecodeError:
         attempt.error = UpstreamError("protocol", "The upstream's answer is not JSON.", sent=True)
         _failed(exchange, attempt, "protocol")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.dataplane.routing import Route, Target
     from gateway.dataplane.runtime import Runtime
     from gateway.dataplane.server import GatewayProtocol
+    from gateway.dataplane.streaming import EventStream
     from gateway.dataplane.tracing import TraceContext
     from gateway.dataplane.upload import Upload
 
@@ -87,6 +88,7 @@ class Exchange(Request):
         "tokens",
         "trace",
         "turn",
+        "uncounted",
         "upload",
         "wire",
     )
@@ -147,6 +149,7 @@ class Exchange(Request):
         self.attempts: list[AttemptRecord] = []
         self.tokens: Tokens | None = None
         self.events_seen = 0
+        self.uncounted: EventStream | bytes | None = None
         self.route: Route | None = None
         self.target: Target | None = None
         self.first_at = 0.0
@@ -330,7 +333,7 @@ class Exchange(Request):
             return
         self.response_complete = True
         held, self._held = self._held, None
-        self._raw = self._body = self.fields = None  # an idle connection keeps its last request
+        self._raw = self._body = self.fields = self.uncounted = None  # an idle connection keeps its last request
         self._chunks.clear()
         self.raw_headers = []
         self.state = {}
