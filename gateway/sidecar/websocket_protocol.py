@@ -26,4 +26,5 @@ class Protocol(WebSocketsSansIOProtocol):
     async def run_asgi(self) -> None:
         """Serve the connection."""
         await super().run_asgi()
-        self.loop.call_later(FLUSH + self.close_timeout, self.transport.abort)
+        # After a close of ours the peer has some seconds to answer it.
+        self.loop.call_later(FLUSH if self.close_timer is None else FLUSH + self.close_timeout, self.transport.abort)
