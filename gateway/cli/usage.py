@@ -19,11 +19,10 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway.cli.config import FAULTY, config_option, config_path, json_option, read_or_exit
 from gateway.domain.actor import SYSTEM
-from gateway.domain.ledger import poison
+from gateway.domain.ledger import poison, repo
 from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.query import Filter, Sort
 from gateway.domain.ledger.rating import BookRater
-from gateway.domain.ledger.service import MOST_ROWS, LedgerService
 from gateway.domain.ledger.verification import Verified, verify
 from gateway.domain.pricing.book import PriceBook, bases_of
 from gateway.domain.work import Works
@@ -38,6 +37,7 @@ T = TypeVar("T")
 COLUMNS = tuple(str(item.columns[0].name) for item in LedgerEntry.__mapper__.column_attrs)
 _ATTRIBUTES = tuple(item.key for item in LedgerEntry.__mapper__.column_attrs)
 _NS = 1_000_000_000
+_ROWS = 1_000
 
 
 @click.group()
@@ -171,7 +171,7 @@ async def _export(works: Works, wanted: Filter, form: str, file: TextIO) -> int:
     while True:
         # A work a page: the database is not kept from tidying up for as long as it takes.
         async with works.read(SYSTEM) as work:
-            rows = await LedgerService(work).page(wanted, order=order, limit=MOST_ROWS, after=after)
+            rows = await repo.page(work.session, wanted, order, _ROWS, after)
         for row in rows:
             values = [getattr(row, name) for name in _ATTRIBUTES]
             if form == "csv":
@@ -179,9 +179,9 @@ async def _export(works: Works, wanted: Filter, form: str, file: TextIO) -> int:
             else:
                 file.write(orjson.dumps(dict(zip(COLUMNS, values, strict=True))).decode() + "\n")
         written += len(rows)
-        if len(rows) < MOST_ROWS:
+        if len(rows) < _ROWS:
             return written
-        after = LedgerService.position(rows[-1], order)
+        after = repo.sort_key(rows[-1], order)
 
 
 def _cell(value: Any) -> Any:

@@ -18,7 +18,8 @@ from sqlalchemy import func, select
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.dialects.common.headers import owner
-from gateway.domain.ledger.model import PoisonEntry, UsageHour
+from gateway.domain.ledger.levels import HOUR, MODELS
+from gateway.domain.ledger.model import PoisonEntry
 from gateway.sidecar.histogram import Histogram
 from gateway.sidecar.ingest import IngestState
 from gateway.store.engine import Store
@@ -121,7 +122,8 @@ class Measured:
 
 
 async def _stored(store: Store) -> Stored | None:
-    hours, count = UsageHour, func.sum(UsageHour.unpriced)
+    hours = MODELS.table(HOUR).c
+    count = func.sum(hours.unpriced)
     since = int(time.time()) - _DAY
     query = select(hours.provider, hours.model, count).where(hours.start >= since, hours.unpriced != 0)
     query = query.group_by(hours.provider, hours.model).having(count != 0).order_by(count.desc()).limit(_MOST_MODELS)

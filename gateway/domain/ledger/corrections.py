@@ -10,7 +10,7 @@ from msgspec import Struct
 from sqlalchemy import or_, select, tuple_
 from sqlalchemy.orm import aliased
 
-from gateway.domain.ledger import repo, rollup
+from gateway.domain.ledger import entering
 from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.rating import BILLED, Counts, Rater, Rating
 from gateway.domain.turns import take_turn
@@ -68,8 +68,7 @@ async def rerate(work: Work, rater: Rater, meant: Meant, *, limit: int = MOST) -
             entries += 1
             difference += rating.cost_nanos - (entry.cost_nanos or 0)
     await rater.keep(work.session)
-    await repo.add(work.session, rows)
-    await rollup.add(work.session, rows)
+    await entering.enter(work.session, rows)
     if entries:
         state = {"model": meant.model, "entries": entries, "difference_nanos": difference}
         await work.audit("usage.rerated", "price", meant.price_id, after=state)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError, StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.contract.usage import Tokens, UsageEvent
-from gateway.domain.ledger import repo, rollup
+from gateway.domain.ledger import entering, repo
 from gateway.domain.ledger.model import OutboxMark, PoisonEntry
 from gateway.domain.ledger.rating import BILLED, UNITS, Counts, Rater, Rating
 from gateway.store.base import fit
@@ -120,8 +120,10 @@ async def add_new(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> list
     """Add those rows whose ids are not in the ledger, each id once, and their sums; gives what was added."""
     known = await repo.known_ids(session, [row["id"] for row in rows])
     fresh = [row for row in {row["id"]: row for row in rows}.values() if row["id"] not in known]
-    await repo.add(session, fresh, are_fit=True)
-    await rollup.add(session, fresh)
+    apps = await repo.apps_of(session, sorted({row["credential"] for row in fresh}))
+    for row in fresh if apps else ():
+        row["app"] = apps.get(row["credential"])
+    await entering.enter(session, fresh, are_fit=True)
     return fresh
 
 

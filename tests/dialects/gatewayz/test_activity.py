@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from gateway.dialects.gatewayz.ranking import short
-from gateway.domain.ledger import repo, rollup
+from gateway.domain.ledger.entering import enter
 from gateway.domain.ledger.ingest import row_of
 from gateway.domain.ledger.rating import NoPrices
 from tests.dialects.conftest import Api, Person
@@ -46,8 +46,7 @@ async def through_gateway(api: Api, person: Person, **changes: Any) -> None:
     event = usage_event(**given, started_ns=at, first_token_ns=at + 1, ended_ns=at + 2)
     row = row_of(event, NoPrices(), at) | {"cost_nanos": event.cost_nanos}
     async with api.sidecar.store.writing() as session:
-        await repo.add(session, [row])
-        await rollup.add(session, [row])
+        await enter(session, [row])
 
 
 async def test_documented_examples(every_api: Api) -> None:

@@ -169,7 +169,7 @@ def test_a_whole_ledger(config: Path) -> None:
         ("UPDATE ledger_entries SET cost_nanos = 5 WHERE id = 'req_2'", "sums_differ: hour"),
         ("UPDATE usage_days SET requests = requests + 1", "sums_differ: day"),
         ("DELETE FROM usage_hours", "sums_differ: hour"),
-        ("INSERT INTO usage_days SELECT 'x', start + 86400, '', '', '', '', '', 1, 0,0,0,0,0,0,0,0,0,0,0,0,0"
+        ("INSERT INTO usage_days SELECT 'x', start + 86400, '', '', '', '', '', 1, 0,0,0,0,0,0,0,0,0,0,0,0,0,1"
          " FROM usage_days", "sums_differ: day"),
         ("UPDATE ledger_entries SET cost_parts = '{\"input\": 3}' WHERE id = 'req_1'", "parts_differ: req_1"),
     ],

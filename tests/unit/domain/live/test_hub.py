@@ -10,12 +10,11 @@ import pytest
 from gateway.contract.policy import Change
 from gateway.domain.ledger.ingest import parse
 from gateway.domain.ledger.model import LedgerEntry
-from gateway.domain.ledger.repo import add
 from gateway.domain.live import hub as module
 from gateway.domain.live.hub import EVERY, Hub, Listener, Topic, listening
 from gateway.kernel.errors import GatewayError
 from gateway.store.engine import Store
-from tests.unit.domain.ledger.support import PerToken, batch_of, enter, event
+from tests.unit.domain.ledger.support import PerToken, add, batch_of, enter, event
 
 WAIT = 10.0
 

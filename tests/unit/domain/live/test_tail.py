@@ -10,12 +10,11 @@ import pytest
 from sqlalchemy import text
 
 from gateway.domain.ledger.ingest import parse
-from gateway.domain.ledger.repo import add
 from gateway.domain.live import tail as module
 from gateway.domain.live.tail import Tail
 from gateway.store.engine import Store
 from tests.support.postgres import PostgresServer, make_tables
-from tests.unit.domain.ledger.support import PerToken, batch_of, enter, event
+from tests.unit.domain.ledger.support import PerToken, add, batch_of, enter, event
 
 
 def everyone(_organization: str) -> bool:
