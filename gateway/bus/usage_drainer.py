@@ -136,9 +136,10 @@ def drain_until(stop: Stop, folder: Path, redis_url: str) -> None:
 
 
 def _finish(drain: Drain) -> None:
-    """Send what is left, as far as it goes."""
+    """Send what is left, as far as it goes; that of workers which were killed too."""
     until = time.monotonic() + FINISH
     try:
+        recover(drain.folder)
         while (drain.round() or drain.unsent) and time.monotonic() < until:
             time.sleep(LOOK / 10)
         drain.settle()
