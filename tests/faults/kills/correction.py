@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import httpx
+from sqlalchemy.exc import DBAPIError
 
+from gateway.kernel.errors import GatewayError
 from tests.faults.kills.deployment import Deployment
 from tests.faults.kills.judge import Prices
+from tests.faults.kills.ledger import open_ledger
 from tests.support.sidecar import MASTER
 
 CORRECTED = {"steady": Prices(3_000, 12_000)}
-AFTER = 1.5  # seconds
+ENTERED = 20
+"""How much was entered at the wrong price by then, at least."""
+
+
+async def _entered(deployment: Deployment) -> None:
+    """Wait until something stands in the ledger that is to be corrected."""
+    while True:
+        with contextlib.suppress(DBAPIError, GatewayError):  # there are no tables yet
+            async with open_ledger(deployment.database_url, deployment.data_dir) as ledger:
+                if sum([await ledger.count_of(model) for model in CORRECTED]) >= ENTERED:
+                    return
+        await asyncio.sleep(0.2)
 
 
 async def correct(deployment: Deployment) -> None:
     """Tell the price, again and again until somebody takes it."""
-    await asyncio.sleep(AFTER)
+    await _entered(deployment)
     body = {
         "provider": "up",
         "model_id": "steady",

@@ -1,4 +1,4 @@
-"""What else happens while processes die: lines torn at a kill, files that grow old, old usage that goes, a locked
+"""What else happens while processes die: writes that are cut off, files that grow old, old usage that goes, a locked
 database.
 """
 
@@ -16,11 +16,13 @@ from pathlib import Path
 import asyncpg
 import msgspec
 
+from gateway.bus.usage_journal import Journal, journal_name, segment_name
 from gateway.contract.usage import Tokens
 from gateway.store.engine import FILE
 from tests.faults.kills.deployment import Deployment
-from tests.faults.kills.judge import BEGINNING, Prices
+from tests.faults.kills.judge import Prices
 from tests.faults.kills.ledger import NUMBERS
+from tests.faults.kills.settings import WORKERS
 from tests.faults.kills.tree import Tree
 from tests.support.usage import usage_event
 
@@ -36,17 +38,28 @@ def while_down(seed: int) -> Callable[[Tree], None]:
     chance = random.Random(f"{seed} files")
 
     def disturb(tree: Tree) -> None:
-        files = sorted(tree.outbox.glob("usage-[01]-*.jsonl"))
         then = time.time() - AGED
-        for path in files:
+        for path in tree.outbox.glob("usage-*-*.jsonl"):
             os.utime(path, (then, then))
-        if files and chance.random() < 0.5:
-            # As a machine that lost its power leaves it: the beginning of a line.
-            newest = [path for path in files if path.name.startswith(f"usage-{chance.randrange(2)}-")]
-            with (newest or files)[-1].open("ab") as file:
-                file.write(BEGINNING.encode() + b'torn","endpo')
+        for worker in range(WORKERS):
+            if chance.random() < 0.5:
+                _tear(tree.outbox, worker, chance)
 
     return disturb
+
+
+def _tear(outbox: Path, worker: int, chance: random.Random) -> None:
+    """Write some of what a killed worker left in its journal, as if it had been killed within that very write."""
+    journal = Journal.open(outbox / journal_name(worker), again=True)
+    if journal is None:
+        return
+    number, offset, left = journal.left()
+    journal.close()
+    segment = outbox / segment_name(worker, number)
+    if left and segment.exists():
+        arrived = max(0, segment.stat().st_size - offset)
+        with segment.open("ab") as file:
+            file.write(left[arrived : chance.randint(arrived, len(left))])
 
 
 def lay_old(outbox: Path, price: Prices) -> dict[str, int]:

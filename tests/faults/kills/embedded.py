@@ -13,7 +13,7 @@ class Embedded:
     """One tree. See :class:`tests.faults.kills.deployment.Deployment`."""
 
     name = "embedded"
-    kinds: Sequence[str] = ("worker", "sidecar", "worker", "tree")
+    kinds: Sequence[str] = ("worker", "sidecar", "worker", "counter", "tree")
 
     def __init__(self, upstream: str, folder: Path, env: Mapping[str, str] | None = None) -> None:
         self.tree = Tree(gateway_config(upstream), folder, "serve", env)
@@ -42,7 +42,8 @@ class Embedded:
         """The ids of the processes of a kind that run."""
         if kind == "tree":
             return [0] if self.tree.root is not None else []
-        return self.tree.workers() if kind == "worker" else self.tree.sidecars()
+        of_kind = {"worker": self.tree.workers, "sidecar": self.tree.sidecars, "counter": self.tree.counters}
+        return of_kind[kind]()
 
     async def kill(self, kind: str, pid: int) -> bool:
         """Kill one of them. What nobody else starts again is started here."""

@@ -67,6 +67,11 @@ class Ledger:
         query = text(_AT_ANOTHER_PRICE)
         return int(await self._session.scalar(query, {"model": model, "input": input, "output": output}) or 0)
 
+    async def count_of(self, model: str) -> int:
+        """How many entries a model has."""
+        query = text("SELECT count(*) FROM ledger_entries WHERE model = :model")
+        return int(await self._session.scalar(query, {"model": model}) or 0)
+
     async def count(self, until_ns: int) -> int:
         """How many entries are about requests that began before."""
         query = text("SELECT count(*) FROM ledger_entries WHERE started_ns < :until")

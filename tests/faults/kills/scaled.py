@@ -18,7 +18,7 @@ class Scaled:
     """See :class:`tests.faults.kills.deployment.Deployment`. A Redis that is killed comes back without its memory."""
 
     name = "scaled"
-    kinds: Sequence[str] = ("worker", "sidecar", "redis", "drainer", "tree")
+    kinds: Sequence[str] = ("worker", "sidecar", "redis", "drainer", "tree", "counter")
     keeps = False
 
     def __init__(self, upstream: str, folder: Path, env: Mapping[str, str] | None = None) -> None:
@@ -63,7 +63,8 @@ class Scaled:
             return [place for place, node in enumerate(self.nodes) if node.root is not None]
         if kind == "sidecar":
             return [sidecar.pid for sidecar in self._sidecars if sidecar.pid is not None]
-        return [pid for node in self.nodes for pid in (node.workers() if kind == "worker" else node.drainers())]
+        of_kind = {"worker": Tree.workers, "drainer": Tree.drainers, "counter": Tree.counters}
+        return [pid for node in self.nodes for pid in of_kind[kind](node)]
 
     async def kill(self, kind: str, pid: int) -> bool:
         """Kill one of them. What nobody else starts again is started here."""

@@ -10,6 +10,7 @@ from tests.faults.kills.traffic import KEY
 from tests.support.sidecar import MASTER
 
 SEGMENT_BYTES = 40_000
+WORKERS = 2
 DETAIL_DAYS = 1
 PRICE = Prices(2_000, 8_000)
 MODELS = ("steady", "flaky", "mute", "cutting")
@@ -23,7 +24,7 @@ def gateway_config(upstream: str, **more: Any) -> dict[str, Any]:
         return {"name": name, "targets": [{"provider": "up", "model": at_provider}], **rest}
 
     return {
-        "server": {"port": 0, "workers": 2, "drain": 5.0},
+        "server": {"port": 0, "workers": WORKERS, "drain": 5.0},
         "master_key": MASTER,
         "data_dir": "data",
         "providers": [{"name": "up", **provider, "retry": {"attempts": 2, "backoff": 0.01}}],

@@ -74,7 +74,12 @@ class Tree:
 
     def workers(self) -> list[int]:
         """The ids of its workers."""
-        return [pid for pid in self._children() if not is_sidecar(pid) and not is_drainer(pid)]
+        others = (is_sidecar, is_drainer, is_counter)
+        return [pid for pid in self._children() if not any(is_other(pid) for is_other in others)]
+
+    def counters(self) -> list[int]:
+        """The ids of the processes that count tokens for its workers, where some were needed."""
+        return [pid for pid in self._children() if is_counter(pid)]
 
     def drainers(self) -> list[int]:
         """The id of the process that sends usage to Redis, where one runs under it."""
@@ -98,6 +103,13 @@ class Tree:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             return children_of(self._gateway.pid)
         return []  # one of them ended while it was looked at
+
+
+def is_counter(pid: int) -> bool:
+    """Whether it is a process that counts tokens for a worker."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return b"gateway.dataplane.counting" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
 
 
 def is_drainer(pid: int) -> bool:
