@@ -25,23 +25,7 @@ _NEAR = 1_000  # entries that are passed over one by one
 _SPANS = 100  # stretches of time in one statement
 
 
-async def count(session: AsyncSession, wanted: Filter, more: Sequence[ColumnElement[bool]]) -> int:
-    """How many entries there are.
-
-    Where sums know the filter, they are what is read; activities are counted one by one. The sums outlive entries, so
-    they count from the oldest entry on.
-    """
-    if more or not _known_of_sums(wanted):
-        return await repo.count(session, wanted, more)
-    within = await _kept(session, wanted)
-    if within is None:
-        return 0
-    (summed,) = await totals.sums(session, within, (), None, (_number(wanted),))
-    counted: int = getattr(summed, _number(wanted))
-    return counted + (await _activities(session, within) if wanted.kinds == ALL_ACTIVITY else 0)
-
-
-async def page(
+async def read(
     session: AsyncSession,
     wanted: Filter,
     order: Sequence[Sort],
@@ -49,24 +33,53 @@ async def page(
     after: Sequence[Any] | None,
     offset: int,
     more: Sequence[ColumnElement[bool]],
-) -> list[LedgerEntry]:
-    """As :func:`gateway.domain.ledger.repo.page`; in the order of time, it reads as much as is on the page alone."""
-    if order[0].field != "started_ns":
-        return await repo.page(session, wanted, order, limit, after, offset, more)
-    seldom = bool(totals.named(wanted))
-    if more or wanted.kinds == ALL_ACTIVITY or not _known_of_sums(wanted) or not (seldom or offset > _NEAR):
-        return await _in_time(session, wanted, order, limit, after, offset, more)
+) -> tuple[list[LedgerEntry], int]:
+    """A page as :func:`gateway.domain.ledger.repo.page` has it, and how many entries all pages have.
+
+    Where sums know the filter, they are what is counted by, from the oldest entry on that is kept: they outlive
+    entries. In the order of time, not much more is read than is on the page.
+    """
+    by_time = order[0].field == "started_ns"
+    plain = _in_time if by_time else repo.page
+    if more or wanted.sources or wanted.endpoints or wanted.tags or wanted.kinds not in (REPORTED, ALL_ACTIVITY, COSTS):
+        total = await repo.count(session, wanted, more)
+        return await plain(session, wanted, order, limit, after, offset, more), total
     within = await _kept(session, wanted)
     if within is None:
-        return []
-    narrow = await _narrowed(session, within)
-    spans, offset = await _spans(session, narrow, order[0], limit, after, offset, _number(wanted))
+        return [], 0
+    # A correction takes a request back and enters it again, so that requests count what was reported, once.
+    number = "entries" if wanted.kinds == COSTS else "requests"
+    days = [(row.start or 0, getattr(row, number)) for row in await totals.sums(session, within, (), "day", (number,))]
+    total = sum(count for _, count in days)
+    if wanted.kinds == ALL_ACTIVITY:
+        total += await _activities(session, within)
+    elif by_time and (totals.named(wanted) or offset > _NEAR):
+        narrow = await _narrowed(session, within)
+        ahead, seen = _ahead(narrow, order[0], after)
+        spans, offset = await seeking.stretches(
+            session, days, ahead, number, descending=order[0].descending, offset=offset, limit=limit
+        )
+        spans = seeking.joined([*seen, *seeking.clipped(spans, ahead)])
+        return await _among(session, spans, narrow, wanted.kinds, order, limit, after, offset), total
+    return await plain(session, wanted, order, limit, after, offset), total
+
+
+async def _among(
+    session: AsyncSession,
+    spans: Sequence[seeking.Stretch],
+    narrow: Filter,
+    kinds: tuple[str, ...],
+    order: Sequence[Sort],
+    limit: int,
+    after: Sequence[Any] | None,
+    offset: int,
+) -> list[LedgerEntry]:
+    """A page, all of which is within ``spans``, one behind the other."""
     found: list[LedgerEntry] = []
+    started, wanted = LedgerEntry.started_ns, structs.replace(narrow, kinds=kinds)
     for start in range(0, len(spans), _SPANS):
-        started = LedgerEntry.started_ns
-        among = or_(*(and_(started >= begin, started < end) for begin, end in spans[start : start + _SPANS]))
-        kept = structs.replace(narrow, kinds=wanted.kinds)
-        found += await _in_time(session, kept, order, limit - len(found), after, offset, (among,))
+        within = or_(*(and_(started >= begin, started < end) for begin, end in spans[start : start + _SPANS]))
+        found += await _in_time(session, wanted, order, limit - len(found), after, offset, (within,))
         if len(found) == limit:
             break
         offset = 0  # all that is passed over is in the first ones
@@ -89,16 +102,6 @@ async def standing(session: AsyncSession, entries: Sequence[LedgerEntry]) -> dic
     return costs
 
 
-def _known_of_sums(wanted: Filter) -> bool:
-    known = wanted.kinds in (REPORTED, ALL_ACTIVITY, COSTS)
-    return known and not (wanted.sources or wanted.endpoints or wanted.tags)
-
-
-def _number(wanted: Filter) -> str:
-    """What counts the entries: a correction takes a request back and enters it again, so those don't count it twice."""
-    return "entries" if wanted.kinds == COSTS else "requests"
-
-
 async def _in_time(
     session: AsyncSession,
     wanted: Filter,
@@ -106,7 +109,7 @@ async def _in_time(
     limit: int,
     after: Sequence[Any] | None,
     offset: int,
-    more: Sequence[ColumnElement[bool]],
+    more: Sequence[ColumnElement[bool]] = (),
 ) -> list[LedgerEntry]:
     """A page, read by an index that has the order of time: that of an organisation, of a model, or of all."""
     indexed = Filter(organization=wanted.organization, from_ns=wanted.from_ns, until_ns=wanted.until_ns)
@@ -131,29 +134,14 @@ async def _narrowed(session: AsyncSession, within: Filter) -> Filter:
     return within
 
 
-async def _spans(
-    session: AsyncSession,
-    within: Filter,
-    first: Sort,
-    limit: int,
-    after: Sequence[Any] | None,
-    offset: int,
-    number: str,
-) -> tuple[list[seeking.Stretch], int]:
-    """Where a page is; see :func:`gateway.domain.analytics.seeking.stretches`."""
-    ahead, seen = within, []
-    if after is not None:
-        at = int(after[0])
-        # Others of the same instant may be behind the one that was seen last.
-        seen = [(at, at + 1)]
-        begin, end = within.from_ns, within.until_ns
-        ahead = within.between(begin, at if end is None else min(at, end)) if first.descending else within.between(
-            at + 1 if begin is None else max(at + 1, begin), end
-        )  # fmt: skip
-    found, offset = await seeking.stretches(
-        session, ahead, number, descending=first.descending, offset=offset, limit=limit
-    )
-    return seeking.joined([*seen, *seeking.clipped(found, ahead)]), offset
+def _ahead(within: Filter, first: Sort, after: Sequence[Any] | None) -> tuple[Filter, list[seeking.Stretch]]:
+    """What is beyond the instant of the entry that was seen last, and that instant: others of it may be beyond too."""
+    if after is None:
+        return within, []
+    at, begin, end = int(after[0]), within.from_ns or 0, within.until_ns
+    if first.descending:
+        return within.between(begin, at if end is None else min(at, end)), [(at, at + 1)]
+    return within.between(max(at + 1, begin), end), [(at, at + 1)]
 
 
 async def _kept(session: AsyncSession, wanted: Filter) -> Filter | None:

@@ -4,7 +4,7 @@ those before it, or to pass over those that a filter leaves out."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,19 +19,30 @@ _SECOND = 1_000_000_000
 
 
 async def stretches(
-    session: AsyncSession, wanted: Filter, number: str, *, descending: bool, offset: int, limit: int
+    session: AsyncSession,
+    days: Iterable[tuple[int, int]],
+    ahead: Filter,
+    number: str,
+    *,
+    descending: bool,
+    offset: int,
+    limit: int,
 ) -> tuple[list[Stretch], int]:
     """Where ``limit`` entries behind the first ``offset`` are, in the order of reading; and how many are to be passed
-    over there. ``wanted`` has a beginning and names nothing that sums don't know; ``number`` is the sum that counts.
+    over there.
+
+    ``days`` are the beginnings of days in Unix seconds and how many entries each has; ``ahead`` is the filter of what
+    is not passed yet: it has a beginning, may cut days, and names nothing that sums don't know. ``number`` is the sum
+    that counts.
     """
-    days = await totals.sums(session, wanted, (), "day", (number,))
     found: list[Stretch] = []
     passed = reached = 0
-    for day, on_day in sorted(((row.start or 0, getattr(row, number)) for row in days), reverse=descending):
-        if reached + on_day <= offset:
-            passed = reached = reached + on_day
+    for day, on_day in sorted(days, reverse=descending):
+        cut = _cut(ahead, day)
+        if cut == "all" or (cut == "none" and reached + on_day <= offset):
+            passed = reached = reached + (on_day if cut == "none" else 0)
             continue
-        for hour, count in sorted(await _hours(session, wanted, number, day), reverse=descending):
+        for hour, count in sorted(await _hours(session, ahead, number, day), reverse=descending):
             reached += count
             if reached <= offset:
                 passed = reached
@@ -40,6 +51,15 @@ async def stretches(
             if reached >= offset + limit:
                 return joined(found), offset - passed
     return joined(found), max(0, offset - passed)
+
+
+def _cut(ahead: Filter, day: int) -> Literal["all", "some", "none"]:
+    """How much of a day is not within."""
+    begin, end = day * _SECOND, (day + DAY) * _SECOND
+    first, last = ahead.from_ns or 0, end if ahead.until_ns is None else ahead.until_ns
+    if end <= first or begin >= last:
+        return "all"
+    return "some" if begin < first or last < end else "none"
 
 
 async def _hours(session: AsyncSession, wanted: Filter, number: str, day: int) -> list[tuple[int, int]]:

@@ -18,6 +18,7 @@ from gateway.domain.ledger import repo, totals
 from gateway.domain.ledger.levels import DAY, ORGANIZATIONS
 from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.query import NEWEST_FIRST, Filter, Sort, Sums
+from gateway.domain.organizations import repo as organizations
 from gateway.domain.work import Work
 from gateway.kernel.errors import GatewayError, Kind
 
@@ -58,6 +59,13 @@ class Reader:
         actor.require(self._permission, organization)
         return wanted.within(organization)
 
+    async def within(self, wanted: Filter) -> Filter:
+        """As :meth:`confined`, of an organisation by its id, slug or number."""
+        reference = wanted.organization
+        if reference is not None and reference != self.work.actor.organization:
+            wanted = wanted.within(await organizations.id_of(self.work.session, reference))
+        return self.confined(wanted)
+
     async def sums(
         self,
         wanted: Filter,
@@ -69,7 +77,7 @@ class Reader:
 
         Of ``numbers`` alone; those of projects and tags are always :data:`tags.NUMBERS`.
         """
-        wanted = self.confined(wanted)
+        wanted = await self.within(wanted)
         known = tags.known_of_sums(by)
         if known is not None:
             return await totals.sums(self.work.session, wanted, known, interval, numbers)
@@ -89,13 +97,12 @@ class Reader:
         """A page of entries that meet ``more`` and ``also``; ``after`` is that of the page before. Raises INVALID."""
         amount(limit, "limit", least=1, most=MOST_ROWS)
         amount(offset, "offset")
-        wanted, whole = self.confined(wanted), total_order(order)
+        wanted, whole = await self.within(wanted), total_order(order)
         if after is not None and len(after) != len(whole):
             raise invalid("The cursor is of another order.", "cursor", "invalid_cursor")
         session, also = self.work.session, (*conditions.as_sql(more, is_sqlite=self._is_sqlite), *also)
         # One more than asked for tells whether there is a next page.
-        rows = await entries.page(session, wanted, whole, limit + 1, after, offset, also)
-        total = await entries.count(session, wanted, also)
+        rows, total = await entries.read(session, wanted, whole, limit + 1, after, offset, also)
         shown = await self._shown(rows[:limit])
         return EntryPage(shown, total, repo.sort_key(rows[limit - 1], whole) if len(rows) > limit else None)
 
