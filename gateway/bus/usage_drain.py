@@ -81,6 +81,7 @@ class Drain:
         self._kept = self.positions
         self._files: list[File] = []
         self._flights: list[Flight] = []
+        self._expects = True  # nothing comes to where nothing was sent
         self._settled = 0.0
         self._since_ms: int | None = None
         self._failing = False
@@ -106,7 +107,9 @@ class Drain:
 
     def _look(self) -> None:
         found = segments(self.folder)
-        self._flights = usage.flights(self._redis.hgetall(node_key(self.node)))
+        if self._expects:
+            self._flights = usage.flights(self._redis.hgetall(node_key(self.node)))
+            self._expects = bool(self._flights)
         self._files = []
         for segment in found:
             ours = [each for each in self._flights if each.file == segment.name]
@@ -130,6 +133,7 @@ class Drain:
                 ready.append(piece)
                 sent += piece.end - piece.begin
             if ready:
+                self._expects = True
                 pipe = self._redis.pipeline(transaction=False)
                 for piece in ready:
                     usage.send(pipe, self.node, file.segment.name, piece)

@@ -298,6 +298,23 @@ def test_how_much_is_behind_is_told(folder: Path, redis: Redis, monkeypatch: pyt
     assert (told().unsent, told().sent, told().since_ms) == (0, 0, None)
 
 
+def test_redis_is_left_alone_while_nothing_happens(folder: Path, redis: Redis) -> None:
+    append(folder, FILE, line(1))
+    drain = drain_of(folder, redis)
+    enter(redis, [])
+    drain.round()
+    drain.settle()
+    drain.round()
+    redis.config_resetstat()
+    for _ in range(5):
+        drain.round()
+    stats: Any = redis.info("commandstats")
+    assert set(stats) <= {"cmdstat_config|resetstat", "cmdstat_config"}
+    append(folder, FILE, line(2))
+    drain.round()
+    assert len(in_stream(redis)) == 1
+
+
 def test_fields_of_others_are_passed_over() -> None:
     told = {b"a:0:5": b"1-0", b"a:b:5": b"1-0", b"nothing": b"+", b"a:5:9": b"+", b"a:9:10": b"x", b"\xff:1:2": b"+"}
     assert [(each.begin, each.entry) for each in usage.flights(told)] == [(0, "1-0"), (5, None)]
