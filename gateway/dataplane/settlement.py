@@ -161,9 +161,10 @@ def _close(exchange: Exchange, event: UsageEvent) -> None:
     limiter.settle(grant, tokens.prompt + tokens.completion, event.cost_nanos or 0)
     if exchange.provider_grant is not None:
         limiter.settle(exchange.provider_grant, tokens.prompt + tokens.completion, event.cost_nanos or 0)
-    wire.worker.metrics.served(event)
-    wire.worker.log.access(event)
     if runtime.tracer is not None:
-        runtime.tracer.finish(exchange, event)
-    wire.worker.sink.append(event, exchange.release)
+        runtime.tracer.finish(exchange, event)  # reads the exchange, of which little is left once it is released
+    worker = wire.worker
+    worker.sink.append(event, exchange.release)  # the answer goes out now; for what follows nobody waits
+    worker.metrics.served(event)
+    worker.log.access(event)
     runtime.finished()
