@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.bus.usage import Piece
+from gateway.bus.usage_journal import holds
 from gateway.kernel.ids import new_id
 
 LINES = 1_000
@@ -104,8 +105,8 @@ def pieces(segment: Segment, begin: int, end: int | None = None, size: int = REA
     """What is complete behind ``begin``, until ``end`` if that is given: about a megabyte, in pieces of at most 1,000
     lines and ``size`` bytes, but of a longer line by itself.
 
-    The beginning of a line that is still being written is left for later. In a file that nobody writes any more it is
-    a line that was torn. Raises FileNotFoundError.
+    The beginning of a line that is still being written, or the rest of which is in a journal, is left for later. In a
+    file that nobody writes any more it is a line that was torn. Raises FileNotFoundError.
     """
     with segment.path.open("rb") as file:
         file.seek(begin)
@@ -115,9 +116,15 @@ def pieces(segment: Segment, begin: int, end: int | None = None, size: int = REA
             return [_too_long(file, begin, data)]
     found = _cut(data, whole, begin, size)
     stays = segment.newest and end is None
-    if not stays and whole < len(data) < READ:
+    if not stays and whole < len(data) < READ and (end is not None or not _grows(segment.path, begin + len(data))):
         found.append(Piece(begin + whole, begin + len(data), data[whole:], "the file ends within the line"))
     return found
+
+
+def _grows(path: Path, read: int) -> bool:
+    """Whether more comes, or has come meanwhile, of a file that was read until there."""
+    # In this order: what a journal does not hold any more is in the file.
+    return holds(path.parent, path.name) or path.stat().st_size > read
 
 
 def _cut(data: bytes, whole: int, begin: int, size: int) -> list[Piece]:

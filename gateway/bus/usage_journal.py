@@ -121,6 +121,15 @@ def recover(directory: Path) -> None:
             journal.close()
 
 
+def holds(directory: Path, segment: str) -> bool:
+    """Whether a journal keeps bytes of a segment, so that it will still grow."""
+    for path, worker in _journals(directory):
+        number, _, length = _head_of(path)
+        if length and segment_name(worker, number) == segment:
+            return True
+    return False
+
+
 def segment_name(worker: int, number: int) -> str:
     """The name of a worker's segment."""
     return f"usage-{worker}-{number:08d}.jsonl"

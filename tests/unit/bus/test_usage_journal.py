@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.bus import usage_journal as journal
+from gateway.bus.usage_files import pieces, segments
 from gateway.bus.usage_journal import Journal, journal_name
 from gateway.contract.usage import UsageEvent
 from gateway.dataplane import emit
@@ -176,3 +177,29 @@ def test_a_disk_without_room_for_a_journal_has_none(tmp_path: Path, monkeypatch:
 async def test_a_journal_is_for_its_owner_alone(tmp_path: Path) -> None:
     FileSink(tmp_path, 3, asyncio.get_running_loop()).close()
     assert (tmp_path / journal_name(3)).stat().st_mode & 0o777 == 0o600
+
+
+async def test_who_reads_the_files_waits_for_the_rest_of_a_line_that_is_in_a_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = FileSink(tmp_path, 0, asyncio.get_running_loop())
+    first.append(usage_event(id="answered"), lambda: None)
+    full = Disk()
+    full.room = 50
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        first.flush()
+        kill(first)
+        # The disk is as full for its successor, who can have no journal and begins a file of its own.
+        second = FileSink(tmp_path, 0, asyncio.get_running_loop())
+    older, newer = segments(tmp_path)
+    assert (older.newest, older.size, newer.size) == (False, 50, 0)
+    assert pieces(older, 0) == []
+    journal.recover(tmp_path)
+    (piece,) = pieces(older, 0)  # as it was seen before
+    assert msgspec.json.decode(piece.data, type=UsageEvent).id == "answered"
+    assert piece.fault is None
+    with older.path.open("ab") as file:
+        file.write(b'{"id":"torn')
+    assert [found.fault for found in pieces(segments(tmp_path)[0], piece.end)] == ["the file ends within the line"]
+    second.close()
