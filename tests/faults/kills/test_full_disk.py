@@ -55,3 +55,29 @@ async def test_what_a_full_disk_does_not_take_is_not_answered_and_nothing_answer
     assert refused
     assert verdict.faults == []
     assert verdict.missing == 0
+
+
+async def test_a_disk_that_is_still_full_when_a_worker_starts_again_loses_nothing() -> None:
+    async with stand("embedded", SEED + 1) as at:
+        (tree,) = at.deployment.nodes
+        at.ask()
+        await until(at, 100)
+        await at.whole()  # the sidecar has made its tables
+        workers = tree.workers()
+        sizes = [path.stat().st_size for path in tree.outbox.glob("usage-*.jsonl")]
+        for pid in tree.processes():
+            # What is started from now on finds no room at all.
+            limit(pid, max(sizes) + ROOM if pid in workers else 0)
+        await asyncio.sleep(1.0)
+        for pid in workers:
+            assert kill(pid)
+            at.killed["worker"] += 1
+        await asyncio.sleep(1.5)
+        for pid in tree.processes():
+            limit(pid, resource.RLIM_INFINITY)
+        await until(at, 100)
+        await at.cease()
+        await at.whole()
+        verdict = await at.judged()
+    assert verdict.faults == []
+    assert verdict.missing == 0

@@ -72,6 +72,10 @@ class Tree:
         if gateway is not None:
             await asyncio.to_thread(gateway.stop)
 
+    def processes(self) -> list[int]:
+        """The ids of all its processes, the supervisor's first."""
+        return [] if self._gateway is None else [self._gateway.pid, *self._children()]
+
     def workers(self) -> list[int]:
         """The ids of its workers."""
         others = (is_sidecar, is_drainer, is_counter)
