@@ -130,7 +130,8 @@ def hold_whole(exchange: Exchange, attempt: Attempt, response: Response | None =
     rate = attempt.target.rate
     if rate is not None and exchange.tokens is not None:
         nanos = cost_of(rate, exchange.tokens)
-        lines += b"x-gateway-cost: %d.%09d\r\n" % (nanos // NANOS_PER_DOLLAR, nanos % NANOS_PER_DOLLAR)
+        if nanos is not None:
+            lines += b"x-gateway-cost: %d.%09d\r\n" % (nanos // NANOS_PER_DOLLAR, nanos % NANOS_PER_DOLLAR)
     if response is None:
         exchange.hold(attempt.status or 200, lines, attempt.body())
     else:

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 from gateway.dataplane.body import raw_string
-from gateway.dataplane.pricing import FREE, Rate, rate_of
+from gateway.dataplane.pricing import FREE, Pricing, rate_of
 from gateway.dataplane.upstream.pool import Pool
 from gateway.dataplane.vendors import LOCAL, vendor_of
 from gateway.kernel.errors import GatewayError, Kind
-from gateway.settings.model import Model, Provider, Settings
+from gateway.settings.model import Model, Price, Provider, Settings
 
 _LOCAL_ENDPOINTS = frozenset(("chat.completions", "completions", "embeddings"))
 _SAFE = "/:@+,._-~!$'()*"
@@ -37,7 +37,7 @@ class Target:
         "vendor",
     )
 
-    def __init__(self, provider: Provider, model: str, pool: Pool, rate: Rate | None) -> None:
+    def __init__(self, provider: Provider, model: str, pool: Pool, rate: Pricing | None) -> None:
         self.provider = provider
         self.model = model
         self.model_raw = raw_string(model)
@@ -166,7 +166,10 @@ class Router:
 def router_from(settings: Settings, pools: dict[str, Pool]) -> Router:
     """The routes of the configured models. Models that share a target share its breaker."""
     providers = {provider.name: provider for provider in settings.providers}
-    rates = {(price.provider, price.model): rate_of(price) for price in settings.pricing}
+    prices: dict[tuple[str, str], list[Price]] = {}
+    for price in settings.pricing:
+        prices.setdefault((price.provider, price.model), []).append(price)
+    rates = {key: rate_of(*each, exchange_rates=settings.exchange_rates) for key, each in prices.items()}
     targets: dict[tuple[str, str], Target] = {}
     routes: dict[str, Route] = {}
     for model in settings.models:

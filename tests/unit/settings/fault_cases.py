@@ -231,6 +231,41 @@ CASES = [
         4,
         3,
         "priced twice",
+        "prices that follow one another differ in effective_from",
+    ),
+    (
+        PROVIDER + "pricing: [{provider: p, model: x}]",
+        "pricing[0]",
+        2,
+        11,
+        "tells nothing",
+        "give input_per_1k and output_per_1k, or one of per_request, per_image, per_audio_second",
+    ),
+    (
+        PROVIDER + "pricing: [{provider: p, model: x, input_per_1k: 1}]",
+        "pricing[0]",
+        2,
+        11,
+        "output_per_1k is missing",
+        "give output_per_1k, 0 where it is free",
+    ),
+    (
+        PROVIDER + "pricing: [{provider: p, model: x, per_image: 1, effective_from: 2026-02-30}]",
+        "pricing[0].effective_from",
+        2,
+        65,
+        "there is no such day",
+        None,
+    ),
+    (
+        PROVIDER
+        + "pricing:\n"
+        + "- {provider: p, model: x, per_request: 1, tiers: [{above_prompt_tokens: 9, per_image: 1},\n"
+        + "  {above_prompt_tokens: 9, input_per_1k: 2}, {above_prompt_tokens: 10}]}\n",
+        "pricing[0].tiers[1].above_prompt_tokens",
+        4,
+        25,
+        "tiers must rise",
         None,
     ),
     (

@@ -25,6 +25,7 @@ SECTIONS = {
     "models": "Model",
     "models[].targets": "Target",
     "pricing": "Price",
+    "pricing[].tiers": "PriceTier",
     "exchange_rates": "ExchangeRate",
     "plans": "Plan",
     "plans[].limits, keys[].limits": "Limit",
