@@ -16,6 +16,7 @@ from gateway.domain.analytics.periods import of_ns
 from gateway.domain.fields import invalid
 from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.live.hub import EVERY, StreamName, Told, Topic
+from gateway.domain.organizations import repo as organizations
 from gateway.domain.organizations.service import OrganizationService
 from gateway.domain.work import Work
 from gateway.kernel.errors import GatewayError, Kind
@@ -59,10 +60,12 @@ async def _organization(work: Work, reference: str) -> str:
     if reference == EVERY:
         work.actor.require_platform()
         return EVERY
-    if not work.actor.is_platform_admin and reference != work.actor.organization:
+    if work.actor.is_platform_admin:
+        return (await OrganizationService(work).get(reference)).id
+    if await organizations.id_of(work.session, reference) != work.actor.organization:
         message = "This is another organization's."
         raise GatewayError(Kind.FORBIDDEN, "insufficient_permissions", message, "organization_id")
-    return (await OrganizationService(work).get(reference)).id if work.actor.is_platform_admin else reference
+    return work.actor.organization
 
 
 def may_listen(actor: Actor, topic: Topic) -> None:

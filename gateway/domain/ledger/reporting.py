@@ -10,6 +10,7 @@ from gateway.domain.ledger import repo
 from gateway.domain.ledger.query import NewUsage, Recorded
 from gateway.domain.ledger.rating import BookRater
 from gateway.domain.ledger.service import LedgerService
+from gateway.domain.organizations import repo as organizations
 from gateway.domain.organizations.service import OrganizationService
 from gateway.domain.pricing.book import PriceBook
 from gateway.domain.work import Work
@@ -71,6 +72,8 @@ class Reporting:
         try:
             if actor.is_platform_admin:
                 return (await OrganizationService(self.work).get(reference)).id
+            if reference != actor.organization:
+                reference = await organizations.id_of(self.work.session, reference)
             actor.require(self._permission, reference)
         except GatewayError as error:
             return error

@@ -20,6 +20,7 @@ from gateway.domain.actor import SYSTEM
 from gateway.domain.credentials import repo as credentials
 from gateway.domain.credentials.service import CredentialService
 from gateway.domain.live import hub
+from gateway.domain.organizations.service import OrganizationService
 from gateway.kernel.secrets import digest_of
 from gateway.settings.model import Settings
 from gateway.sidecar.app import create_app
@@ -171,6 +172,17 @@ async def test_each_organization_hears_its_own_and_the_master_key_all(api: Api, 
     assert [item["data"]["usage_id"] for item in heard] == [theirs, own]
     assert [item["data"]["organization_id"] for item in heard] == [second.organization, first.organization]
     assert {item["channel"] for item in heard} == {"costs:*"}
+
+
+async def test_an_organization_by_its_slug_is_told_by_its_id(api: Api, served: Served) -> None:
+    own = await api.organization("Acme Inc")
+    async with api.sidecar.works.read(SYSTEM) as work:
+        slug = (await OrganizationService(work).get(own)).slug
+    person = await api.person(role="analyst", organization=own)
+    for secret in (MASTER, person.key):
+        client = await served.connect(secret)
+        told = await say(client, action="subscribe", channels=[f"costs:{slug}", f"costs:{own}"])
+        assert told["channels"] == [f"costs:{own}"]
 
 
 async def test_unsubscribed_channels_are_silent(api: Api, served: Served) -> None:
