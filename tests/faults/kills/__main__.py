@@ -22,7 +22,7 @@ def main() -> int:
     outcomes = []
     for name in options.deployments or DEPLOYMENTS:
         print(f"{name}: {options.kills} kills, seed {options.seed}", file=sys.stderr, flush=True)
-        outcome = asyncio.run(run(name, options.kills, options.seed, locked=True))
+        outcome = asyncio.run(run(name, options.kills, options.seed, long=True))
         outcomes.append(outcome)
         if outcome.verdict.faults:
             print(faults(outcome), outcome.log, sep="\n", file=sys.stderr, flush=True)

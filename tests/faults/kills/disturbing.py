@@ -1,12 +1,14 @@
-"""What else happens while processes die: writes that are cut off, files that grow old, old usage that goes, a locked
-database.
+"""What else happens while processes die: writes that are cut off, files that grow old, old usage that goes, a
+database that is locked, sidecars that sleep.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
+import signal
 import sqlite3
 import time
 from collections.abc import Callable
@@ -31,6 +33,8 @@ OLD_EVENTS = 5_000
 OLD_TOKENS = Tokens(prompt=7, completion=3)
 AGED = 3_600.0  # seconds; a file that was read goes after five minutes
 LOCKED = 10.0  # seconds
+AWAKE = (2.0, 6.0)  # seconds between two pauses
+ASLEEP = 6.5  # seconds: another sidecar takes over by then what the sleeping one holds
 
 
 def while_down(seed: int) -> Callable[[Tree], None]:
@@ -77,6 +81,24 @@ def lay_old(outbox: Path, price: Prices) -> dict[str, int]:
     prompt, completion = OLD_TOKENS.prompt, OLD_TOKENS.completion
     each = (1, prompt, 0, completion, 0, price.cost(prompt, completion))
     return {name: OLD_EVENTS * number for name, number in zip(NUMBERS, each, strict=True)}
+
+
+async def pause_on(deployment: Deployment, seed: int) -> None:
+    """Again and again stop a sidecar in the midst of what it does, and let it go on later, as if nothing had been."""
+    chance = random.Random(f"{seed} pauses")
+    while True:
+        await asyncio.sleep(chance.uniform(*AWAKE))
+        if not (pids := deployment.living("sidecar")):
+            continue
+        pid = chance.choice(pids)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(ASLEEP)
+        finally:
+            if pid in deployment.living("sidecar"):  # otherwise the id may be another's by now
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
 
 async def lock(deployment: Deployment, seconds: float = LOCKED) -> None:

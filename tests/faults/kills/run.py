@@ -9,7 +9,7 @@ from collections import Counter
 from msgspec import Struct
 
 from tests.faults.kills.correction import CORRECTED, correct
-from tests.faults.kills.disturbing import lock, while_down
+from tests.faults.kills.disturbing import lock, pause_on, while_down
 from tests.faults.kills.judge import Verdict
 from tests.faults.kills.killing import kill_at_random, kill_in_turn
 from tests.faults.kills.stand import stand
@@ -29,8 +29,9 @@ class Outcome(Struct):
     log: str
 
 
-async def run(name: str, kills: int, seed: int, *, locked: bool = False) -> Outcome:
-    """Kill so many processes of a deployment while it serves; ``locked`` locks its database meanwhile.
+async def run(name: str, kills: int, seed: int, *, long: bool = False) -> Outcome:
+    """Kill so many processes of a deployment while it serves. A ``long`` run also locks its database for a while, and
+    lets sidecars sleep.
 
     The faults in the verdict are for the caller to look at.
     """
@@ -42,9 +43,12 @@ async def run(name: str, kills: int, seed: int, *, locked: bool = False) -> Outc
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(correct(at.deployment))
             await kill_in_turn(at.deployment, kills // 2, chance, at.killed)
-            if locked:
+            if long:
                 tasks.create_task(lock(at.deployment))
+                pausing = tasks.create_task(pause_on(at.deployment, seed))
             await kill_at_random(at.deployment, kills - kills // 2, chance, at.killed)
+            if long:
+                pausing.cancel()
         await asyncio.sleep(SETTLE)
         seconds = await at.cease()
         whole_after = await at.whole()

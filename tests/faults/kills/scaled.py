@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+
+import yaml
 
 from tests.faults.kills.settings import gateway_config
 from tests.faults.kills.sidecar import Sidecar
 from tests.faults.kills.tree import Tree, kill
 from tests.support.postgres import running_postgres
 from tests.support.redis_server import RedisServer, running_redis
+
+LONGEST_AWAY = 3.0  # seconds that Redis is away
 
 
 class Scaled:
@@ -27,6 +32,7 @@ class Scaled:
         self._upstream = upstream
         self._env = env
         self._stack = ExitStack()
+        self._chance = random.Random(1)
         names = ("one", "two")
         self._sidecars = [Sidecar({}, folder / f"sidecar-{name}", env) for name in names]
         self.nodes: Sequence[Tree] = [Tree({}, folder / f"proxy-{name}", "proxy", env) for name in names]
@@ -35,8 +41,13 @@ class Scaled:
 
     @property
     def ledgers(self) -> Sequence[Path]:
-        """Configurations by which the ledger can be verified."""
-        return [self._sidecars[0].config_path]
+        """Configurations by which the ledger can be verified: of each machine with files, as if it had the database."""
+        paths = []
+        for node in self.nodes:
+            path = node.folder / "verify.yaml"
+            path.write_text(yaml.safe_dump({**node.config, "database_url": self.database_url}))
+            paths.append(path)
+        return paths
 
     async def start(self) -> None:
         """Start it."""
@@ -73,6 +84,7 @@ class Scaled:
         elif kind == "redis":
             redis = self._server()
             await asyncio.to_thread(redis.kill)
+            await asyncio.sleep(self._chance.uniform(0, LONGEST_AWAY))
             await asyncio.to_thread(redis.start)
         else:
             return kill(pid)
