@@ -33,8 +33,7 @@ def usage_event(exchange: Exchange, counted: Counted | None = None) -> UsageEven
         tokens = _with(tokens, counted)
     elif tokens is None:
         tokens = _by_size(exchange) if estimated else _NONE
-    attempts = exchange.attempts
-    last = attempts[-1] if attempts else None
+    provider, model = _answered_by(exchange)
     first_at = exchange.first_at
     caller = exchange.caller
     assert caller is not None
@@ -47,9 +46,9 @@ def usage_event(exchange: Exchange, counted: Counted | None = None) -> UsageEven
         caller.id,
         caller.organization,
         exchange.model,
-        last.provider if last is not None else None,
-        last.model if last is not None else None,
-        attempts,
+        provider,
+        model,
+        exchange.attempts,
         tokens,
         estimated,
         exchange.stream,
@@ -59,6 +58,15 @@ def usage_event(exchange: Exchange, counted: Counted | None = None) -> UsageEven
         exchange.tags,
         caller.user,
     )
+
+
+def _answered_by(exchange: Exchange) -> tuple[str | None, str | None]:
+    """The provider and its model: of the last attempt, or those that a cached answer has spared."""
+    if exchange.attempts:
+        last = exchange.attempts[-1]
+        return last.provider, last.model
+    target = exchange.target
+    return (target.provider.name, target.model) if exchange.outcome == "cached" and target is not None else (None, None)
 
 
 def uncounted(exchange: Exchange) -> Ask | None:
@@ -99,8 +107,10 @@ def _was_produced(exchange: Exchange) -> bool:
 
 def _cost(exchange: Exchange, tokens: Tokens) -> int | None:
     target = exchange.target
+    if exchange.outcome == "cached":
+        return 0
     if target is None:
-        return 0 if exchange.outcome == "cached" else None
+        return None
     return None if target.rate is None else cost_of(target.rate, tokens)
 
 
@@ -157,7 +167,8 @@ def _close(exchange: Exchange, event: UsageEvent) -> None:
     runtime = exchange.runtime
     grant = exchange.grant
     assert grant is not None
-    tokens = event.tokens
+    # An answer from a cache has used nothing: its tokens tell what was saved.
+    tokens = _NONE if event.outcome == "cached" else event.tokens
     limiter.settle(grant, tokens.prompt + tokens.completion, event.cost_nanos or 0)
     if exchange.provider_grant is not None:
         limiter.settle(exchange.provider_grant, tokens.prompt + tokens.completion, event.cost_nanos or 0)
