@@ -13,13 +13,14 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Struct
 from sqlalchemy import delete, insert, select, text
-from sqlalchemy.exc import OperationalError, StatementError
+from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.contract.usage import Tokens, UsageEvent
 from gateway.domain.ledger import entering, repo
 from gateway.domain.ledger.model import OutboxMark, PoisonEntry
 from gateway.domain.ledger.rating import BILLED, UNITS, Counts, Rater, Rating
+from gateway.domain.ledger.refusals import is_about_lines
 from gateway.store.base import fit
 from gateway.store.engine import Store
 
@@ -85,9 +86,9 @@ async def ingest(store: Store, batch: Batch, rater: Rater) -> Ingested:
     """
     try:
         return await _enter(store, batch, rater)
-    except OperationalError:
-        raise  # about the database, not about the lines
     except (StatementError, OverflowError) as error:
+        if not is_about_lines(error):
+            raise
         # Another sidecar may also have been faster with an event that is in two sources: then it is known by now.
         reason = f"the database refuses it: {getattr(error, 'orig', None) or error}"
     if len(batch.lines) == 1:

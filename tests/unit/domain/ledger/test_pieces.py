@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import func, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.ledger import pieces as module
@@ -84,20 +84,31 @@ async def test_an_event_that_another_enters_meanwhile_is_known(store: Store, oth
 
 async def test_of_two_that_wait_for_each_other_both_enter(store: Store, other: Store) -> None:
     async with other.writing() as session:
-        await add_new(session, rows_of(1))
+        await add_new(session, rows_of(2))
         entering = asyncio.create_task(enter(store, [batch_of([event(2), event(1)])], PerToken()))
         await until_someone_waits(other)
-        await add_new(session, rows_of(2))  # PostgreSQL ends the other one, which waits longer
+        await add_new(session, rows_of(1))  # PostgreSQL ends the other one, which waits longer
     assert await entering == Ingested(known=2)
     assert (await sums_of(store, "usage_hours"))["requests"] == 2
 
 
-async def test_many_writers_at_once(store: Store, other: Store) -> None:
+async def test_many_writers_at_once(store: Store, other: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     chance = random.Random(4)
     batches = [
         batch_of([event(n) for n in chance.sample(range(60), 40)], source=f"node_{number}/x") for number in range(8)
     ]
     stores = (store, other)
+    tried: list[Exception] = []
+    whole = module._enter
+
+    async def counted(*given: Any) -> Ingested:
+        try:
+            return await whole(*given)
+        except Exception as error:
+            tried.append(error)
+            raise
+
+    monkeypatch.setattr(module, "_enter", counted)
     done = await asyncio.gather(
         *(enter(stores[at % 2], [batch], PerToken()) for at, batch in enumerate([*batches, *batches]))
     )
@@ -108,6 +119,7 @@ async def test_many_writers_at_once(store: Store, other: Store) -> None:
     sums = await sums_of(store, "usage_hours")
     assert (sums["requests"], sums["cost_nanos"]) == (len(every), len(every) * 158)
     assert await sums_of(store, "usage_days") == sums
+    assert {type(error) for error in tried} <= {IntegrityError}  # none waited for one that waited for it
 
 
 async def test_what_is_about_the_database_sets_nothing_aside(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
