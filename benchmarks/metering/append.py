@@ -6,10 +6,10 @@
     python -m benchmarks.metering.append --rate 2000 --seconds 5 --rounds 5
 
 The same requests end at the same pace, each in a turn of the event loop of its own, once with the sink that workers
-write to and once with one that only lets the answer go. The difference of the two CPU times, user and system, is what the
-append costs: encoding, the buffer, the journal, the write and the wait for it; nothing of it is shared between requests,
-as it is under more load. It is CPU time and not time on the clock, since a machine may do other things. A round is one
-of each; told are the median and the worst.
+write to and once with one that only lets the answer go. The difference of the two CPU times, user and system, is what
+the append costs: encoding, the buffer, the journal, the write and the wait for it; nothing of it is shared between
+requests, as it is under more load. It is CPU time and not time on the clock, since a machine may do other things. A
+round is one of each; told are the median and the worst.
 """
 
 from __future__ import annotations
