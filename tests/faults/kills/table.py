@@ -26,6 +26,8 @@ _ROWS: tuple[tuple[str, Callable[[Outcome], object]], ...] = (
     ("tokens of complete answers", lambda it: f"{it.verdict.tokens['answered']:,}"),
     ("tokens in the ledger", lambda it: f"{it.verdict.tokens['ledger']:,}"),
     ("tokens the provider counted", lambda it: f"{it.verdict.tokens['dispatched']:,}"),
+    ("completion tokens estimated where the provider told none", lambda it: f"{it.verdict.tokens['estimated']:,}"),
+    ("completion tokens the provider sent there", lambda it: f"{it.verdict.tokens['sent']:,}"),
     ("seconds until the ledger was whole", lambda it: f"{it.whole_after:.1f}"),
     ("faults", lambda it: len(it.verdict.faults)),
 )
