@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import select, text
 from sqlalchemy.exc import StatementError
 
-from gateway.domain.ledger.ingest import Batch, Ingested, Line, add_new, parse
+from gateway.domain.ledger.ingest import Batch, Ingested, Line, add_new, parse_in_turns
 from gateway.domain.ledger.model import OutboxMark
 from gateway.domain.ledger.rating import Rater
 from gateway.domain.ledger.refusals import is_about_lines, is_passing
@@ -68,7 +68,7 @@ async def enter(store: Store, batches: Sequence[Batch], rater: Rater) -> Ingeste
 
 async def _enter(store: Store, batches: Sequence[Batch], rater: Rater) -> Ingested:
     now = time.time_ns()
-    parsed = [parse(batch, rater, now) for batch in batches]
+    parsed = [await parse_in_turns(batch, rater, now) for batch in batches]
     # In one order everywhere: of writers that meet in several events one waits for the other, and never both.
     rows = sorted((row for some, _ in parsed for row in some), key=itemgetter("id"))
     poison = [row for _, some in parsed for row in some]
