@@ -16,6 +16,7 @@ import msgspec
 import orjson
 from sqlalchemy.exc import DBAPIError
 
+from gateway.bus.usage_files import positions_of
 from gateway.cli import drift, exports
 from gateway.cli.config import FAULTY, config_option, config_path, json_option, read_or_exit
 from gateway.dataplane.vendors import vendor_of
@@ -116,10 +117,12 @@ def verify_command(
     if against is not None:
         _verify_against(settings, against, provider, columns, tolerance, as_json=as_json)
 
+    told_before = positions_of(_folder(settings))
+
     async def run(works: Works) -> Verified:
         async with works.read(SYSTEM) as work:
             found = await verify(work)
-            await verify_outbox(work.session, found, _folder(settings))
+            await verify_outbox(work.session, found, _folder(settings), told_before)
             return found
 
     found = _run(settings, run)

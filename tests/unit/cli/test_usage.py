@@ -20,6 +20,8 @@ from gateway.bus.usage_files import keep_positions
 from gateway.cli.main import cli
 from gateway.contract.usage import UsageEvent
 from gateway.domain.ledger.rating import NoPrices
+from gateway.domain.ledger.verification import Verified, verify
+from gateway.domain.work import Work
 from gateway.sidecar.ingest import Ingester
 from gateway.store.engine import Store
 from tests.support.redis_server import RedisServer, running_redis
@@ -150,6 +152,21 @@ def test_what_was_confirmed_through_redis_is_verified(config: Path) -> None:
     result = usage(config, "verify")
     assert result.exit_code == 1
     assert "missing: req_2" in result.output
+
+
+def test_what_is_confirmed_meanwhile_is_not_missed(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(config, event(1))
+    enter(config)
+    folder = config.parent / "data" / "usage"
+
+    async def verify_slowly(work: Work) -> Verified:
+        found = await verify(work)
+        write(config, event(2))  # and it is entered, which this moment of the ledger does not show
+        keep_positions(folder, "stream", {FILE: (folder / FILE).stat().st_size})
+        return found
+
+    monkeypatch.setattr("gateway.cli.usage.verify", verify_slowly)
+    assert usage(config, "verify").exit_code == 0
 
 
 def test_a_whole_ledger(config: Path) -> None:
