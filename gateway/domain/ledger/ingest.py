@@ -227,7 +227,7 @@ def row_of(event: UsageEvent, rater: Rater, now: int) -> dict[str, Any]:
         "currency": None if cost is None else "USD" if rating is None else rating.currency,
         "price_id": None if rating is None else rating.price_id,
         "cost_parts": None if rating is None else dict(rating.parts),
-        "units": {name: count for name in UNITS if (count := getattr(tokens, name))} or None,
+        "units": _units(tokens),
         "tags": event.tags or None,
         "attempts": event.attempts or None,
         "metadata": None,
@@ -235,6 +235,12 @@ def row_of(event: UsageEvent, rater: Rater, now: int) -> dict[str, Any]:
         "idempotency_key": None,
         "recorded_ns": now,
     }
+
+
+def _units(tokens: Tokens) -> dict[str, int] | None:
+    if not any(counts := [getattr(tokens, name) for name in UNITS]):
+        return None
+    return {name: count for name, count in zip(UNITS, counts, strict=True) if count}
 
 
 def _check(event: UsageEvent) -> None:
