@@ -179,4 +179,3 @@ def counts_of(used: Quantities) -> dict[str, int]:
         if count > 0:
             counts[kind] = count
     return counts
-
