@@ -45,6 +45,7 @@ class Verdict(Struct):
     """What was found. ``faults`` is empty where every rule holds."""
 
     requests: int = 0
+    dispatched: int = 0
     answered: int = 0
     entries: int = 0
     corrected: int = 0
@@ -84,7 +85,12 @@ def judge(
     for entry in used:
         by_nonce.setdefault(entry.nonce, []).append(entry)
     dispatched = [nonce for nonce in asked if nonce in books.served]
-    found = Verdict(requests=len(asked), entries=len(used), estimated=sum(entry.estimated for entry in used))
+    found = Verdict(
+        requests=len(asked),
+        dispatched=len(dispatched),
+        entries=len(used),
+        estimated=sum(entry.estimated for entry in used),
+    )
     for nonce, rows in by_nonce.items():
         if nonce not in asked:
             found.strangers += len(rows)
