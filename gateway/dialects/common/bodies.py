@@ -11,11 +11,12 @@ import contextlib
 import json
 import tempfile
 from collections.abc import AsyncIterator
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import msgspec
 from fastapi import Request
-from starlette.types import Message, Receive
+from starlette.exceptions import HTTPException
+from starlette.types import Receive
 
 from gateway.kernel.memory import give_back
 
@@ -40,13 +41,21 @@ class Text(NamedTuple):
 
 
 class SlicedRequest(Request):
-    """A request in whose JSON the items of the list ``sliced`` are :class:`Text`."""
+    """A request whose ``whole`` body is there, and in whose JSON the items of the list ``sliced`` are :class:`Text`."""
 
     sliced = ""
 
+    def __init__(self, request: Request, whole: bytes) -> None:
+        super().__init__(request.scope, request.receive)
+        self._whole = whole
+
+    async def body(self) -> bytes:
+        """All of it, kept once."""
+        return self._whole
+
     async def json(self) -> Any:
         """The body, read as every other where it can't be taken apart, so that its faults are told as everywhere."""
-        body = await self.body()
+        body = self._whole
         try:
             members = _members(body)
             return {
@@ -64,39 +73,28 @@ class Turns:
         self._turn = asyncio.Lock()
 
     @contextlib.asynccontextmanager
-    async def whole(self, receive: Receive, folder: str | None) -> AsyncIterator[Receive]:
-        """What gives all of a body at once, for the time of the block.
+    async def whole(self, receive: Receive, folder: str | None) -> AsyncIterator[bytes]:
+        """A body, for the time of the block, which begins when all of it is there: a slow client keeps nobody waiting.
 
-        It begins when all of the body is there: a slow client keeps nobody waiting. ``folder`` is where a large one
-        waits; it has no name there.
+        ``folder`` is where a large one waits, in a file without a name.
         """
         with tempfile.SpooledTemporaryFile(IN_MEMORY, dir=folder) as kept:
-            last = await _spool(receive, kept)
+            await _spool(receive, kept)
             large = kept.tell() > IN_MEMORY
             async with self._turn if large else contextlib.nullcontext():
                 kept.seek(0)
                 try:
-                    yield _once({**last, "body": kept.read()}, receive)
+                    yield kept.read()
                 finally:
                     if large:
                         give_back()
 
 
-async def _spool(receive: Receive, kept: Any) -> Message:
-    """Write the body's parts; gives the last message without its part."""
+async def _spool(receive: Receive, kept: IO[bytes]) -> None:
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            return message  # the client has left
+            raise HTTPException(400)  # the client has left
         kept.write(message.get("body", b""))
         if not message.get("more_body", False):
-            return message
-
-
-def _once(first: Message, receive: Receive) -> Receive:
-    waiting = [first]
-
-    async def give() -> Message:
-        return waiting.pop() if waiting else await receive()
-
-    return give
+            return

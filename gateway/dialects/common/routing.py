@@ -54,8 +54,8 @@ class LargeRoute(Route):
     async def handled(self, handle: Handler, request: Request, receive: Receive) -> Response:
         """As above, once the body is there and no other large one is being handled."""
         turns: Turns = request.app.state.turns
-        async with turns.whole(receive, context_of(request).settings.data_dir) as received:
-            return await handle(self.kind(request.scope, received))
+        async with turns.whole(receive, context_of(request).settings.data_dir) as body:
+            return await handle(self.kind(request, body))
 
 
 def make_router(largest: int = LARGEST_BODY) -> APIRouter:
