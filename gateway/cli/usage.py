@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway.bus.usage_files import positions_of
 from gateway.cli import drift, exports
-from gateway.cli.config import FAULTY, config_option, config_path, json_option, read_or_exit
+from gateway.cli.config import FAULTY, config_option, config_path, give_up, json_option, read_or_exit
 from gateway.dataplane.vendors import vendor_of
 from gateway.domain.actor import SYSTEM
 from gateway.domain.ledger import poison, repo
@@ -143,12 +143,12 @@ def _verify_against(
     try:
         export = drift.read_export(path, None if columns is None else drift.columns_of(columns))
     except (drift.ExportError, OSError) as error:
-        _exit(str(error))
+        give_up(str(error))
     named = [each.name for each in settings.providers]
     of_vendor = [each.name for each in settings.providers if vendor_of(each.name, each.base_url).name == export.vendor]
     providers = of_vendor if provider is None and export.vendor is not None else [provider] if provider else []
     if not providers or not set(providers) <= set(named):
-        _exit(f"name the provider it is of by --provider: {', '.join(named) or 'gateway.yaml has none'}")
+        give_up(f"name the provider it is of by --provider: {', '.join(named) or 'gateway.yaml has none'}")
     rows, whole = drift.compare(export, _run(settings, partial(_daily, tuple(providers), export.days)))
     within = all(row.within(tolerance) for row in (*rows, whole))
     if as_json:
@@ -213,7 +213,7 @@ def export_command(
     try:
         click.echo(f"{_run(settings, run)} entries", err=True)
     except exports.ExportFault as fault:
-        _exit(str(fault))
+        give_up(str(fault))
 
 
 @usage.command("replay")
@@ -261,9 +261,9 @@ def _run(settings: Settings, work: Callable[[Works], Awaitable[T]]) -> T:
     try:
         return asyncio.run(run())
     except GatewayError as error:
-        _exit(error.message)
+        give_up(error.message)
     except (DBAPIError, OSError) as error:
-        _exit(f"cannot read the ledger: {getattr(error, 'orig', None) or error}")
+        give_up(f"cannot read the ledger: {getattr(error, 'orig', None) or error}")
 
 
 @asynccontextmanager
@@ -271,9 +271,9 @@ async def _works(settings: Settings) -> AsyncIterator[Works]:
     try:
         master_key = settings.master_key or existing(settings.data_dir)
     except MasterKeyError as error:
-        _exit(str(error))
+        give_up(str(error))
     if master_key is None or not _has_ledger(settings):
-        _exit(f"there is no ledger in {settings.data_dir} yet")
+        give_up(f"there is no ledger in {settings.data_dir} yet")
     store = Store.open(settings.database_url, settings.data_dir)
     try:
         yield Works(store, master_key=master_key)
@@ -309,8 +309,3 @@ def _ns(value: str | None, option: str) -> int | None:
     except ValueError:
         raise click.BadParameter("expected an ISO 8601 time such as 2026-01-31T00:00:00Z", param_hint=option) from None
     return int((at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()) * _NS
-
-
-def _exit(message: str) -> NoReturn:
-    click.echo(f"error: {message}", err=True)
-    sys.exit(2)

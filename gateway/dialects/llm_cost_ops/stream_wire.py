@@ -10,7 +10,7 @@ from pydantic import Field
 
 from gateway.contract.envelopes.base import timestamp
 from gateway.dialects.common.models import Asked
-from gateway.dialects.llm_cost_ops.usage_wire import metadata_of, tags_shown
+from gateway.dialects.llm_cost_ops.entries import metadata_of, tags_shown
 from gateway.domain.actor import Actor
 from gateway.domain.analytics.periods import of_ns
 from gateway.domain.fields import invalid

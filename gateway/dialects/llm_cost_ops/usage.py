@@ -19,17 +19,7 @@ from gateway.dialects.common.models import Answer, EndMoment, Moment
 from gateway.dialects.common.routing import LARGEST_BODY, make_large_router, make_router
 from gateway.dialects.common.work import Reading, Writing
 from gateway.dialects.llm_cost_ops import usage_wire as wire
-from gateway.dialects.llm_cost_ops.listing import (
-    Listing,
-    NumberedPage,
-    after_of,
-    bounds,
-    cursor_page,
-    numbered,
-    numbered_page,
-    sorts_of,
-)
-from gateway.dialects.llm_cost_ops.paging import CountedPage
+from gateway.dialects.llm_cost_ops.listing import Listing, Paging, listed
 from gateway.domain.analytics.entries import REPORTED
 from gateway.domain.analytics.periods import between
 from gateway.domain.analytics.service import Reader
@@ -40,7 +30,7 @@ from gateway.domain.work import Work
 from gateway.kernel.errors import GatewayError, Kind
 
 LARGEST_BATCH = 10_485_760  # bytes
-_TOGETHER = 1_048_576  # bytes of records that are entered at once
+_TOGETHER = 262_144  # bytes of records that are entered at once
 READ = "usage:read"
 
 router = make_router()
@@ -62,7 +52,7 @@ class Records(Answer):
     """A page of records."""
 
     data: list[wire.Record]
-    pagination: CountedPage | NumberedPage
+    pagination: Paging
 
 
 @router.post("/api/v1/usage", status_code=201)
@@ -115,13 +105,8 @@ async def list_records(work: Reading, chosen: Annotated[Chosen, Query()]) -> Rec
         users=() if chosen.user_id is None else (chosen.user_id,),
         kinds=REPORTED,
     )
-    limit, offset = bounds(chosen)
-    found = await Reader(work, READ).page(
-        wanted, order=sorts_of(chosen), limit=limit, after=after_of(chosen), offset=offset
-    )
-    by_number = numbered(chosen)
-    page = numbered_page(chosen, found.total) if by_number else cursor_page(chosen, found.total, found.after)
-    return Records(data=[wire.record_of(item) for item in found.items], pagination=page)
+    found, page = await listed(Reader(work, READ), chosen, wanted)
+    return Records(data=[wire.record_of(item) for item in found], pagination=page)
 
 
 router.include_router(_large)
@@ -140,7 +125,7 @@ def known_providers(context: Context) -> frozenset[str]:
 
 
 class _Batch:
-    """Records on their way into the ledger, about a megabyte at a time: what they unfold to goes again in between."""
+    """Records on their way into the ledger, a quarter of a megabyte at a time: what they unfold to goes again in between."""
 
     def __init__(self, reporting: Reporting, known: frozenset[str], idempotency_key: str | None) -> None:
         self._reporting = reporting
