@@ -15,6 +15,7 @@ from gateway.domain.ledger import rollup
 from gateway.domain.ledger.levels import Level
 from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.statements import insert_statements
+from gateway.domain.turns import take_turn
 from gateway.store.base import fit
 
 _JSON_COLUMNS = ("cost_parts", "units", "tags", "attempts", "metadata")
@@ -44,7 +45,10 @@ async def enter(session: AsyncSession, rows: Sequence[Row], *, are_fit: bool = F
     values, sums = await asyncio.to_thread(_prepared, rows) if len(rows) >= _MANY else _prepared(rows)
     async with _room(session, len(rows)):
         await insert(session, values)
-        await rollup.add(session, sums)
+        if any(sums.values()):
+            # Everyone adds to some of the same rows, in whatever order they come: one after the other.
+            await take_turn(session, "sums")
+            await rollup.add(session, sums)
 
 
 async def insert(session: AsyncSession, values: list[tuple[Any, ...]]) -> None:

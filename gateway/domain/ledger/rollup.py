@@ -76,7 +76,6 @@ def levelled(every: Summed, tagged: Summed) -> dict[tuple[Level, int], Summed]:
     hours = {EVERY: every, OWN_TAGS: tagged}
     for level, source in SOURCES:
         hours[level] = projected(hours[source], _KEPT[level])
-    # Those that most writers share come last: they are held from then on until the transaction ends.
     found: dict[tuple[Level, int], Summed] = {}
     for level in LEVELS:
         found[level, HOUR], found[level, DAY] = hours[level], by_day(level, hours[level])
@@ -119,8 +118,7 @@ async def add(session: AsyncSession, sums: Mapping[tuple[Level, int], Sequence[t
 
 
 def rows_of(sums: Mapping[Key, Numbers]) -> list[tuple[Any, ...]]:
-    """Sums as the drivers take them, in one order everywhere: two writers that meet wait for each other instead of
-    blocking each other."""
+    """Sums as the drivers take them, in the order that the tables have."""
     return sorted([key + numbers for key, numbers in sums.items()])
 
 
