@@ -125,7 +125,7 @@ def known_providers(context: Context) -> frozenset[str]:
 
 
 class _Batch:
-    """Records on their way into the ledger, a quarter of a megabyte at a time: what they unfold to goes again in between."""
+    """Records on their way into the ledger, a part at a time: what they unfold to goes again in between."""
 
     def __init__(self, reporting: Reporting, known: frozenset[str], idempotency_key: str | None) -> None:
         self._reporting = reporting

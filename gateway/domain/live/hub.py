@@ -25,7 +25,7 @@ from gateway.store.engine import Store
 
 LOOK = 0.2  # seconds
 QUEUE = 1_000  # entries that may wait for one listener
-WAITING = 4_194_304  # characters of them
+WAITING = 2_097_152  # characters of them
 LISTENERS = 1_024
 EACH = 128  # listeners of one organisation
 EVERY = "*"
