@@ -74,7 +74,7 @@ def fail(faults: tuple[Fault, ...]) -> NoReturn:
     for fault in faults:
         click.echo(f"{fault.severity}: {fault}", err=True)
     errors = sum(fault.severity == "error" for fault in faults)
-    click.echo(f"The configuration has {errors} fault{'s' if errors != 1 else ''}; nothing was started.", err=True)
+    click.echo(f"The configuration has {errors} fault{'s' if errors != 1 else ''}; nothing was done.", err=True)
     sys.exit(FAULTY)
 
 

@@ -46,7 +46,7 @@ def usage() -> None:
     """The ledger: one entry per request."""
 
 
-@usage.command("pending")
+@usage.command("pending", short_help="What this machine has written and the ledger does not hold yet.")
 @config_option
 @json_option
 def pending_command(config: Path | None, as_json: bool) -> None:
@@ -68,11 +68,13 @@ def pending_command(config: Path | None, as_json: bool) -> None:
         return
     for file in files:
         there = f"; in Redis: {file.redis} bytes, of which taken: {file.claimed}" if settings.redis_url else ""
-        click.echo(f"{file.name}: {file.events} events, {file.bytes} bytes, since {_iso(file.oldest_ns)}{there}")
+        events = _count(file.events, "event", "events")
+        click.echo(f"{file.name}: {events}, {file.bytes} bytes, since {_iso(file.oldest_ns)}{there}")
     if fault is not None:
         click.echo(f"Redis can't tell what is there: {fault}", err=True)
-    lines = "not known here" if aside is None else f"{aside} lines"
-    click.echo(f"pending: {sum(file.events for file in files)} events; set aside: {lines}")
+    lines = "not known here" if aside is None else _count(aside, "line", "lines")
+    events = _count(sum(file.events for file in files), "event", "events")
+    click.echo(f"pending: {events}; set aside: {lines}")
 
 
 async def _pending_here(settings: Settings, works: Works) -> tuple[list[Pending], int]:
@@ -93,7 +95,7 @@ def _set_aside(settings: Settings) -> int | None:
         return None
 
 
-@usage.command("verify")
+@usage.command("verify", short_help="Hold sums, costs and written events against the entries.")
 @config_option
 @json_option
 @click.option(
@@ -192,7 +194,7 @@ async def _daily(
     ]
 
 
-@usage.command("export")
+@usage.command("export", short_help="Write the entries as CSV, JSON lines or Parquet.")
 @config_option
 @click.option("--format", "form", type=click.Choice(exports.FORMATS), default="csv", show_default=True)
 @click.option("--from", "begin", metavar="TIME", help="From this ISO 8601 time on.")
@@ -211,12 +213,12 @@ def export_command(
             return await _export(works, wanted, writer)
 
     try:
-        click.echo(f"{_run(settings, run)} entries", err=True)
+        click.echo(_count(_run(settings, run), "entry", "entries"), err=True)
     except exports.ExportFault as fault:
         give_up(str(fault))
 
 
-@usage.command("replay")
+@usage.command("replay", short_help="Try to enter the lines that were set aside.")
 @config_option
 def replay_command(config: Path | None) -> None:
     """Try to enter the lines that were set aside; exit code 1 where some still can't be."""
@@ -290,11 +292,17 @@ def _folder(settings: Settings) -> Path:
 
 
 def _in_words(found: Verified) -> str:
-    dollars = f"{found.cost_nanos / _NS:.6f} USD"
-    looked = f"{found.entries} entries of {found.days} days, {dollars}, {found.unpriced} unpriced, {found.written} ids"
+    entries, days = _count(found.entries, "entry", "entries"), _count(found.days, "day", "days")
+    unpriced = _count(found.unpriced, "request", "requests")
+    looked = f"{entries} of {days}, {found.cost_nanos / _NS:.9f} USD, {unpriced} unpriced"
+    looked += f"; {_count(found.written, 'written id', 'written ids')} looked up"
     if found.is_whole:
         return f"whole: {looked}"
     return f"not whole: {', '.join(f'{count} {kind}' for kind, count in found.counts.items())} ({looked})"
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def _iso(ns: int | None) -> str:

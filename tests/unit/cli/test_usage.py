@@ -130,7 +130,7 @@ def test_what_is_pending_through_redis(node: Path, redis: RedisServer, monkeypat
     write(node, event(5))
     result = usage(node, "pending")
     assert "Redis can't tell what is there" in result.stderr
-    assert f"{FILE}: 1 events, {size} bytes" in result.stdout
+    assert f"{FILE}: 1 event, {size} bytes" in result.stdout
     assert json.loads(usage(node, "pending", "--json").output)["redis_fault"].startswith("ConnectionError")
 
 
@@ -138,7 +138,7 @@ def test_lines_that_are_set_aside_are_told_of_where_the_ledger_is(config: Path, 
     write(config, b"no event")
     enter(config)
     config.write_text(config.read_text() + f"redis_url: {redis.url}\n")
-    assert usage(config, "pending").output == "pending: 0 events; set aside: 1 lines\n"
+    assert usage(config, "pending").output == "pending: 0 events; set aside: 1 line\n"
     (config.parent / "data" / "gateway.db").write_text("no database at all")
     assert usage(config, "pending").output == "pending: 0 events; set aside: not known here\n"
 
@@ -174,7 +174,7 @@ def test_a_whole_ledger(config: Path) -> None:
     enter(config)
     write(config, event(3))
     result = usage(config, "verify")
-    assert result.output.startswith("whole: 2 entries of 1 days, 0.000000 USD, 0 unpriced, 2 ids"), result.output
+    assert result.output.startswith("whole: 2 entries of 1 day, 0.000000010 USD, 0 requests unpriced; 2 written ids"), result.output
     assert result.exit_code == 0
     assert json.loads(usage(config, "verify", "--json").output)["cost_nanos"] == 10
 
@@ -221,7 +221,7 @@ def test_lines_that_were_set_aside_are_tried_again(config: Path) -> None:
     result = usage(config, "replay")
     assert result.output == "entered: 1; in the ledger before: 0; still set aside: 1\n"
     assert result.exit_code == 1
-    assert "set aside: 1 lines" in usage(config, "pending").output
+    assert "set aside: 1 line" in usage(config, "pending").output
     assert '"req_7"' in usage(config, "export", "--format", "jsonl").stdout
     assert usage(config, "verify").exit_code == 0
 
