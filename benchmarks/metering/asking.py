@@ -107,7 +107,7 @@ def _lists() -> list[tuple[str, dict[str, Any]]]:
     found += [
         ("/api/v1/analytics", days | {"group_by": "provider,model", "interval": each}) for each in ("day", "week")
     ]
-    for sort in ("timestamp", "total_tokens", "cost"):
+    for sort in ("timestamp", "total_tokens", "total_cost"):
         found.append(("/api/v1/usage/history", {"limit": 100, "sort_by": sort}))
     for page in (1, 20):
         found.append(("/api/v1/usage", {"page": page, "per_page": 100}))

@@ -37,6 +37,7 @@ from gateway.sidecar.ingesting import ingester
 from gateway.sidecar.metrics import Counts, Measured, Numbers
 from gateway.sidecar.rerating import Rerater
 from gateway.sidecar.retention import Retention
+from gateway.sidecar.trimming import Trimming
 from gateway.store.engine import Store
 
 _TRIES = 3
@@ -180,6 +181,7 @@ async def opened(settings: Settings, master_key: str) -> AsyncIterator[Sidecar]:
             await stack.enter_async_context(sidecar.ingester)
             await stack.enter_async_context(Retention(store, lambda: sidecar.settings.usage.detail_days))
             await stack.enter_async_context(sidecar.rerater)
+            await stack.enter_async_context(Trimming())
         except (DBAPIError, OSError) as error:
             raise NotNow(f"the database cannot be used: {type(error).__name__}") from error
         except GatewayError as error:

@@ -154,7 +154,10 @@ def _prepare(file: Path) -> None:
 
 def _sqlite(url: URL) -> AsyncEngine:
     # What failed is logged, and digests and hashes of passwords are among what is written.
-    engine = create_async_engine(url, hide_parameters=True)
+    is_file = url.database not in (None, "", ":memory:")
+    # Each has pages of its own in memory, and a thread.
+    pool = {"pool_size": 4, "max_overflow": 4} if is_file else {}
+    engine = create_async_engine(url, hide_parameters=True, **pool)
     _configure(engine.sync_engine)
     return engine
 
