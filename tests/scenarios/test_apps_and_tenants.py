@@ -83,12 +83,13 @@ async def registered(gateway: RunningGateway, **asked: str) -> tuple[str, str]:
     return made["app"]["appId"], ":".join(made["credentials"][name] for name in ("appId", "secretKey"))
 
 
-async def usage_of(gateway: RunningGateway, app_id: str, expected: int) -> dict[str, Any]:
-    """An app's details once the worker has written its counts down, which it does twice a second."""
+async def usage_of(gateway: RunningGateway, app_id: str, counted: int, *, of_models: int) -> dict[str, Any]:
+    """An app's details once the worker has written its counts down and the ledger has its requests of models, which
+    takes less than a second or two."""
     deadline = time.monotonic() + PATIENCE
     while True:
         app: dict[str, Any] = (await as_master(gateway, "GET", f"/v1/apps/{app_id}"))["app"]
-        if app["usage"]["requestsThisPeriod"] == expected:
+        if (app["usage"]["requestsThisPeriod"], app["analytics"]["totalRequests"]) == (counted, of_models):
             return app
         assert time.monotonic() < deadline, app
         await asyncio.sleep(0.05)
@@ -102,7 +103,7 @@ async def test_an_app_is_counted_limited_and_rotated(gateway: RunningGateway) ->
     assert answer.status_code == 200
     assert answer.headers["x-ratelimit-limit"] == "4"
     assert (answer.headers["x-ratelimit-remaining"], answer.headers["x-ratelimit-period"]) == ("0", "minute")
-    await usage_of(gateway, app_id, 4)
+    await usage_of(gateway, app_id, 4, of_models=3)
     refused = await ask(gateway, bearer, f"/v1/apps/{app_id}")
     body = refused.json()
     assert (refused.status_code, body["code"], body["error"]) == (429, "RATE_LIMIT_EXCEEDED", "Rate Limit Exceeded")
@@ -111,7 +112,9 @@ async def test_an_app_is_counted_limited_and_rotated(gateway: RunningGateway) ->
     assert int(refused.headers["retry-after"]) >= 1
     assert (await chat(gateway, bearer))[0] == 429
     # A refused request burns nothing.
-    await usage_of(gateway, app_id, 4)
+    app = await usage_of(gateway, app_id, 4, of_models=3)
+    assert app["usage"]["currentMonthUsage"]["requestsCount"] == app["analytics"]["successfulRequests"] == 3
+    assert app["analytics"]["failedRequests"] == 0
 
 
 async def test_a_rotated_secret_is_dead_within_a_second(gateway: RunningGateway) -> None:
@@ -121,7 +124,7 @@ async def test_a_rotated_secret_is_dead_within_a_second(gateway: RunningGateway)
     answered = 1 + await until(gateway, old, 401)
     assert (await chat(gateway, f"{rotated['appId']}:{rotated['secretKey']}"))[0] == 200
     # The app keeps what it has used.
-    await usage_of(gateway, app_id, answered + 1)
+    await usage_of(gateway, app_id, answered + 1, of_models=answered + 1)
 
 
 async def test_a_suspended_tenant_is_refused_at_both_planes_within_a_second(gateway: RunningGateway) -> None:

@@ -50,7 +50,7 @@ class RegisteredApp(_AppAnswer):
 
 
 class MonthUsage(CamelAnswer):
-    """What an app has used in this calendar month (UTC); ``totalCost`` in dollars, of what has a price."""
+    """What an app has used of models in this calendar month (UTC); ``totalCost`` in dollars, of what has a price."""
 
     requests_count: int
     ml_routing_count: int
@@ -58,7 +58,7 @@ class MonthUsage(CamelAnswer):
 
 
 class Usage(CamelAnswer):
-    """What an app has used."""
+    """What an app has used; ``requestsThisPeriod`` is what counts for ``requestsPerMonth``, calls of this API too."""
 
     requests_this_period: int
     current_month_usage: MonthUsage
@@ -134,7 +134,7 @@ def details(app: App, plan: Plan | None, used: AppUsage) -> Details:
     shown = AppDetails(
         **_common(app, plan),
         description=app.description,
-        usage=Usage(requests_this_period=used.requests, current_month_usage=month),
+        usage=Usage(requests_this_period=used.counted, current_month_usage=month),
         analytics=analytics,
     )
     return Details(app=shown)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from gateway.contract.policy import LimitPolicy
 from gateway.domain.apps.model import App
 from gateway.domain.credentials import repo
 from gateway.domain.ledger import totals
 from gateway.domain.ledger.query import Filter
 from gateway.domain.usage.calls import since
+from gateway.domain.usage.counters import Counters
 from gateway.domain.work import Work
 
 SUCCEEDED = ("ok", "cached")
@@ -17,8 +19,10 @@ _NUMBERS = ("requests", "cost_nanos", "duration_ms")
 
 
 class AppUsage(Struct, frozen=True):
-    """An app's requests by how they went; ``cost_nanos`` is what is priced of them, ``duration_ms`` all their time."""
+    """An app's requests of models by how they went; ``cost_nanos`` is what is priced of them, ``duration_ms`` all their
+    time. ``counted`` are its requests of any kind, as they count for its tier's limit of a month."""
 
+    counted: int = 0
     succeeded: int = 0
     failed: int = 0
     cost_nanos: int = 0
@@ -26,7 +30,7 @@ class AppUsage(Struct, frozen=True):
 
     @property
     def requests(self) -> int:
-        """All of them."""
+        """Those of models."""
         return self.succeeded + self.failed
 
     @property
@@ -35,18 +39,21 @@ class AppUsage(Struct, frozen=True):
         return round(self.duration_ms / self.requests) if self.requests else 0
 
 
-async def usage_this_month(work: Work, app: App) -> AppUsage:
+async def usage_this_month(work: Work, counters: Counters, app: App) -> AppUsage:
     """What an app's credential has used in this calendar month (UTC), by the ledger's sums; nobody's rights are asked
-    for."""
+    for. What the data plane counts, where the tier has a limit, may be more: calls of other APIs."""
     credential = await repo.of_app(work.session, app.app_id)
     if credential is None:
         return AppUsage()
     wanted = Filter(organization=app.organization_id, from_ns=since("month", work.now), credentials=(credential.id,))
     found = await totals.sums(work.session, wanted, ("outcome",), None, _NUMBERS)
     succeeded = sum(item.requests for item in found if item.group[0] in SUCCEEDED)
+    requests = sum(item.requests for item in found)
+    key = LimitPolicy("key", credential.id, "requests", 0, window="month", source="plan").key
     return AppUsage(
+        counted=max(requests, (await counters.used([key], work.now.timestamp()))[key]),
         succeeded=succeeded,
-        failed=sum(item.requests for item in found) - succeeded,
+        failed=requests - succeeded,
         cost_nanos=sum(item.cost_nanos for item in found),
         duration_ms=sum(item.duration_ms for item in found),
     )

@@ -9,12 +9,14 @@ import msgspec
 import pytest
 
 from gateway.bus.policy import Query
+from gateway.contract.policy import LimitPolicy
 from gateway.contract.usage import Tokens
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.kernel.secrets import digest_of
 from tests.dialects.entered import called, stopped
 from tests.dialects.served import MASTER_KEY, Served
 from tests.dialects.shape import example, same_shape
+from tests.support.counted import count
 
 REGISTER = "/v1/apps/register"
 UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -169,6 +171,10 @@ async def test_usage_is_what_the_ledger_has_of_this_app_in_this_month(
     assert app["analytics"] == {
         "totalRequests": 7, "successfulRequests": 3, "failedRequests": 4, "avgResponseTime": 400,
     }  # fmt: skip
+    # The data plane counts what is no request of a model as well.
+    count(served.data_dir, LimitPolicy("key", credential, "requests", 1_000, window="month", source="plan"), 47)
+    app = (await served.ask("GET", f"/v1/apps/{made['app']['appId']}", MASTER_KEY)).json()["app"]
+    assert app["usage"] == {"requestsThisPeriod": 47, "currentMonthUsage": month}
     app = (await served.ask("GET", f"/v1/apps/{other['app']['appId']}", MASTER_KEY)).json()["app"]
     nothing = {"requestsCount": 0, "mlRoutingCount": 0, "totalCost": 0}
     assert app["usage"] == {"requestsThisPeriod": 0, "currentMonthUsage": nothing}
