@@ -174,7 +174,8 @@ def test_a_whole_ledger(config: Path) -> None:
     enter(config)
     write(config, event(3))
     result = usage(config, "verify")
-    assert result.output.startswith("whole: 2 entries of 1 day, 0.000000010 USD, 0 requests unpriced; 2 written ids"), result.output
+    told = "whole: 2 entries of 1 day, 0.000000010 USD, 0 requests unpriced; 2 written ids looked up\n"
+    assert result.output == told
     assert result.exit_code == 0
     assert json.loads(usage(config, "verify", "--json").output)["cost_nanos"] == 10
 
