@@ -224,9 +224,7 @@ def test_what_came_since_the_last_usage_is_kept() -> None:
 def test_what_holds_no_text_is_not_kept_for_counting() -> None:
     stream = EventStream(True)
     stream.feed(USAGE)
-    stream.feed(
-        b'data: {"choices":[{"index":0,"delta":{"content":""},"finish_reason":"stop"}],"padding":"abcd"}\n\n'
-    )
+    stream.feed(b'data: {"choices":[{"index":0,"delta":{"content":""},"finish_reason":"stop"}],"padding":"abcd"}\n\n')
     assert stream.unread() is None
 
 
