@@ -11,6 +11,7 @@ import time
 from collections.abc import Generator
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from gateway.contract.usage import Attempt as AttemptRecord
 from gateway.dataplane.decoding import Decoder, decoder_for
@@ -42,8 +43,29 @@ _RELAYED: Final = frozenset(
     )
 )
 _HEAD_LINES: Final = (
-    b"content-type: %b\r\n%b%bx-gateway-attempts: %d\r\nserver-timing: gateway;dur=%d.%02d, upstream;dur=%d.%02d\r\n"
+    b"content-type: %b\r\n%b%bx-gateway-attempts: %d\r\nserver-timing: gateway;dur=%d.%02d, %bupstream;dur=%d.%02d\r\n"
 )
+
+
+def seconds_of(attempts: list[AttemptRecord]) -> float:
+    """How long attempts have taken together."""
+    return sum(attempt.duration_ns for attempt in attempts) / 1e9
+
+
+def timings(exchange: Exchange, count: int) -> bytes:
+    """Server-Timing entries (W3C "Server Timing") of the first attempts, and of the time between them."""
+    entries = [
+        f'attempt-{number};dur={attempt.duration_ns / 1e6:.2f};desc="{_quoted(attempt)}", '
+        for number, attempt in enumerate(exchange.attempts[:count], 1)
+    ]
+    if exchange.waited:
+        entries.append(f"wait;dur={exchange.waited * 1000:.2f}, ")
+    return "".join(entries).encode()
+
+
+def _quoted(attempt: AttemptRecord) -> str:
+    target = quote(f"{attempt.provider}/{attempt.model}", safe="/:@+,._-~!$'()*")
+    return f"{target} {attempt.reason}"
 
 
 class Mode(Enum):
@@ -80,11 +102,12 @@ class Attempt:
         "length",
         "lines",
         "number",
+        "refused",
         "relayed",
-        "retry_after",
         "status",
         "tail",
         "target",
+        "too_long",
     )
 
     def __init__(self, exchange: Exchange, target: Target) -> None:
@@ -96,7 +119,8 @@ class Attempt:
         self.status: int | None = None
         self.lines = b""
         self.content_type = b""
-        self.retry_after: bytes | None = None
+        self.refused: Headers = []  # the headers of an error
+        self.too_long = False
         self.length: int | None = None
         self.error: UpstreamError | None = None
         self.cancelled = False
@@ -118,8 +142,11 @@ class Attempt:
         """Write the request; the answer comes by the ``on_`` methods. An upload goes on with :meth:`send_more`."""
         self.connection = connection
         connection.reusable = self.exchange.complete
-        timeouts = self.target.provider.timeouts
-        total_at = self.exchange.wire.loop.time() + timeouts.total
+        exchange = self.exchange
+        timeouts = exchange.timeouts_at(self.target)
+        total_at = exchange.wire.loop.time() + timeouts.total
+        if total_at > exchange.deadline:
+            total_at = exchange.deadline
         connection.send(self, request, timeouts.first_token, timeouts.stall, total_at)
 
     def send_more(self, data: bytes, *, last: bool = False) -> None:
@@ -129,7 +156,7 @@ class Attempt:
             return  # answered before the upload was complete: the rest is not wanted
         connection.reusable = last
         if data:
-            connection.send_more(data, self.target.provider.timeouts.first_token)
+            connection.send_more(data, self.exchange.timeouts_at(self.target).first_token)
 
     # gateway.dataplane.upstream.connection.Handler
 
@@ -148,9 +175,9 @@ class Attempt:
                     encoding = value
             elif name in _RELAYED or (name.startswith(b"x-ratelimit-") and status >= 400):
                 kept.append(b"%b: %b\r\n" % (name, value))
-                if name == b"retry-after":
-                    self.retry_after = value
         self.lines = b"".join(kept)
+        if status >= 400:
+            self.refused = headers
         if encoding and encoding != b"identity":
             self.length = None
             self._decoder = decoder_for(encoding)
@@ -231,6 +258,8 @@ class Attempt:
         exchange = self.exchange
         exchange.first_at = time.perf_counter()
         self.relayed = True
+        if self.target.breaker.state:
+            self.target.breaker.answered()
         exchange.start(self.status or 200, self.head_lines(), self.length if self._mode is Mode.BYTES else None, data)
 
     def head_lines(self) -> bytes:
@@ -239,6 +268,10 @@ class Attempt:
         # In hundredths of a millisecond: whole numbers are formatted several times as fast.
         upstream = int((self.head_at - self._sent_at) * 100_000)
         own = int((time.perf_counter() - exchange.started) * 100_000) - upstream
+        before = b""
+        if self.number > 1 or exchange.waited:
+            own = max(0, own - int((exchange.waited + seconds_of(exchange.attempts[: self.number - 1])) * 100_000))
+            before = timings(exchange, self.number - 1)
         return _HEAD_LINES % (
             self.content_type or b"application/json",
             self.lines,
@@ -246,6 +279,7 @@ class Attempt:
             self.number,
             own // 100,
             own % 100,
+            before,
             upstream // 100,
             upstream % 100,
         )
@@ -333,6 +367,11 @@ class Attempt:
     def body(self) -> bytes:
         """The whole answer of an attempt that was not relayed."""
         return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken."""
+        return time.perf_counter() - self._sent_at
 
     def record(self, reason: str) -> AttemptRecord:
         """What the usage event keeps of this attempt. ``reason`` is ``ok`` or why it failed."""

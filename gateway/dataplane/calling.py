@@ -1,27 +1,74 @@
-"""Calling one target: take a connection, send, wait for the end; and how long to wait before trying again."""
+"""Calling one target: take a connection, send, wait for the end, and try again where that makes sense."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import TYPE_CHECKING, Final
 
+from gateway.dataplane import answers
 from gateway.dataplane import body as bodies
 from gateway.dataplane.attempt import Attempt
 from gateway.dataplane.flow import INTO_TASK
+from gateway.dataplane.retries import pause_before_retry
 from gateway.dataplane.upstream.errors import UpstreamError
+from gateway.plugin.api import Route as RouteView
 
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
-    from gateway.dataplane.routing import Target
+    from gateway.dataplane.routing import Route, Target
     from gateway.dataplane.upstream.connection import Connection
-
-LONGEST_PAUSE: Final = 5.0
-"""Seconds; an upstream that asks for more is passed over, and the client told."""
 
 _JOINED: Final = 65_536  # bytes of a body below which one joined write is cheaper than a vectored one
 _JSON_BODY: Final = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
-_NOT_AGAIN: Final = frozenset(("total_timeout", "first_token_timeout", "queue_full", "queue_timeout"))
+
+
+async def call_target(exchange: Exchange, target: Target, route: Route, *, is_last: bool) -> Attempt | None:
+    """Try one target, again where that may help. The attempt that failed, or None where the client has its answer."""
+    chain = exchange.runtime.chain
+    target.budget.deposit()
+    tries = 0
+    pause: float | None = 0.0
+    while True:
+        if pause:
+            await _rest(exchange, pause)
+        tries += 1
+        if chain.on_route:
+            await chain.route(exchange, RouteView(route.name, target.provider.name, target.model))
+        exchange.check()
+        attempt = await attempt_once(exchange, target)
+        verdict = answers.conclude(exchange, attempt)
+        if verdict is answers.Verdict.WHOLE:
+            if chain.on_response:
+                await answers.give_whole(exchange, attempt)
+            else:
+                answers.hold_whole(exchange, attempt)
+        if verdict is not answers.Verdict.FAILED:
+            return None
+        pause = pause_before_retry(exchange, attempt, tries, is_last=is_last)
+        if pause is None:
+            return attempt
+
+
+async def _rest(exchange: Exchange, seconds: float) -> None:
+    if exchange.by_hand:
+        await INTO_TASK
+    await asyncio.sleep(seconds)
+    exchange.waited += seconds
+
+
+async def recovered(exchange: Exchange, target: Target) -> bool:
+    """Wait, for a bounded time in all, until a resting target may be asked. See :mod:`gateway.dataplane.breaker`."""
+    breaker = target.breaker
+    now = exchange.wire.loop.time()
+    if breaker.passes(now):
+        return True
+    if exchange.by_hand:
+        await INTO_TASK
+    if not exchange.patience:
+        exchange.patience = min(now + target.provider.breaker.wait, exchange.deadline)
+    passes = await breaker.recovered(exchange.patience, target.provider.connections.queue)
+    exchange.waited += exchange.wire.loop.time() - now
+    return passes
 
 
 async def attempt_once(exchange: Exchange, target: Target) -> Attempt:
@@ -67,7 +114,9 @@ async def _acquire(exchange: Exchange, target: Target) -> Connection:
     if exchange.by_hand:
         await INTO_TASK
     pool = target.pool
-    connection = await pool.acquire(exchange.wire.loop.time() + target.provider.timeouts.first_token)
+    timeouts = exchange.timeouts_at(target)
+    deadline = min(exchange.wire.loop.time() + timeouts.first_token, exchange.deadline)
+    connection = await pool.acquire(deadline, timeouts.connect)
     try:
         exchange.check()
     except BaseException:
@@ -95,23 +144,3 @@ def request_for(exchange: Exchange, target: Target) -> list[bytes | memoryview]:
         return [head + exchange.forwarded + _JSON_BODY % len(body) + body]
     pieces = bodies.parts(fields)
     return [head + exchange.forwarded + _JSON_BODY % sum(map(len, pieces)), *pieces]
-
-
-def pause_before_retry(exchange: Exchange, attempt: Attempt, tries: int, *, is_last: bool) -> float | None:
-    """Seconds to wait before the same target is tried again; None where that makes no sense.
-
-    Exponential with full jitter (Brooker, "Exponential Backoff And Jitter"), or what ``Retry-After`` asks for.
-    """
-    retry = attempt.target.provider.retry
-    error = attempt.error
-    if tries >= retry.attempts or exchange.upload is not None or (error is not None and error.reason in _NOT_AGAIN):
-        return None
-    if attempt.status == 429 and not is_last:
-        return None  # a busy target is not asked again while another may be free
-    if attempt.retry_after is not None:
-        try:
-            asked = float(attempt.retry_after)
-        except ValueError:
-            return None
-        return asked if 0 <= asked <= LONGEST_PAUSE else None
-    return random.uniform(0, min(LONGEST_PAUSE, retry.backoff * 2 ** (tries - 1)))

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from gateway.contract.usage import Attempt as AttemptRecord
 from gateway.contract.usage import Outcome, Tokens
 from gateway.dataplane.auth import Credential
+from gateway.dataplane.deadlines import tighter
 from gateway.dataplane.endpoints.inference import Endpoint
 from gateway.dataplane.flow import INTO_TASK
 from gateway.kernel.errors import GatewayError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from gateway.dataplane.server import GatewayProtocol
     from gateway.dataplane.tracing import TraceContext
     from gateway.dataplane.upload import Upload
+    from gateway.settings.model import Timeouts
 
 _SECRET_HEADERS: Final = frozenset((b"authorization", b"x-api-key", b"api-key", b"cookie", b"proxy-authorization"))
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -55,6 +57,7 @@ class Exchange(Request):
         "chunked",
         "complete",
         "content_type",
+        "deadline",
         "declared_length",
         "disconnected",
         "events_seen",
@@ -69,6 +72,7 @@ class Exchange(Request):
         "keep_alive",
         "max_tokens",
         "outcome",
+        "patience",
         "provider_grant",
         "rate_lines",
         "raw_headers",
@@ -88,6 +92,8 @@ class Exchange(Request):
         "trace",
         "turn",
         "upload",
+        "waited",
+        "wanted",
         "wire",
     )
 
@@ -150,6 +156,10 @@ class Exchange(Request):
         self.route: Route | None = None
         self.target: Target | None = None
         self.first_at = 0.0
+        self.wanted: Timeouts | None = None  # the client's own deadlines
+        self.deadline = 0.0  # loop time at which the request is given up
+        self.patience = 0.0  # loop time until which it waits for resting targets
+        self.waited = 0.0  # seconds between attempts
         self.outcome: Outcome = "error"
         self.status = 0
         self.complete = False
@@ -176,8 +186,6 @@ class Exchange(Request):
     @headers.setter
     def headers(self, value: dict[str, str]) -> None:
         self._headers = value
-
-    # the request's body
 
     def feed(self, data: bytes) -> int:
         """Keep a piece of the body; returns its size so far."""
@@ -230,7 +238,16 @@ class Exchange(Request):
     def begin(self) -> None:
         """The pipeline runs. Raises as :meth:`check`."""
         self.begun = True
+        seconds = self.runtime.settings.server.request_timeout
+        if self.wanted is not None and self.wanted.total < seconds:
+            seconds = self.wanted.total
+        self.deadline = self.wire.loop.time() + seconds
         self.check()
+
+    def timeouts_at(self, target: Target) -> Timeouts:
+        """The deadlines of a call to a target: its provider's, or the client's where they are shorter."""
+        timeouts = target.provider.timeouts
+        return timeouts if self.wanted is None else tighter(timeouts, self.wanted)
 
     def check(self) -> None:
         """Raise what has happened to the request meanwhile: it was refused, or its client has left."""

@@ -100,5 +100,5 @@ class Gauges:
         for route in self._worker.runtime.router.routes.values():
             for target in route.targets:
                 name = (target.provider.name, target.model)
-                found[name] = max(found.get(name, (0.0, 0)), (target.open_until, target.failures))
+                found[name] = max(found.get(name, (0.0, 0)), (target.breaker.open_until, target.breaker.failures))
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gateway.dataplane import deadlines
 from gateway.dataplane.admitting import accept
 from gateway.dataplane.auth import secret_in
 from gateway.dataplane.exchange import Exchange
@@ -20,7 +21,16 @@ _FORWARDED: Final = frozenset(
     (b"openai-beta", b"idempotency-key", b"traceparent", b"tracestate", b"user-agent", b"x-client-request-id")
 )
 _READ: Final = frozenset(
-    (b"authorization", b"x-api-key", b"api-key", b"content-length", b"content-type", b"content-encoding", b"expect")
+    (
+        b"authorization",
+        b"x-api-key",
+        b"api-key",
+        b"content-length",
+        b"content-type",
+        b"content-encoding",
+        b"expect",
+        deadlines.HEADER,
+    )
 )
 _JSON_TYPES: Final = (b"application/json", b"")
 
@@ -43,6 +53,8 @@ def open_exchange(wire: GatewayProtocol, spec: Endpoint, headers: list[tuple[byt
                 wire.expect_100_continue = value.lower() == b"100-continue"
             elif name == b"content-encoding":
                 exchange.refusal = _encoded(value)
+            elif name == deadlines.HEADER:
+                _want(exchange, value)
             else:
                 has_secret = True
         elif name in _FORWARDED:
@@ -74,6 +86,13 @@ def body_too_large(worker: Worker) -> GatewayError:
     """The error for a body beyond the configured size."""
     message = f"The body is larger than the {worker.max_body_bytes} bytes allowed."
     return GatewayError(Kind.TOO_LARGE, "request_too_large", message)
+
+
+def _want(exchange: Exchange, value: bytes) -> None:
+    try:
+        exchange.wanted = deadlines.wanted_timeouts(value)
+    except GatewayError as error:
+        exchange.refusal = error.with_traceback(None)
 
 
 def _encoded(encoding: bytes) -> GatewayError | None:

@@ -13,12 +13,11 @@ from gateway.dataplane import answers
 from gateway.dataplane import body as bodies
 from gateway.dataplane.admission.limiter import undo
 from gateway.dataplane.admitting import admit, enter, identify, widen
-from gateway.dataplane.calling import attempt_once, pause_before_retry
-from gateway.dataplane.flow import INTO_TASK
+from gateway.dataplane.breaker import CLOSED
+from gateway.dataplane.calling import call_target, recovered
 from gateway.dataplane.settlement import repaired, settle, usage_event
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.plugin.api import Answer
-from gateway.plugin.api import Route as RouteView
 
 if TYPE_CHECKING:
     from gateway.dataplane.attempt import Attempt
@@ -119,47 +118,35 @@ def find_route(exchange: Exchange) -> Route:
 
 async def call(exchange: Exchange) -> None:
     """Try the route's targets until one answers; relay or return its answer. Raises :class:`GatewayError`."""
-    chain = exchange.runtime.chain
+    loop = exchange.wire.loop
     route = find_route(exchange)
-    targets = route.candidates(exchange.endpoint, exchange.wire.loop.time())
+    targets = route.candidates(exchange.endpoint, loop.time())
     assert exchange.caller is not None
     limited = exchange.caller.limiter.at_providers
     attempt: Attempt | None = None
+    refusal: GatewayError | None = None
     for target in targets:
-        is_last = target is targets[-1]
-        refusal = await enter(exchange, target) if limited else None
-        if refusal is not None:
-            if not is_last:
+        if attempt is not None and not answers.may_follow(exchange, attempt, target):
+            continue
+        is_closed = target.breaker.state == CLOSED
+        if not is_closed and not await recovered(exchange, target):
+            refusal = answers.at_rest(target, loop.time())
+            continue
+        try:
+            refused = await enter(exchange, target) if limited else None
+            if refused is not None:
+                refusal = refused
                 continue
+            attempt = await call_target(exchange, target, route, is_last=target is targets[-1])
             if attempt is None:
-                raise refusal
-            answers.give_up(exchange, attempt)
-            return
-        tries = 0
-        pause: float | None = 0.0
-        while pause is not None:
-            if pause:
-                if exchange.by_hand:
-                    await INTO_TASK
-                await asyncio.sleep(pause)
-            tries += 1
-            if chain.on_route:
-                await chain.route(exchange, RouteView(route.name, target.provider.name, target.model))
-            exchange.check()
-            attempt = await attempt_once(exchange, target)
-            verdict = answers.conclude(exchange, attempt)
-            if verdict is answers.Verdict.WHOLE:
-                if chain.on_response:
-                    await answers.give_whole(exchange, attempt)
-                else:
-                    answers.hold_whole(exchange, attempt)
-            if verdict is not answers.Verdict.FAILED:
                 return
-            pause = pause_before_retry(exchange, attempt, tries, is_last=is_last)
-        if attempt is not None and (is_last or exchange.upload is not None):
-            answers.give_up(exchange, attempt)
-            return
-    raise bodies.invalid(
+        finally:
+            if not is_closed:
+                target.breaker.release(loop.time())
+    if attempt is not None:
+        answers.give_up(exchange, attempt)
+        return
+    raise refusal or bodies.invalid(
         f"The model '{exchange.model}' does not serve {exchange.spec.path.decode()}.", "model", "unsupported_endpoint"
     )
 

@@ -8,13 +8,17 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 from gateway.dataplane.body import raw_string
+from gateway.dataplane.breaker import Breaker
 from gateway.dataplane.pricing import FREE, Rate, rate_of
+from gateway.dataplane.retries import RetryBudget
 from gateway.dataplane.upstream.pool import Pool
 from gateway.kernel.errors import GatewayError, Kind
+from gateway.settings.known_targets import Capabilities, capabilities_of
 from gateway.settings.model import Model, Provider, Settings
 
 _LOCAL_ENDPOINTS = frozenset(("chat.completions", "completions", "embeddings"))
 _SAFE = "/:@+,._-~!$'()*"
+_ANYTHING = Capabilities()
 
 
 class Target:
@@ -22,21 +26,25 @@ class Target:
 
     __slots__ = (
         "_logged_at",
-        "failures",
+        "breaker",
+        "budget",
         "header",
         "heads",
         "local",
         "model",
         "model_raw",
         "name",
-        "open_until",
+        "offers",
         "pool",
         "provider",
         "rate",
     )
 
-    def __init__(self, provider: Provider, model: str, pool: Pool, rate: Rate | None) -> None:
+    def __init__(
+        self, provider: Provider, model: str, pool: Pool, rate: Rate | None, offers: Capabilities = _ANYTHING
+    ) -> None:
         self.provider = provider
+        self.offers = offers
         self.model = model
         self.model_raw = raw_string(model)
         self.pool = pool
@@ -45,8 +53,8 @@ class Target:
         self.name = f"{provider.name}/{model}"
         self.header = b"x-gateway-target: " + quote(self.name, safe=_SAFE).encode() + b"\r\n"
         self.heads: dict[bytes, bytes] = {}
-        self.failures = 0
-        self.open_until = 0.0
+        self.breaker = Breaker(provider.breaker)
+        self.budget = RetryBudget(provider.retry.budget)
         self._logged_at = 0.0
 
     def head_for(self, path: bytes) -> bytes:
@@ -71,22 +79,12 @@ class Target:
         """Whether requests of this kind may go here."""
         return not self.local or endpoint in _LOCAL_ENDPOINTS
 
-    # the breaker: after `failures` in a row the target rests for `cooldown` seconds
-
-    def failed(self, now: float) -> bool:
-        """Count a failure at loop time ``now``. Returns whether it is worth a line in the log."""
-        self.failures += 1
-        if self.failures >= self.provider.breaker.failures:
-            self.open_until = now + self.provider.breaker.cooldown
+    def log_is_due(self, now: float) -> bool:
+        """Whether a failure at loop time ``now`` is worth a line in the log: at most one a second is."""
         is_due = now >= self._logged_at + 1.0
         if is_due:
             self._logged_at = now
         return is_due
-
-    def succeeded(self) -> None:
-        """An answer came: whatever failed before is over."""
-        self.failures = 0
-        self.open_until = 0.0
 
 
 class Route:
@@ -116,7 +114,7 @@ class Route:
         found = [target for route in self._chain() for target in route.ordered() if target.serves(endpoint)]
         if len(found) > 1:
             found = list(dict.fromkeys(found))
-            found.sort(key=lambda target: target.open_until > now)
+            found.sort(key=lambda target: target.breaker.rests_until(now))
         return found
 
     def _chain(self) -> Iterator[Route]:
@@ -172,7 +170,9 @@ def router_from(settings: Settings, pools: dict[str, Pool]) -> Router:
             if key not in targets:
                 provider = providers[named.provider]
                 rate = rates.get(key, FREE if provider.kind == "llama_cpp" else None)
-                targets[key] = Target(provider, named.model, pools[named.provider], rate)
+                targets[key] = Target(
+                    provider, named.model, pools[named.provider], rate, capabilities_of(named, provider)
+                )
         routes[model.name] = Route(model, tuple(targets[named.provider, named.model] for named in model.targets))
     for model in settings.models:
         routes[model.name].fallbacks = tuple(routes[name] for name in model.fallbacks)

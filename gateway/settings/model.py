@@ -114,6 +114,9 @@ class Server(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_body_bytes: Annotated[Count, _about("Largest request body in bytes; a larger one is answered with 413.")] = (
         33_554_432
     )
+    request_timeout: Annotated[
+        Seconds, _about("Seconds that a request may take in all, tries of every target included.")
+    ] = 600.0
     drain: Annotated[Seconds, _about("Seconds that requests under way get to finish when the gateway stops.")] = 30.0
     limits_per_worker: Annotated[
         bool,
@@ -189,17 +192,25 @@ class Timeouts(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Retry(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How often one target is tried, and the first pause between tries in seconds."""
+    """How often one target is tried, and the pause between tries."""
 
     attempts: Annotated[int, Meta(ge=1, le=10), _about("Tries of one target, the first included.")] = 2
     backoff: Annotated[float, Meta(ge=0), _about("Seconds before the second try; doubled for each further one.")] = 0.5
+    budget: Annotated[
+        float, Meta(ge=0, le=1), _about("Second tries that a target gets, as a share of its calls; 100 are saved up.")
+    ] = 0.2
 
 
 class Breaker(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """After ``failures`` in a row a target rests for ``cooldown`` seconds."""
 
     failures: Annotated[Count, _about("Failures in a row after which a target rests.")] = 5
-    cooldown: Annotated[Seconds, _about("Seconds a target rests.")] = 10.0
+    cooldown: Annotated[Seconds, _about("Seconds a target rests; then one request is let through to see.")] = 10.0
+    wait: Annotated[
+        float,
+        Meta(ge=0, le=3600),
+        _about("Seconds that a request which no other target can answer waits for a resting one."),
+    ] = 10.0
 
 
 class Connections(_Model, frozen=True, forbid_unknown_fields=True, kw_only=True):

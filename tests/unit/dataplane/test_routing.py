@@ -82,22 +82,22 @@ async def test_a_target_rests_after_its_failures_and_comes_back() -> None:
     one = router([model("m", "a", "b")], breaker=Breaker(failures=3, cooldown=10))
     first = one.find("m", frozenset()).targets[0]
     for _ in range(2):
-        first.failed(100.0)
+        first.breaker.failed(100.0)
     assert order(one, now=100.0) == ["a", "b"]
-    first.failed(100.0)
+    first.breaker.failed(100.0)
     assert order(one, now=109.9) == ["b", "a"], "it rests, and is still tried where nobody else answers"
     assert order(one, now=110.0) == ["a", "b"]
-    first.failed(111.0)
+    first.breaker.failed(111.0)
     assert order(one, now=112.0) == ["b", "a"], "one more failure after its rest and it rests again"
-    first.succeeded()
+    first.breaker.succeeded()
     assert order(one, now=112.0) == ["a", "b"]
-    first.failed(113.0)
+    first.breaker.failed(113.0)
     assert order(one, now=113.0) == ["a", "b"], "failures count in a row"
 
 
 async def test_models_share_the_breaker_of_a_target_whatever_its_weight() -> None:
     one = router([model("m", ("a", 1.0), "b"), model("n", ("a", 5.0), "b")], breaker=Breaker(failures=1, cooldown=10))
-    one.find("m", frozenset()).targets[0].failed(0.0)
+    one.find("m", frozenset()).targets[0].breaker.failed(0.0)
     assert order(one, "n", now=5.0) == ["b", "a"]
 
 
