@@ -81,7 +81,7 @@ def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
             attempt.error = UpstreamError("protocol", "The upstream's answer is not JSON.", sent=True)
             _failed(exchange, attempt, "protocol")
             return Verdict.FAILED
-        if exchange.tokens is None and not has_choices:
+        if exchange.tokens is None and not has_choices and status == 200:
             told = status_told(body)
             if told is not None:
                 return _refused(exchange, attempt, told, "error_body")
@@ -93,7 +93,7 @@ def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
 def _refused(exchange: Exchange, attempt: Attempt, status: int, reason: str) -> Verdict:
     """An error instead of an answer. ``status`` is what it means, which need not be the one it came with."""
     target = attempt.target
-    if status >= 500 or status in _RETRIED:
+    if 500 <= status < 600 or status in _RETRIED:
         _failed(exchange, attempt, reason, status)
         attempt.status = status
         return Verdict.FAILED
