@@ -71,7 +71,7 @@ def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
     if attempt.events is not None:
         _end_relayed(exchange, attempt)  # plugins left nothing of the stream
         return Verdict.DONE
-    if not attempt.content_type.startswith(b"text/"):
+    if exchange.spec.json_answer or not attempt.content_type.startswith(b"text/"):
         body = attempt.body()
         try:
             if not body.isascii():
