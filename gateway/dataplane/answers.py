@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import orjson
 
-from gateway.dataplane.attempt import Attempt, seconds_of, timings
+from gateway.contract.usage import Tokens
+from gateway.dataplane.attempt import PASSING, Attempt, seconds_of, timings
 from gateway.dataplane.envelope import body_of, event_of, status_of, upstream_failure
 from gateway.dataplane.pricing import cost_of
 from gateway.dataplane.refusal import is_too_long, status_told
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("gateway.upstream")
 
-_RETRIED: Final = frozenset((408, 409, 425, 429))
-"""Refusals that may pass, beside every 5xx."""
 _OURS: Final = frozenset(("queue_full", "queue_timeout"))
 """Failures that tell nothing of the target: it was not asked."""
 _LATE: Final = 0.1  # seconds by which the clock of a deadline may be ahead
@@ -37,11 +36,14 @@ _JSON: Final = b"content-type: application/json\r\n"
 
 
 class Verdict(Enum):
-    """The client has its answer or error; or a whole answer is here; or nothing has gone out."""
+    """The client has its answer or error; or a whole answer is here; or nothing has gone out; or a part of a chat's
+    stream has, and another target may go on with it.
+    """
 
     DONE = "done"
     WHOLE = "whole"
     FAILED = "failed"
+    BROKEN = "broken"
 
 
 def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
@@ -53,6 +55,8 @@ def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
         exchange.outcome = "cancelled"
         return Verdict.DONE
     if attempt.relayed or attempt.tail:
+        if attempt.error is not None and exchange.transcript is not None:
+            return Verdict.BROKEN
         _end_relayed(exchange, attempt)
         return Verdict.DONE
     if exchange.refusal is not None:
@@ -93,7 +97,7 @@ def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
 def _refused(exchange: Exchange, attempt: Attempt, status: int, reason: str) -> Verdict:
     """An error instead of an answer. ``status`` is what it means, which need not be the one it came with."""
     target = attempt.target
-    if 500 <= status < 600 or status in _RETRIED:
+    if 500 <= status < 600 or status in PASSING:
         _failed(exchange, attempt, reason, status)
         attempt.status = status
         return Verdict.FAILED
@@ -126,9 +130,22 @@ def at_rest(target: Target, now: float) -> GatewayError:
     return GatewayError(Kind.UNAVAILABLE, "circuit_open", message, retry_after=seconds)
 
 
-def _failed(exchange: Exchange, attempt: Attempt, reason: str, status: int | None = None) -> None:
+def note_failure(exchange: Exchange, attempt: Attempt, tokens: Tokens | None = None) -> None:
+    """Record an attempt that another makes good; ``tokens`` are those of the part that the client has of it."""
+    status = attempt.status
+    if attempt.error is not None:
+        _failed(exchange, attempt, attempt.error.reason, None, tokens)
+    elif status is not None and (status >= 500 or status in PASSING):
+        _failed(exchange, attempt, f"status_{status}", status, tokens)
+    else:
+        exchange.attempts.append(attempt.record("protocol" if status == 200 else f"status_{status}", tokens))
+
+
+def _failed(
+    exchange: Exchange, attempt: Attempt, reason: str, status: int | None = None, tokens: Tokens | None = None
+) -> None:
     """Record a failed attempt, for the breaker too; the log has a line a target at most once a second."""
-    exchange.attempts.append(attempt.record(reason))
+    exchange.attempts.append(attempt.record(reason, tokens))
     now = exchange.wire.loop.time()
     target = attempt.target
     asked = asked_pause(attempt)

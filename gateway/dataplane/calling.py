@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from gateway.dataplane import answers
-from gateway.dataplane import body as bodies
-from gateway.dataplane.attempt import Attempt
+from gateway.dataplane.breaker import CLOSED
 from gateway.dataplane.flow import INTO_TASK
+from gateway.dataplane.pricing import cost_of
+from gateway.dataplane.racing import attempt_hedged
 from gateway.dataplane.retries import pause_before_retry
-from gateway.dataplane.upstream.errors import UpstreamError
+from gateway.dataplane.sending import attempt_once
 from gateway.plugin.api import Route as RouteView
 
 if TYPE_CHECKING:
+    from gateway.dataplane.attempt import Attempt
     from gateway.dataplane.exchange import Exchange
+    from gateway.dataplane.hedging import Hedging
     from gateway.dataplane.routing import Route, Target
-    from gateway.dataplane.upstream.connection import Connection
-
-_JOINED: Final = 65_536  # bytes of a body below which one joined write is cheaper than a vectored one
-_JSON_BODY: Final = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
 
 
-async def call_target(exchange: Exchange, target: Target, route: Route, *, is_last: bool) -> Attempt | None:
-    """Try one target, again where that may help. The attempt that failed, or None where the client has its answer."""
+async def call_target(exchange: Exchange, target: Target, route: Route, targets: list[Target]) -> Attempt | None:
+    """Try one target, again where that may help. The attempt that failed, or broke off while it was relayed; None where
+    the client has its answer.
+    """
     chain = exchange.runtime.chain
+    hedging = route.hedging
     target.budget.deposit()
     tries = 0
     pause: float | None = 0.0
@@ -35,18 +37,43 @@ async def call_target(exchange: Exchange, target: Target, route: Route, *, is_la
         if chain.on_route:
             await chain.route(exchange, RouteView(route.name, target.provider.name, target.model))
         exchange.check()
-        attempt = await attempt_once(exchange, target)
+        second, delay = (None, 0.0) if hedging is None or tries > 1 else _second(exchange, hedging, target, targets)
+        if second is None or hedging is None:
+            attempt = await attempt_once(exchange, target)
+        else:
+            attempt = await attempt_hedged(exchange, hedging, target, second, delay)
         verdict = answers.conclude(exchange, attempt)
         if verdict is answers.Verdict.WHOLE:
             if chain.on_response:
                 await answers.give_whole(exchange, attempt)
             else:
                 answers.hold_whole(exchange, attempt)
+        if verdict is answers.Verdict.BROKEN:
+            return attempt
         if verdict is not answers.Verdict.FAILED:
+            if hedging is not None:
+                hedging.earn(_cost(exchange))
             return None
-        pause = pause_before_retry(exchange, attempt, tries, is_last=is_last)
+        pause = pause_before_retry(exchange, attempt, tries, is_last=target is targets[-1])
         if pause is None:
             return attempt
+
+
+def _second(exchange: Exchange, hedging: Hedging, target: Target, targets: list[Target]) -> tuple[Target | None, float]:
+    """Whom to call when a target is late, and after how many seconds; None where nobody may be."""
+    delay = hedging.delay(target)
+    assert exchange.caller is not None
+    if not delay or exchange.upload is not None or exchange.caller.limiter.at_providers:
+        return None, 0.0  # what a provider's limits want is taken for one at a time
+    for other in targets[targets.index(target) + 1 :]:
+        if other.breaker.state == CLOSED:
+            return other, delay
+    return None, 0.0
+
+
+def _cost(exchange: Exchange) -> int:
+    target, tokens = exchange.target, exchange.tokens
+    return 0 if target is None or target.rate is None or tokens is None else cost_of(target.rate, tokens)
 
 
 async def _rest(exchange: Exchange, seconds: float) -> None:
@@ -69,78 +96,3 @@ async def recovered(exchange: Exchange, target: Target) -> bool:
     passes = await breaker.recovered(exchange.patience, target.provider.connections.queue)
     exchange.waited += exchange.wire.loop.time() - now
     return passes
-
-
-async def attempt_once(exchange: Exchange, target: Target) -> Attempt:
-    """Send the request and wait until its answer is complete, relayed, or failed.
-
-    A kept-alive connection that the upstream closed just when it was used again is not a failure of the upstream: the
-    request goes out once more, on a connection that was looked at or is new. Once only: a request that makes an
-    upstream break must not break all its connections.
-    """
-    pool = target.pool
-    # Made before a connection is held, because it may refuse; of an upload more arrives while one is being made.
-    request = request_for(exchange, target) if exchange.upload is None else None
-    again = False
-    while True:
-        attempt = Attempt(exchange, target)
-        try:
-            connection = pool.take_idle() or await _acquire(exchange, target)
-        except UpstreamError as error:
-            attempt.error = error
-            return attempt
-        exchange.attempt = attempt
-        exchange.target = target
-        exchange.tokens = None
-        exchange.events_seen = 0
-        attempt.send(connection, request or request_for(exchange, target))
-        try:
-            await attempt
-        except asyncio.CancelledError:
-            attempt.cancel()
-            raise
-        finally:
-            exchange.attempt = None
-            if attempt.events is not None:
-                exchange.tokens = attempt.events.tokens
-                exchange.events_seen = attempt.events.events
-        if again or not attempt.went_stale:
-            return attempt
-        again = True
-        pool.drop_stale()
-
-
-async def _acquire(exchange: Exchange, target: Target) -> Connection:
-    if exchange.by_hand:
-        await INTO_TASK
-    pool = target.pool
-    timeouts = exchange.timeouts_at(target)
-    deadline = min(exchange.wire.loop.time() + timeouts.first_token, exchange.deadline)
-    connection = await pool.acquire(deadline, timeouts.connect)
-    try:
-        exchange.check()
-    except BaseException:
-        pool.release(connection)
-        raise
-    return connection
-
-
-def request_for(exchange: Exchange, target: Target) -> list[bytes | memoryview]:
-    """The head and the body to send to a target, in pieces; the first is all where the body is small."""
-    head = target.head_for(exchange.spec.path)
-    if exchange.runtime.tracer is not None:
-        exchange.runtime.tracer.propagate(exchange)
-    if exchange.upload is not None:
-        return list(exchange.upload_request(head, target.model))
-    fields = exchange.fields
-    assert fields is not None
-    fields["model"] = target.model_raw
-    if exchange.stream and exchange.spec.generates and not exchange.hide_usage:
-        exchange.hide_usage = bodies.ask_for_usage(fields)
-    if target.local and exchange.caller is not None:
-        head += f"x-gateway-organization: {exchange.caller.organization}\r\n".encode("latin-1", "replace")
-    if len(exchange.raw) < _JOINED:
-        body = bodies.encode(fields)
-        return [head + exchange.forwarded + _JSON_BODY % len(body) + body]
-    pieces = bodies.parts(fields)
-    return [head + exchange.forwarded + _JSON_BODY % sum(map(len, pieces)), *pieces]

@@ -20,6 +20,7 @@ from gateway.dataplane.auth import Credential
 from gateway.dataplane.deadlines import tighter
 from gateway.dataplane.endpoints.inference import Endpoint
 from gateway.dataplane.flow import INTO_TASK
+from gateway.dataplane.transcript import Transcript
 from gateway.kernel.errors import GatewayError
 from gateway.plugin.api import Request
 
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
     from gateway.dataplane.flow import Flow
     from gateway.dataplane.routing import Route, Target
     from gateway.dataplane.runtime import Runtime
+    from gateway.dataplane.seam import Seam
     from gateway.dataplane.server import GatewayProtocol
     from gateway.dataplane.tracing import TraceContext
     from gateway.dataplane.upload import Upload
-    from gateway.settings.model import Timeouts
+    from gateway.settings.model import Recovery, Timeouts
 
 _SECRET_HEADERS: Final = frozenset((b"authorization", b"x-api-key", b"api-key", b"cookie", b"proxy-authorization"))
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -60,6 +62,7 @@ class Exchange(Request):
         "deadline",
         "declared_length",
         "disconnected",
+        "estimated",
         "events_seen",
         "fields",
         "first_at",
@@ -77,11 +80,13 @@ class Exchange(Request):
         "rate_lines",
         "raw_headers",
         "received",
+        "recovery",
         "refusal",
         "response_complete",
         "response_started",
         "route",
         "runtime",
+        "seam",
         "settled",
         "spec",
         "started",
@@ -90,6 +95,7 @@ class Exchange(Request):
         "target",
         "tokens",
         "trace",
+        "transcript",
         "turn",
         "upload",
         "waited",
@@ -153,9 +159,13 @@ class Exchange(Request):
         self.attempts: list[AttemptRecord] = []
         self.tokens: Tokens | None = None
         self.events_seen = 0
+        self.estimated = False  # some of the tokens are
         self.route: Route | None = None
         self.target: Target | None = None
         self.first_at = 0.0
+        self.transcript: Transcript | None = None  # of the stream that the client gets
+        self.seam: Seam | None = None  # where another target goes on with it
+        self.recovery: Recovery | None = None  # what the client wants of a stream that breaks off
         self.wanted: Timeouts | None = None  # the client's own deadlines
         self.deadline = 0.0  # loop time at which the request is given up
         self.patience = 0.0  # loop time until which it waits for resting targets
@@ -186,6 +196,14 @@ class Exchange(Request):
     @headers.setter
     def headers(self, value: dict[str, str]) -> None:
         self._headers = value
+
+    def open_transcript(self) -> Transcript | None:
+        """Where what the client gets of a chat's stream is noted; None where it can't be gone on with."""
+        if self.transcript is None and self.spec.generates and self.route is not None:
+            self.transcript = Transcript(self.route.resumable or self.spec.prompt == "prompt")
+        return self.transcript
+
+    # the request's body
 
     def feed(self, data: bytes) -> int:
         """Keep a piece of the body; returns its size so far."""

@@ -10,6 +10,7 @@ from gateway.dataplane.auth import secret_in
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.upload import Upload
 from gateway.kernel.errors import GatewayError, Kind
+from gateway.settings.model import Recovery
 
 if TYPE_CHECKING:
     from gateway.dataplane.app import Worker
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _FORWARDED: Final = frozenset(
     (b"openai-beta", b"idempotency-key", b"traceparent", b"tracestate", b"user-agent", b"x-client-request-id")
 )
+_RECOVERY: Final = b"x-gateway-stream-recovery"
+_RECOVERIES: Final[dict[bytes, Recovery]] = {b"continue": "continue", b"restart": "restart", b"error": "error"}
 _READ: Final = frozenset(
     (
         b"authorization",
@@ -30,6 +33,7 @@ _READ: Final = frozenset(
         b"content-encoding",
         b"expect",
         deadlines.HEADER,
+        _RECOVERY,
     )
 )
 _JSON_TYPES: Final = (b"application/json", b"")
@@ -53,6 +57,8 @@ def open_exchange(wire: GatewayProtocol, spec: Endpoint, headers: list[tuple[byt
                 wire.expect_100_continue = value.lower() == b"100-continue"
             elif name == b"content-encoding":
                 exchange.refusal = _encoded(value)
+            elif name == _RECOVERY:
+                _recover(exchange, value)
             elif name == deadlines.HEADER:
                 _want(exchange, value)
             else:
@@ -86,6 +92,15 @@ def body_too_large(worker: Worker) -> GatewayError:
     """The error for a body beyond the configured size."""
     message = f"The body is larger than the {worker.max_body_bytes} bytes allowed."
     return GatewayError(Kind.TOO_LARGE, "request_too_large", message)
+
+
+def _recover(exchange: Exchange, value: bytes) -> None:
+    exchange.recovery = _RECOVERIES.get(value.strip().lower())
+    if exchange.recovery is None:
+        message = (
+            f"'{value[:40].decode('latin-1')}' is no way to recover a stream: expected continue, restart or error."
+        )
+        exchange.refusal = GatewayError(Kind.INVALID, "invalid_stream_recovery", message, _RECOVERY.decode())
 
 
 def _want(exchange: Exchange, value: bytes) -> None:

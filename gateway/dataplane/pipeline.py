@@ -15,6 +15,8 @@ from gateway.dataplane.admission.limiter import undo
 from gateway.dataplane.admitting import admit, enter, identify, widen
 from gateway.dataplane.breaker import CLOSED
 from gateway.dataplane.calling import call_target, recovered
+from gateway.dataplane.choosing import choose
+from gateway.dataplane.continuing import resume
 from gateway.dataplane.settlement import repaired, settle, usage_event
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.plugin.api import Answer
@@ -120,7 +122,9 @@ async def call(exchange: Exchange) -> None:
     """Try the route's targets until one answers; relay or return its answer. Raises :class:`GatewayError`."""
     loop = exchange.wire.loop
     route = find_route(exchange)
-    targets = route.candidates(exchange.endpoint, loop.time())
+    targets = choose(exchange, route, loop.time())
+    if route.mirror is not None:
+        route.mirror.reflect(exchange)
     assert exchange.caller is not None
     limited = exchange.caller.limiter.at_providers
     attempt: Attempt | None = None
@@ -137,14 +141,19 @@ async def call(exchange: Exchange) -> None:
             if refused is not None:
                 refusal = refused
                 continue
-            attempt = await call_target(exchange, target, route, is_last=target is targets[-1])
+            attempt = await call_target(exchange, target, route, targets)
             if attempt is None:
                 return
+            if attempt.relayed:
+                break
         finally:
             if not is_closed:
                 target.breaker.release(loop.time())
     if attempt is not None:
-        answers.give_up(exchange, attempt)
+        if attempt.relayed:
+            await resume(exchange, attempt, route)
+        else:
+            answers.give_up(exchange, attempt)
         return
     raise refusal or bodies.invalid(
         f"The model '{exchange.model}' does not serve {exchange.spec.path.decode()}.", "model", "unsupported_endpoint"

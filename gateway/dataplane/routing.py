@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import random
-from collections.abc import Iterator
+from hashlib import blake2b
 from urllib.parse import quote
 
 from gateway.dataplane.body import raw_string
 from gateway.dataplane.breaker import Breaker
+from gateway.dataplane.hedging import Hedging
+from gateway.dataplane.load import Load
 from gateway.dataplane.pricing import FREE, Rate, rate_of
 from gateway.dataplane.retries import RetryBudget
+from gateway.dataplane.shadowing import Mirror
 from gateway.dataplane.upstream.pool import Pool
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.settings.known_targets import Capabilities, capabilities_of
@@ -30,14 +31,18 @@ class Target:
         "budget",
         "header",
         "heads",
+        "load",
         "local",
         "model",
         "model_raw",
         "name",
         "offers",
         "pool",
+        "prefill",
         "provider",
         "rate",
+        "seed",
+        "watched",
     )
 
     def __init__(
@@ -53,6 +58,10 @@ class Target:
         self.name = f"{provider.name}/{model}"
         self.header = b"x-gateway-target: " + quote(self.name, safe=_SAFE).encode() + b"\r\n"
         self.heads: dict[bytes, bytes] = {}
+        self.load = Load()
+        self.watched = False  # whether somebody goes by the load
+        self.prefill: str = offers.prefill  # "none" once it refused one
+        self.seed = int.from_bytes(blake2b(self.name.encode(), digest_size=8).digest())
         self.breaker = Breaker(provider.breaker)
         self.budget = RetryBudget(provider.retry.budget)
         self._logged_at = 0.0
@@ -88,50 +97,97 @@ class Target:
 
 
 class Route:
-    """A configured model: its targets in order of preference, then its fallbacks'."""
+    """A configured model: its targets in order of preference, then its fallbacks'.
 
-    __slots__ = ("_single", "context_length", "fallbacks", "name", "targets", "weights")
+    ``single`` is the only target of a model that has nothing to choose, ``sticky`` whether anybody goes by the prompt,
+    ``choosy`` whether some target can't serve everything, ``resumable`` whether some can go on with a broken stream.
+    """
+
+    __slots__ = (
+        "affinity",
+        "chain",
+        "choosy",
+        "context_length",
+        "fallbacks",
+        "hedging",
+        "mirror",
+        "name",
+        "recovery",
+        "resumable",
+        "single",
+        "splits",
+        "sticky",
+        "strategy",
+        "targets",
+        "weights",
+    )
 
     def __init__(self, model: Model, targets: tuple[Target, ...]) -> None:
         self.name = model.name
         self.targets = targets
-        self.weights = tuple(target.weight for target in model.targets) if model.strategy == "weighted" else ()
+        self.strategy: str = model.strategy
+        self.weights = tuple(target.weight for target in model.targets)
+        self.affinity = model.affinity == "prompt"
         self.context_length = model.context_length
+        self.recovery: str = model.stream_recovery
+        self.hedging = Hedging(model.hedge) if model.hedge is not None else None
         self.fallbacks: tuple[Route, ...] = ()
-        self._single = list(targets) if len(targets) == 1 else None
-
-    def ordered(self) -> list[Target]:
-        """This model's own targets for one request: as listed, or drawn by weight without replacement."""
-        if not self.weights:
-            return list(self.targets)
-        drawn = sorted(((_draw(weight), index) for index, weight in enumerate(self.weights)), reverse=True)
-        return [self.targets[index] for _, index in drawn]
+        self.splits: tuple[tuple[float, str, Route], ...] = ()
+        self.mirror: Mirror | None = None
+        self.chain: tuple[Route, ...] = (self,)
+        self.single: list[Target] | None = None
+        self.sticky = False
+        self.choosy = False
+        self.resumable = False
 
     def candidates(self, endpoint: str, now: float) -> list[Target]:
-        """Every target to try, resting ones last, each once. Empty where none serves this endpoint."""
-        if self._single is not None and not self.fallbacks and self._single[0].serves(endpoint):
-            return self._single
-        found = [target for route in self._chain() for target in route.ordered() if target.serves(endpoint)]
+        """Every target that may be tried, resting ones last, each once. Empty where none serves this endpoint."""
+        single = self.single
+        if single is not None and single[0].serves(endpoint):
+            return single
+        routes = (*(other for _, _, other in self.splits), *self.chain)
+        found = list(dict.fromkeys(target for route in routes for target in route.targets if target.serves(endpoint)))
         if len(found) > 1:
-            found = list(dict.fromkeys(found))
             found.sort(key=lambda target: target.breaker.rests_until(now))
         return found
 
-    def _chain(self) -> Iterator[Route]:
-        seen: set[str] = set()
+    def link(self, model: Model, routes: dict[str, Route]) -> None:
+        """Find the other models it names."""
+        self.fallbacks = tuple(routes[name] for name in model.fallbacks)
+        self.splits = tuple((split.share, split.by, routes[split.model]) for split in model.split)
+
+    def complete(self) -> None:
+        """Work out what follows from all targets, when every route is linked."""
+        self.chain = self._chain()
+        routes = (*(other for _, _, other in self.splits), *self.chain)
+        every = [target for route in routes for target in route.targets]
+        self.choosy = any(_is_restricted(target) for target in every)
+        self.resumable = any(target.prefill != "none" for target in every)
+        self.sticky = any(
+            route.affinity and len(route.targets) > 1 and route.strategy in ("weighted", "least_latency")
+            for route in routes
+        )
+        if len(every) == 1 and not self.choosy:
+            self.single = every
+        for route in routes:
+            if self.hedging is not None or (len(route.targets) > 1 and route.strategy in ("weighted", "least_latency")):
+                for target in route.targets:
+                    target.watched = True
+
+    def _chain(self) -> tuple[Route, ...]:
+        seen: dict[str, Route] = {}
         waiting = [self]
         while waiting:
             route = waiting.pop(0)
             if route.name not in seen:
-                seen.add(route.name)
-                yield route
+                seen[route.name] = route
                 waiting.extend(route.fallbacks)
+        return tuple(seen.values())
 
 
-def _draw(weight: float) -> float:
-    # Efraimidis & Spirakis 2006, "Weighted random sampling with a reservoir": the largest u^(1/w) first. Its logarithm
-    # keeps the order and does not underflow where weights are small.
-    return -random.expovariate(1.0) / weight if weight > 0 else -math.inf
+def _is_restricted(target: Target) -> bool:
+    offers = target.offers
+    return offers.context_length is not None or not (offers.tools and offers.vision and offers.json_schema)
 
 
 class Router:
@@ -139,6 +195,16 @@ class Router:
 
     def __init__(self, routes: dict[str, Route]) -> None:
         self.routes = routes
+
+    def take_over(self, previous: Router) -> None:
+        """Go on with what a configuration before this one has learned and spent."""
+        loads = {target.name: target.load for route in previous.routes.values() for target in route.targets}
+        for name, route in self.routes.items():
+            for target in route.targets:
+                target.load = loads.get(target.name, target.load)
+            before = previous.routes.get(name)
+            if route.mirror is not None and before is not None and before.mirror is not None:
+                route.mirror.spending = before.mirror.spending
 
     def find(self, model: str, allowed: frozenset[str]) -> Route:
         """The route of a model. Raises :class:`GatewayError` where it is unknown, or not for this caller."""
@@ -158,8 +224,11 @@ class Router:
         return route
 
 
-def router_from(settings: Settings, pools: dict[str, Pool]) -> Router:
-    """The routes of the configured models. Models that share a target share its breaker."""
+def router_from(settings: Settings, pools: dict[str, Pool], previous: Router | None = None) -> Router:
+    """The routes of the configured models. Models that share a target share its breaker.
+
+    What was learned of targets, and what shadows have spent, is taken over from ``previous``.
+    """
     providers = {provider.name: provider for provider in settings.providers}
     rates = {(price.provider, price.model): rate_of(price) for price in settings.pricing}
     targets: dict[tuple[str, str], Target] = {}
@@ -175,5 +244,13 @@ def router_from(settings: Settings, pools: dict[str, Pool]) -> Router:
                 )
         routes[model.name] = Route(model, tuple(targets[named.provider, named.model] for named in model.targets))
     for model in settings.models:
-        routes[model.name].fallbacks = tuple(routes[name] for name in model.fallbacks)
-    return Router(routes)
+        routes[model.name].link(model, routes)
+    for model in settings.models:
+        route = routes[model.name]
+        route.complete()
+        if model.shadow is not None:
+            route.mirror = Mirror(model.shadow, routes[model.shadow.model], settings.server.workers)
+    router = Router(routes)
+    if previous is not None:
+        router.take_over(previous)
+    return router

@@ -28,6 +28,7 @@ def usage_event(exchange: Exchange) -> UsageEvent:
         tokens = _estimate(exchange) if estimated else _NONE
     attempts = exchange.attempts
     last = attempts[-1] if attempts else None
+    served = exchange.target if exchange.seam is not None else None  # the last attempt need not be the one that counts
     first_at = exchange.first_at
     caller = exchange.caller
     assert caller is not None
@@ -40,11 +41,11 @@ def usage_event(exchange: Exchange) -> UsageEvent:
         caller.id,
         caller.organization,
         exchange.model,
-        last.provider if last is not None else None,
-        last.model if last is not None else None,
+        served.provider.name if served is not None else last.provider if last is not None else None,
+        served.model if served is not None else last.model if last is not None else None,
         attempts,
         tokens,
-        estimated,
+        estimated or exchange.estimated,
         exchange.stream,
         exchange.outcome,
         exchange.status,

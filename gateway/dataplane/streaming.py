@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from gateway.contract.usage import Tokens
+from gateway.dataplane.soundness import before_error
 from gateway.dataplane.usage import read_answer
 from gateway.plugin.sse import data_of, split_events
 
@@ -67,7 +68,7 @@ class EventStream:
         self.events += data.count(b"data:")
         if b'"usage"' in data and (b'"usage":{' in data or _USAGE.search(data) is not None):
             data = self._read_usage(data)
-        if b'"error"' in data and _ERROR.search(data) is not None:
+        if b'"error"' in data and (_ERROR.search(data) is not None or before_error(data)[1]):
             self.failed = True
         if b"[DONE]" in data and _DONE.search(data) is not None:
             self.done = True

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from gateway.dataplane.choosing import choose
 from gateway.dataplane.routing import Router, router_from
 from gateway.dataplane.upstream.pool import Pool
 from gateway.dataplane.upstream.resolver import Resolver
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.settings.model import Breaker, Model, Price, Provider, Settings, Target
+from tests.support.asked import asked
 
 CHAT = "chat.completions"
 
@@ -35,7 +37,7 @@ def model(name: str, *targets: str | tuple[str, float], **fields: Any) -> Model:
 
 
 def order(one: Router, name: str = "m", now: float = 0.0, endpoint: str = CHAT) -> list[str]:
-    return [target.provider.name for target in one.find(name, frozenset()).candidates(endpoint, now)]
+    return [target.provider.name for target in choose(asked(endpoint), one.find(name, frozenset()), now)]
 
 
 async def test_priority_takes_targets_as_listed_then_fallbacks_breadth_first() -> None:
