@@ -13,10 +13,9 @@ WHOLE = ""
 class Row(NamedTuple):
     """Of one fault, asked for whole or as a stream.
 
-    ``alone`` is the code of the error a client gets, empty for the whole answer; ``calls`` how often the target is then
-    called, and ``status`` the status. ``spared`` and ``spared_calls`` are the same with another target behind the first,
-    ``spared_calls`` of both. ``words`` is how many words a broken stream has given before. ``left``: the gateway must
-    give the call up by itself, and in time.
+    ``alone`` is the code of the error a client gets, empty for the whole answer; ``status`` the status, ``calls`` how
+    often the target is then called. ``spared`` and ``spared_calls`` are the same with another target behind it, calls
+    of both. ``words``: how many a broken stream has given before. ``left``: the gateway must give the call up.
     """
 
     fault: str
@@ -31,8 +30,8 @@ class Row(NamedTuple):
     timeouts: Timeouts = PATIENT
 
 
-def _both(fault: str, alone: str, status: int, calls: int, spared: tuple[int, int], **more: object) -> list[Row]:
-    return [Row(fault, stream, alone, status, calls, spared, **more) for stream in (False, True)]  # type: ignore[arg-type]
+def _both(fault: str, alone: str, status: int, calls: int, both: tuple[int, int], **more: object) -> list[Row]:
+    return [Row(fault, stream, alone, status, calls, both, **more) for stream in (False, True)]  # type: ignore[arg-type]
 
 
 def _streamed(fault: str, alone: str, words: int, **more: object) -> Row:
@@ -40,8 +39,8 @@ def _streamed(fault: str, alone: str, words: int, **more: object) -> Row:
     return Row(fault, True, alone, 200, 1, (1, 1), words=words, **more)  # type: ignore[arg-type]
 
 
-def _whole(fault: str, alone: str, status: int, calls: int, spared: tuple[int, int], **more: object) -> Row:
-    return Row(fault, False, alone, status, calls, spared, **more)  # type: ignore[arg-type]
+def _whole(fault: str, alone: str, status: int, calls: int, both: tuple[int, int], **more: object) -> Row:
+    return Row(fault, False, alone, status, calls, both, **more)  # type: ignore[arg-type]
 
 
 ROWS = [

@@ -55,7 +55,7 @@ def _lying(call: Call, by: int) -> bytes:
 @fault("wrong-chunk-size", "sends a chunk that is longer than its size says")
 async def wrong_chunk_size(call: Call) -> None:
     if call.stream:
-        await call.begin(*call.events()[:4])
+        await call.words()
         event = delta(" never")
         await call.send(b"%x\r\n%b\r\n" % (len(event) - 7, event))
     else:
@@ -78,7 +78,8 @@ async def gzipped(call: Call) -> None:
 @fault("invalid-utf8", "sends bytes that are no text")
 async def invalid_utf8(call: Call) -> None:
     if call.stream:
-        await call.begin(*call.events()[:4], delta(" caf_").replace(b"_", b"\xe9\xff"), *call.events()[4:], *call.end())
+        await call.words()
+        await call.go_on(delta(" caf_").replace(b"_", b"\xe9\xff"), *call.events()[4:], *call.end())
         await call.gone()
     else:
         await call.send(answer(call.whole("caf_").replace(b"_", b"\xe9\xff")))

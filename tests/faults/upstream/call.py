@@ -23,6 +23,8 @@ from tests.support.raw_upstream import (
 
 TEXT = "Seven ships sailed past the old lighthouse before the dawn broke."
 """The whole answer. A stream gives it word by word."""
+APART = 0.05
+"""Seconds between two writes that must not arrive in one read."""
 
 
 def words(text: str) -> list[str]:
@@ -94,6 +96,11 @@ class Call:
     async def go_on(self, *events: bytes) -> None:
         """Further events."""
         await self.send(*(chunk(event) for event in events))
+
+    async def words(self, count: int = 4) -> None:
+        """The first words of a stream, which reach the gateway before what comes next."""
+        await self.begin(*self.events()[:count])
+        await asyncio.sleep(APART)
 
     async def finish(self) -> None:
         """The end of the body."""

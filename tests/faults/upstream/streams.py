@@ -8,14 +8,12 @@ from tests.support.raw_upstream import answer
 
 ERROR = b'data: {"error":{"message":"The engine broke.","type":"server_error","param":null,"code":"engine"}}\n\n'
 HUGE = 5_000_000
-WORDS = 4
-"""Events of a stream before its fault."""
 
 
 @fault("stream-cut", "closes the connection in mid-answer")
 async def cut(call: Call) -> None:
     if call.stream:
-        await call.begin(*call.events()[:WORDS])
+        await call.words()
     else:
         await call.send(answer(call.whole())[:-40])
     call.close()
@@ -24,7 +22,7 @@ async def cut(call: Call) -> None:
 @fault("stream-reset", "resets the connection in mid-answer")
 async def reset(call: Call) -> None:
     if call.stream:
-        await call.begin(*call.events()[:WORDS])
+        await call.words()
     else:
         await call.send(answer(call.whole())[:-40])
     call.close(reset=True)
@@ -33,7 +31,7 @@ async def reset(call: Call) -> None:
 @fault("stream-stall", "falls silent in mid-answer")
 async def stall(call: Call) -> None:
     if call.stream:
-        await call.begin(*call.events()[:WORDS])
+        await call.words()
     else:
         await call.send(answer(call.whole())[:-40])
     await call.gone()
@@ -42,7 +40,8 @@ async def stall(call: Call) -> None:
 @fault("malformed-chunk", "sends JSON that is none in mid-answer")
 async def malformed(call: Call) -> None:
     if call.stream:
-        await call.begin(*call.events()[:WORDS], b'data: {"choices":[{"index":0,"delta":{"content":"ha\n\n')
+        await call.words()
+        await call.go_on(b'data: {"choices":[{"index":0,"delta":{"content":"ha\n\n')
         await call.gone()
     else:
         await call.send(answer(call.whole()[:-40]))
@@ -51,7 +50,7 @@ async def malformed(call: Call) -> None:
 @fault("missing-terminator", "ends its stream in mid-answer as if it were whole")
 async def missing_terminator(call: Call) -> None:
     if call.stream:
-        await call.begin(*call.events()[:WORDS])
+        await call.words()
         await call.finish()
     else:
         await call.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n" + call.whole()[:-40])
@@ -79,7 +78,8 @@ async def error_event_first(call: Call) -> None:
 @fault("error-event", "reports an error in mid-stream")
 async def error_event(call: Call) -> None:
     if call.stream:
-        await call.begin(*call.events()[:WORDS], ERROR)
+        await call.words()
+        await call.go_on(ERROR)
         await call.gone()
     else:
         await call.send(answer(ERROR.removeprefix(b"data: ")))
@@ -99,7 +99,8 @@ async def huge_event(call: Call) -> None:
 @fault("endless-event", "sends an event that does not end")
 async def endless_event(call: Call) -> None:
     if call.stream:
-        await call.begin(*call.events()[:WORDS], b'data: {"padding": "')
+        await call.words()
+        await call.go_on(b'data: {"padding": "')
     else:
         await call.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n")
     piece = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
