@@ -88,6 +88,14 @@ class Target:
         """Whether requests of this kind may go here."""
         return not self.local or endpoint in _LOCAL_ENDPOINTS
 
+    def take_over(self, previous: Target) -> None:
+        """Go on with what is known of the same target; with its breaker and its retries only by the same rules."""
+        self.load = previous.load
+        if self.provider.breaker == previous.provider.breaker and self.provider.base_url == previous.provider.base_url:
+            self.breaker = previous.breaker
+        if self.provider.retry.budget == previous.provider.retry.budget:
+            self.budget = previous.budget
+
     def log_is_due(self, now: float) -> bool:
         """Whether a failure at loop time ``now`` is worth a line in the log: at most one a second is."""
         is_due = now >= self._logged_at + 1.0
@@ -198,10 +206,11 @@ class Router:
 
     def take_over(self, previous: Router) -> None:
         """Go on with what a configuration before this one has learned and spent."""
-        loads = {target.name: target.load for route in previous.routes.values() for target in route.targets}
+        targets = {target.name: target for route in previous.routes.values() for target in route.targets}
         for name, route in self.routes.items():
             for target in route.targets:
-                target.load = loads.get(target.name, target.load)
+                if target.name in targets:
+                    target.take_over(targets[target.name])
             before = previous.routes.get(name)
             if route.mirror is not None and before is not None and before.mirror is not None:
                 route.mirror.spending = before.mirror.spending

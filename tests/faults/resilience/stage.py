@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from msgspec.structs import replace
 
 from gateway.contract.usage import UsageEvent
-from gateway.settings.model import Breaker, Model, Provider, Retry, Settings, Target, Timeouts
+from gateway.settings.model import Breaker, Model, Provider, Retry, Server, Settings, Target, Timeouts
 from tests.faults.upstream.provider import FaultyProvider, faulty_provider
 from tests.support.raw_upstream import WAIT
 from tests.support.wire import Answer, chat, post, wire
@@ -117,10 +118,11 @@ def settings(
     retry: Retry = QUICK,
     breaker: Breaker = NEVER,
     context: tuple[int | None, int | None] = (None, None),
+    request_timeout: float = 600.0,
     **model: Any,
 ) -> Settings:
     """The model ``m``: served by ``fault`` at ``up``, and by ``spared`` at ``spare`` where that is given."""
-    shared = {"timeouts": timeouts, "retry": retry, "breaker": breaker}
+    shared: dict[str, Any] = {"timeouts": timeouts, "retry": retry, "breaker": breaker}
     providers = (
         Provider(name="up", base_url=up.base_url, **shared),
         Provider(name="spare", base_url=spare.base_url, **shared),
@@ -128,9 +130,8 @@ def settings(
     targets = [Target(provider="up", model=fault, context_length=context[0])]
     if spared is not None:
         targets.append(Target(provider="spare", model=spared, prefill="message", context_length=context[1]))
-    return settings_for(
-        *providers, models=(Model(name="m", targets=tuple(targets), **model),), max_body_bytes=20_000_000
-    )
+    found = settings_for(*providers, models=(Model(name="m", targets=tuple(targets), **model),))
+    return replace(found, server=Server(drain=5, request_timeout=request_timeout))
 
 
 @asynccontextmanager
