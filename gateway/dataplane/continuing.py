@@ -61,7 +61,9 @@ async def resume(exchange: Exchange, broken: Attempt, route: Route) -> None:
 
 
 class _Recovery:
-    """One broken stream. ``parts`` are the tokens of the parts that the client keeps, all but the last one's."""
+    """One broken stream. ``kept`` are the tokens of the parts that the client keeps, by ``prompt`` and ``completion``,
+    ``pieces`` the events that brought a part of it, ``served`` who gave the last one.
+    """
 
     def __init__(self, exchange: Exchange, broken: Attempt, route: Route) -> None:
         transcript = exchange.transcript
@@ -75,6 +77,7 @@ class _Recovery:
         self.prompt: int | None = None
         self.completion = 0
         self.pieces = 0
+        self.kept: Tokens | None = None
         self.served = broken.target
 
     def targets(self) -> list[Target]:
@@ -137,7 +140,7 @@ class _Recovery:
         self.said.id, self.said.created = told.id, told.created
         self.said.model, self.said.fingerprint = told.model, told.fingerprint
         # The client throws the first part away, and is not billed for it.
-        self.prompt, self.completion, self.pieces = None, 0, 0
+        self.prompt, self.completion, self.pieces, self.kept = None, 0, 0, Tokens()
 
     def keep(self, attempt: Attempt) -> None:
         """Record an attempt that broke off, with the tokens of what the client has of it."""
@@ -145,6 +148,7 @@ class _Recovery:
 
     def _count(self, attempt: Attempt) -> Tokens | None:
         if attempt.events is None:
+            self._bill()  # the attempt has set them anew
             return None
         self.said = self.transcript.said()
         pieces = self.said.pieces - self.pieces
@@ -159,13 +163,13 @@ class _Recovery:
             self.prompt = max(0, told.prompt - self.completion)
         self.completion += completion
         tokens = Tokens(prompt=prompt, completion=completion)
-        self._bill(Tokens(prompt=prompt if self.prompt is None else self.prompt, completion=self.completion))
+        self.kept = Tokens(prompt=prompt if self.prompt is None else self.prompt, completion=self.completion)
+        self._bill()
         return tokens
 
-    def _bill(self, tokens: Tokens) -> None:
-        exchange = self.exchange
-        exchange.tokens = tokens
-        exchange.target = self.served
+    def _bill(self) -> None:
+        self.exchange.tokens = self.kept
+        self.exchange.target = self.served
 
     def _end_well(self, attempt: Attempt) -> None:
         exchange = self.exchange
