@@ -32,7 +32,7 @@ def _split(path: Path, item: Item, by_name: dict[str, Item], known: list[str]) -
     for at, share in entries(item.get("split"), (*path, "split")):
         name = text_of(share, "model")
         part = share.get("share")
-        total += part if isinstance(part, int | float) and not isinstance(part, bool) else 0.0
+        total += part if isinstance(part, int | float) and 0 < part <= 1 else 0.0  # another is a fault by itself
         if name and name == text_of(item, "name"):
             yield (*at, "model"), "this is the model itself, which gets the rest anyway", "name another model"
         elif name and name not in by_name:
