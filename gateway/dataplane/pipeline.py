@@ -123,8 +123,8 @@ async def call(exchange: Exchange) -> None:
     loop = exchange.wire.loop
     route = find_route(exchange)
     targets = choose(exchange, route, loop.time())
-    if route.mirror is not None:
-        route.mirror.reflect(exchange)
+    if route.mirror is not None and targets:
+        route.mirror.reflect(exchange, targets[0])
     assert exchange.caller is not None
     limited = exchange.caller.limiter.at_providers
     attempt: Attempt | None = None

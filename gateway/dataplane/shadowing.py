@@ -72,12 +72,16 @@ class Mirror:
         self._most = int(settings.budget * 1e9 / workers)
         self._concurrency = settings.concurrency
 
-    def reflect(self, exchange: Exchange) -> None:
-        """Copy a request, or let it pass: by chance, or where budget, room or target are lacking. Takes no time."""
+    def reflect(self, exchange: Exchange, first: Target) -> None:
+        """Copy a request, or let it pass: by chance, where it goes to the same target first itself, or where budget,
+        room or target are lacking. Takes no time.
+        """
         fields = exchange.fields
         if fields is None or (self._share < 1.0 and random.random() >= self._share):
             return
         target = self._target(exchange)
+        if target is first:
+            return
         if target is None or target.rate is None or self.running >= self._concurrency or len(exchange.raw) > LARGEST:
             self.passed += 1
             return
