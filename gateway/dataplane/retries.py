@@ -102,7 +102,7 @@ def asked_pause(attempt: Attempt) -> float | None:
 
 def _number(text: str) -> float | None:
     # Not float() alone, which takes "nan", "inf" and digits of other scripts.
-    return float(text) if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", text) else None
+    return float(text) if re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,9})?", text) else None
 
 
 def _until(text: str, date: str | None, now: float) -> float | None:
@@ -117,7 +117,7 @@ def _until(text: str, date: str | None, now: float) -> float | None:
 def _moment(text: str) -> float | None:
     try:
         return parsedate_to_datetime(text).timestamp()
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError):
         return None
 
 
@@ -144,10 +144,10 @@ def _seconds(text: str, now: float) -> float | None:
     if spans and "".join(count + unit for count, unit in spans) == text:
         return sum(float(count) * _UNITS[unit] for count, unit in spans)
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+        moment = datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError, OSError):
         return None
-    return max(0.0, moment.timestamp() - now)
+    return max(0.0, moment - now)
 
 
 def _is_final(headers: Headers) -> bool:
