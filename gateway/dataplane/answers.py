@@ -12,11 +12,12 @@ import msgspec
 import orjson
 
 from gateway.contract.usage import Tokens
-from gateway.dataplane.attempt import PASSING, Attempt, seconds_of, timings
+from gateway.dataplane.attempt import PASSING, Attempt
 from gateway.dataplane.envelope import body_of, event_of, status_of, upstream_failure
 from gateway.dataplane.pricing import cost_of
 from gateway.dataplane.refusal import is_too_long, status_told
 from gateway.dataplane.retries import asked_pause
+from gateway.dataplane.timing import seconds_of, timings
 from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.dataplane.usage import read_answer
 from gateway.kernel.errors import GatewayError, Kind

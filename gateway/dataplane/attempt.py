@@ -11,7 +11,6 @@ import time
 from collections.abc import Generator
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
 
 from gateway.contract.usage import Attempt as AttemptRecord
 from gateway.contract.usage import Tokens
@@ -21,6 +20,7 @@ from gateway.dataplane.pricing import cost_of
 from gateway.dataplane.refusal import status_told
 from gateway.dataplane.relay import CLIENT, EventRelay
 from gateway.dataplane.streaming import EventStream
+from gateway.dataplane.timing import seconds_of, timings
 from gateway.dataplane.upstream.connection import Connection, Headers
 from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.kernel.errors import GatewayError
@@ -53,27 +53,6 @@ _RELAYED: Final = frozenset(
 _HEAD_LINES: Final = (
     b"content-type: %b\r\n%b%bx-gateway-attempts: %d\r\nserver-timing: gateway;dur=%d.%02d, %bupstream;dur=%d.%02d\r\n"
 )
-
-
-def seconds_of(attempts: list[AttemptRecord]) -> float:
-    """How long attempts have taken together."""
-    return sum(attempt.duration_ns for attempt in attempts) / 1e9
-
-
-def timings(exchange: Exchange, count: int) -> bytes:
-    """Server-Timing entries (W3C "Server Timing") of the first attempts, and of the time between them."""
-    entries = [
-        f'attempt-{number};dur={attempt.duration_ns / 1e6:.2f};desc="{_quoted(attempt)}", '
-        for number, attempt in enumerate(exchange.attempts[:count], 1)
-    ]
-    if exchange.waited:
-        entries.append(f"wait;dur={exchange.waited * 1000:.2f}, ")
-    return "".join(entries).encode()
-
-
-def _quoted(attempt: AttemptRecord) -> str:
-    target = quote(f"{attempt.provider}/{attempt.model}", safe="/:@+,._-~!$'()*")
-    return f"{target} {attempt.reason}"
 
 
 class Mode(Enum):

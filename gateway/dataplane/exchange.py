@@ -104,6 +104,13 @@ class Exchange(Request):
     )
 
     trace: TraceContext  # set by the tracer alone
+    transcript: Transcript | None  # of the stream that the client gets
+    seam: Seam | None  # where another target goes on with it
+    recovery: Recovery | None  # what the client wants of a stream that breaks off
+    wanted: Timeouts | None  # the client's own deadlines
+    deadline: float  # loop time at which the request is given up
+    patience: float  # loop time until which it waits for resting targets
+    waited: float  # seconds between attempts
 
     def __init__(
         self,
@@ -163,13 +170,9 @@ class Exchange(Request):
         self.route: Route | None = None
         self.target: Target | None = None
         self.first_at = 0.0
-        self.transcript: Transcript | None = None  # of the stream that the client gets
-        self.seam: Seam | None = None  # where another target goes on with it
-        self.recovery: Recovery | None = None  # what the client wants of a stream that breaks off
-        self.wanted: Timeouts | None = None  # the client's own deadlines
-        self.deadline = 0.0  # loop time at which the request is given up
-        self.patience = 0.0  # loop time until which it waits for resting targets
-        self.waited = 0.0  # seconds between attempts
+        self.transcript = self.seam = None
+        self.recovery = self.wanted = None
+        self.deadline = self.patience = self.waited = 0.0
         self.outcome: Outcome = "error"
         self.status = 0
         self.complete = False

@@ -136,19 +136,21 @@ async def call(exchange: Exchange) -> None:
         if not is_closed and not await recovered(exchange, target):
             refusal = answers.at_rest(target, loop.time())
             continue
+        refused = None
         try:
-            refused = await enter(exchange, target) if limited else None
-            if refused is not None:
-                refusal = refused
-                continue
-            attempt = await call_target(exchange, target, route, targets)
-            if attempt is None:
-                return
-            if attempt.relayed:
-                break
+            if limited:
+                refused = await enter(exchange, target)
+            if refused is None:
+                attempt = await call_target(exchange, target, route, targets)
+                if attempt is None:
+                    return
         finally:
             if not is_closed:
                 target.breaker.release(loop.time())
+        if refused is not None:
+            refusal = refused
+        elif attempt is not None and attempt.relayed:
+            break
     if attempt is not None:
         if attempt.relayed:
             await resume(exchange, attempt, route)
