@@ -78,7 +78,8 @@ def _estimate(exchange: Exchange) -> Tokens:
 
 def repaired(exchange: Exchange, event: UsageEvent) -> UsageEvent:
     """The event as plugins left it, or, where they put something into it that can't be counted, as it was made."""
-    if _is_sound(event.tokens, event.cost_nanos):
+    spoilt: Any = event  # compiled code would not even read what is of another type
+    if _is_sound(spoilt.tokens, spoilt.cost_nanos):
         return event
     logger.error("a plugin spoilt a usage event", extra={"request_id": exchange.id})
     return usage_event(exchange)
