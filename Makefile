@@ -1,5 +1,5 @@
 # What each target does is told by `make help`.
-.PHONY: help setup run test check compiled test-compiled bench lock clean
+.PHONY: help setup run test check compiled test-compiled kills bench lock clean
 
 help:
 	@echo "make setup   make .venv with everything development needs"
@@ -8,6 +8,7 @@ help:
 	@echo "make check   lint, format, types, import contracts"
 	@echo "make compiled       compile the hot path into build/compiled, a minute; run build/compiled/bin/gateway"
 	@echo "make test-compiled  the tests of what is compiled, over the compiled modules"
+	@echo "make kills   kill 100 processes of each deployment under load, and hold the ledger against the provider"
 	@echo "make bench   compile, and measure beside nginx (about ten minutes)"
 	@echo "make lock    compile the locks anew from pyproject.toml: base, dev, image, bench and local"
 	@echo "make clean   remove what the other targets made"
@@ -38,6 +39,10 @@ compiled: setup
 
 test-compiled: compiled
 	PYTHONPATH=build/compiled:. .venv/bin/pytest -n 2 tests/unit/dataplane tests/unit/plugin tests/scenarios plugins $(ARGS)
+
+kills: setup
+	@scripts/install-redis
+	.venv/bin/python -m tests.faults.kills $(ARGS)
 
 bench: compiled
 	@scripts/install-bench

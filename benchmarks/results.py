@@ -43,7 +43,10 @@ class Delay(Struct, frozen=True):
 
 
 class Latency(Struct, frozen=True):
-    """Open-loop delays by peer: the whole of a short answer, and the first event of a stream."""
+    """Open-loop delays by peer: the whole of a short answer, and the first event of a stream.
+
+    ``client_ahead`` is whether the client was scheduled ahead of what it measured; see :mod:`benchmarks.openloop`.
+    """
 
     rate: float
     stream_rate: float
@@ -51,6 +54,7 @@ class Latency(Struct, frozen=True):
     direct_p99_ms: float
     added: dict[str, Delay]
     added_first: dict[str, Delay]
+    client_ahead: bool = False
 
 
 class Memory(Struct, frozen=True):

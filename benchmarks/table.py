@@ -21,6 +21,11 @@ BUILDS = {
     "plain": "`gateway` is run from source, not compiled.",
 }
 
+CLIENTS = {
+    True: "The latencies' client was scheduled ahead of what it measured.",
+    False: "The latencies' client competed for the cores with what it measured.",
+}
+
 
 def goals(results: Results) -> str:
     """What was reached beside what is to be reached."""
@@ -60,7 +65,8 @@ def notes(results: Results) -> str:
     machine = results.machine
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     told = f"Measured {results.made} on {machine.cores} cores of {machine.processor} ({machine.system}): {versions}."
-    return f"{told} {BUILDS[results.build]}"
+    ahead = "" if results.latency is None else f" {CLIENTS[results.latency.client_ahead]}"
+    return f"{told} {BUILDS[results.build]}{ahead}"
 
 
 def put(page: Path, text: str) -> bool:

@@ -19,6 +19,8 @@ def measure(bench: Bench) -> Latency:
         asked = [upstream, *found]
         whole = _rounds(bench, asked, stream=False, rate=plan.rate)
         first = _rounds(bench, asked, stream=True, rate=plan.stream_rate)
+    with openloop.ahead() as client_ahead:
+        pass  # only to know whether it was allowed
     direct = list(chain(*whole["direct"]))
     return Latency(
         rate=plan.rate,
@@ -27,6 +29,7 @@ def measure(bench: Bench) -> Latency:
         direct_p99_ms=percentile(direct, 0.99),
         added={peer.name: added(whole[peer.name], whole["direct"]) for peer in found},
         added_first={peer.name: added(first[peer.name], first["direct"]) for peer in found},
+        client_ahead=client_ahead,
     )
 
 

@@ -27,8 +27,8 @@ from typing import Any
 import httpx
 from msgspec import convert
 
+from benchmarks.metering.filling import DAYS, ORGANIZATION, fill
 from gateway.domain.actor import SYSTEM
-from gateway.domain.ledger.rollup import KEYS, SUMS
 from gateway.domain.organizations.service import OrganizationService
 from gateway.domain.users.requests import NewUser
 from gateway.domain.users.service import UserService
@@ -37,50 +37,8 @@ from gateway.sidecar.app import create_app
 from gateway.sidecar.parts import Sidecar, opened
 
 MASTER = "gw_benchmark_master_key_of_queries"
-DAYS = 90
 PASSWORD = "a benchmark's password"
-ORGANIZATION = "org_00000000000000000000000007"
-_ENTRIES = """
-WITH RECURSIVE counted(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM counted WHERE n + 1 < :entries),
--- Kept, because each mention of it would be drawn anew otherwise.
-drawn AS MATERIALIZED (SELECT n, abs(random()) AS r FROM counted)
-INSERT INTO ledger_entries (
-    id, kind, source, organization, "user", credential, provider, model, requested_model, endpoint, started_ns,
-    ended_ns, first_token_ms, status, outcome, requests, prompt_tokens, cached_tokens, cache_write_tokens,
-    completion_tokens, reasoning_tokens, estimated, stream, cost_nanos, saved_nanos, currency, price_id, cost_parts,
-    tags, attempts, recorded_ns
-)
-SELECT
-    printf('req_%026d', n), 'usage', 'gateway', printf('org_%026d', r % 500 % 50), printf('user_%026d', r % 500 % 200),
-    printf('key_%026d', r % 500), 'provider-' || (r / 500 % 20 % 4), 'model-' || (r / 500 % 20),
-    'model-' || (r / 500 % 20), 'chat.completions', :start + n * :step, :start + n * :step + 2000000000, 300, 200, 'ok',
-    1, r / 7919 % 4000, r / 7919 % 1300, 0, r / 104729 % 900, 0, 0, r % 2, (r / 7919 % 4000) * 150, 0, 'USD', 'price_b',
-    '{"input":1000}', '{"team":"t' || (r % 7) || '"}', '[{"provider":"p","status":200,"reason":"ok"}]',
-    :start + n * :step
-FROM drawn
-"""
-_SUMMED = """
-INSERT INTO {table} ({keys}, {sums})
-SELECT organization, started_ns / 1000000000 / {size} * {size} AS at, provider, model, credential, "user", outcome,
-    sum(requests), sum(prompt_tokens), sum(cached_tokens), 0, sum(completion_tokens), 0, sum(cost_nanos), 0, 0, 0,
-    sum(stream), sum(2000), sum(first_token_ms), count(*)
-FROM ledger_entries GROUP BY organization, at, provider, model, credential, "user", outcome
-"""
-
 Ask = Callable[[], Awaitable[httpx.Response]]
-
-
-def generate(database: Path, entries: int, now: datetime) -> None:
-    """Fill an empty ledger, evenly over :data:`DAYS` until ``now``."""
-    span = DAYS * 86_400 * 1_000_000_000
-    start = int(now.timestamp()) * 1_000_000_000 - span
-    quoted = ", ".join(f'"{name}"' for name in KEYS), ", ".join(SUMS)
-    with closing(sqlite3.connect(database)) as connection:
-        connection.execute("PRAGMA cache_size = -1000000")
-        connection.execute(_ENTRIES, {"entries": entries, "start": start, "step": span // entries})
-        for table, size in (("usage_days", 86_400), ("usage_hours", 3_600)):
-            connection.execute(_SUMMED.format(table=table, size=size, keys=quoted[0], sums=quoted[1]))
-        connection.commit()
 
 
 async def measured(ask: Ask, times: int) -> tuple[float, float]:
@@ -156,7 +114,7 @@ async def run(folder: Path, entries: int, times: int) -> None:
             (known,) = connection.execute("SELECT max(number) FROM ledger_entries").fetchone()
         if known is None:
             began = time.perf_counter()
-            await asyncio.to_thread(generate, database, entries, now)
+            await fill(sidecar.store, entries, int(now.timestamp()))
             print(f"{entries:,} entries in {time.perf_counter() - began:.0f} s, {database.stat().st_size >> 20} MiB")
         app = create_app(sidecar)
         for title, secret in (("an organisation", token), ("everyone", MASTER)):

@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import msgspec
 
-from gateway.bus.backoff import Backoff
 from gateway.bus.bulk import UNDER_WAY, Bulk
 from gateway.bus.connection import Hearing
 from gateway.bus.http import Client, Refused, parse_address
@@ -54,7 +53,6 @@ class EmbeddedPolicy:
         self.hearing = Hearing("the sidecar", on_connection)
         self.seq: int | None = None
         """The number of the last change that was heard; None before the first connection."""
-        self._closed = False
         self._headers = {HEADER: internal_token(master_key)}
 
     @property
@@ -95,24 +93,9 @@ class EmbeddedPolicy:
         except OSError:
             return False
 
-    async def changes(self) -> AsyncGenerator[Change | None, None]:
+    def changes(self) -> AsyncGenerator[Change | None, None]:
         """See :meth:`gateway.bus.policy.PolicySource.changes`."""
-        backoff = Backoff()
-        while not self._closed:
-            why: BaseException | None = None
-            try:
-                async with aclosing(self._heard()) as heard:
-                    async for change in heard:
-                        if self._closed:
-                            return
-                        backoff.reset()
-                        self.hearing.found()
-                        yield change
-            except (OSError, msgspec.DecodeError) as error:
-                why = error
-            finally:
-                self.hearing.lost(why)
-            await asyncio.sleep(backoff.next())
+        return self.hearing.changes(self._heard, (OSError, msgspec.DecodeError))
 
     async def _heard(self) -> AsyncGenerator[Change | None, None]:
         """The changes of one connection."""
@@ -143,7 +126,7 @@ class EmbeddedPolicy:
 
     async def close(self) -> None:
         """Close the kept connections. Iterating :meth:`changes` ends within a second, or by closing the iterator."""
-        self._closed = True
+        self.hearing.close()
         self._bulk.close()
         self._keys.close()
         self.client.close()

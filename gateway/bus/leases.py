@@ -11,7 +11,6 @@ most a second. What it lost, processes that still run declare again (see ``lua/e
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from importlib.resources import files
@@ -22,7 +21,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
 from gateway.bus.backoff import Backoff
 from gateway.contract.leases import Call, Claim, Notice, Reply, StoreUnavailable, Verdict, Want, Window
@@ -87,21 +86,9 @@ class _Retire(msgspec.Struct):
     spends: Sequence[tuple[str, str, int, int, int]]
 
 
-class Script:
-    """A Lua script: called by its digest, sent whole where Redis does not hold it."""
-
-    def __init__(self, name: str) -> None:
-        folder = files("gateway.bus") / "lua"
-        self.text = (folder / "common.lua").read_text() + (folder / f"{name}.lua").read_text()
-        self.digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-    async def run(self, redis: Redis, keys: Sequence[str], *arguments: bytes | str | int) -> Any:
-        """Its answer. Raises :class:`redis.exceptions.RedisError`."""
-        client: Any = redis  # redis-py types the answers of scripts as text
-        try:
-            return await client.evalsha(self.digest, len(keys), *keys, *arguments)
-        except NoScriptError:
-            return await client.eval(self.text, len(keys), *keys, *arguments)
+def _lua(name: str) -> str:
+    folder = files("gateway.bus") / "lua"
+    return (folder / "common.lua").read_text() + (folder / f"{name}.lua").read_text()
 
 
 class RedisLeases:
@@ -143,9 +130,9 @@ class RedisLeases:
             socket_connect_timeout=LISTEN_SECONDS,
             health_check_interval=LISTEN_SECONDS,
         )
-        self._exchange = Script("exchange")
-        self._charge = Script("charge")
-        self._retire = Script("retire")
+        self._exchange = self._redis.register_script(_lua("exchange"))
+        self._charge = self._redis.register_script(_lua("charge"))
+        self._retire = self._redis.register_script(_lua("retire"))
 
     def _now(self) -> int:
         return self._clock() if self._clock is not None else -1
@@ -188,7 +175,7 @@ class RedisLeases:
             call.groups,
         )
         keys = [counter_key(claim.counter) for claim in call.claims]
-        return await self._exchange.run(self._redis, keys, msgspec.json.encode(payload))
+        return await self._exchange(keys, [msgspec.json.encode(payload)])
 
     async def _within(self, work: Coroutine[Any, Any, Any]) -> Any:
         task = asyncio.ensure_future(work)
@@ -248,7 +235,7 @@ class RedisLeases:
             raise ValueError(f"expected an amount of 0 or more, got {amount}")
         kind, resets, length = window.kind, *_span(window)
         arguments = (PREFIX, charge_id, amount, self._now(), kind, resets, length, self.tuning.grace)
-        return bool(await self._asked(self._charge.run(self._redis, [counter_key(window.id)], *arguments)))
+        return bool(await self._asked(self._charge([counter_key(window.id)], arguments)))
 
     async def known(self, node: str) -> dict[tuple[str, int], int]:
         """What a node is known to have spent, by limit key and start of the window; for a dead one too, for seven days.
@@ -281,7 +268,7 @@ class RedisLeases:
             rows = [(window.id, window.kind, *_span(window), spent) for window, spent in batch]
             payload = msgspec.json.encode(_Retire(PREFIX, node, self._now(), self.tuning.grace, rows))
             keys = [counter_key(window.id) for window, _ in batch]
-            while not await self._asked(self._retire.run(self._redis, keys, payload)):
+            while not await self._asked(self._retire(keys, [payload])):
                 pass  # each turn closes some accounts
 
     async def _asked(self, work: Any) -> Any:

@@ -5,16 +5,13 @@ Import this module only where ``redis_url`` is set: it needs the ``redis`` extra
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
 from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from gateway.bus.backoff import Backoff
 from gateway.bus.connection import Hearing
 from gateway.bus.embedded import EmbeddedPolicy, everything
 from gateway.bus.policy import Query
@@ -41,7 +38,6 @@ class RedisPolicy:
         self.hearing = Hearing("Redis", on_connection)
         self.seq: int | None = None
         """The number of the last change that was heard; None before the first connection."""
-        self._closed = False
         self._redis: Redis = Redis.from_url(
             redis_url,
             protocol=2,
@@ -58,24 +54,9 @@ class RedisPolicy:
         """See :meth:`gateway.bus.policy.PolicySource.resolve`."""
         return await self.sidecar.resolve(query)
 
-    async def changes(self) -> AsyncGenerator[Change | None, None]:
+    def changes(self) -> AsyncGenerator[Change | None, None]:
         """See :meth:`gateway.bus.policy.PolicySource.changes`."""
-        backoff = Backoff()
-        while not self._closed:
-            why: BaseException | None = None
-            try:
-                async with aclosing(self._heard()) as heard:
-                    async for change in heard:
-                        if self._closed:
-                            return
-                        backoff.reset()
-                        self.hearing.found()
-                        yield change
-            except (RedisError, OSError, msgspec.DecodeError, ValueError) as error:
-                why = error
-            finally:
-                self.hearing.lost(why)
-            await asyncio.sleep(backoff.next())
+        return self.hearing.changes(self._heard, (RedisError, OSError, msgspec.DecodeError, ValueError))
 
     async def _heard(self) -> AsyncGenerator[Change | None, None]:
         """The changes until Redis fails."""
@@ -105,6 +86,6 @@ class RedisPolicy:
 
     async def close(self) -> None:
         """Close every connection. Iterating :meth:`changes` ends within a second, or by closing the iterator."""
-        self._closed = True
+        self.hearing.close()
         await self._redis.aclose()
         await self.sidecar.close()

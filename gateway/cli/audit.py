@@ -35,10 +35,10 @@ def audit() -> None:
 @json_option
 @click.option("--expect", metavar="SEQ:HASH", help="The end of the log as an earlier verification printed it.")
 def verify_command(config: Path | None, as_json: bool, expect: str | None) -> None:
-    """Verify that no record was changed, removed, moved or added; exit code 1 where one was.
+    """Verify that no record was changed, removed, moved or added.
 
-    It prints where the log ends. Keep that elsewhere and give it to a later --expect: it shows even that the whole
-    database was replaced by an older copy.
+    Exit code 0: intact, 1: not. It prints where the log ends. Keep that elsewhere and give it to a later --expect: it
+    shows even that the whole database was replaced by an older copy.
     """
     anchor = None if expect is None else _anchor(expect)
     settings = read_or_exit(config_path(config)).settings

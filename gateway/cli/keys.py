@@ -250,12 +250,12 @@ def _status(row: Credential) -> str:
 
 def _table(page: CredentialPage) -> Table:
     table = Table(title=f"{len(page.items)} of {page.total} keys", title_justify="left", title_style="dim")
-    for heading in ("id", "name", "key", "organization", "status", "expires"):
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("id", "key"))
+    for heading in ("number", "name", "key", "organization", "status", "expires (UTC)"):
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("number", "key"))
     for row in page.items:
-        ends = "" if row.expires_at is None else f"{row.expires_at:%Y-%m-%d %H:%M} UTC"
+        ends = "" if row.expires_at is None else f"{row.expires_at:%Y-%m-%d %H:%M}"
         # Names are shown as they are: as markup, brackets in them would be commands.
-        cells = (row.id, row.name, row.masked, row.organization_id, _status(row), ends)
+        cells = (str(row.number), row.name, row.masked, row.organization_id, _status(row), ends)
         table.add_row(*(Text(cell) for cell in cells))
     return table
 

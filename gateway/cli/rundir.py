@@ -9,6 +9,8 @@ import stat
 import tempfile
 from pathlib import Path
 
+from gateway.kernel.processes import is_alive
+
 # sun_path of unix(7) holds 108 bytes on Linux and 104 on macOS, including the final NUL.
 LONGEST = 100
 
@@ -24,7 +26,7 @@ def socket_path(data_dir: str) -> str:
     directory = _made(path.parent)
     for left in directory.iterdir():
         match = _SOCKET.match(left.name)
-        if match and not _alive(int(match.group(1))):
+        if match and not is_alive(int(match.group(1))):
             left.unlink(missing_ok=True)
     path.unlink(missing_ok=True)
     return str(path)
@@ -75,13 +77,3 @@ def _made(directory: Path) -> Path:
         raise PermissionError(f"{directory} belongs to another user")
     directory.chmod(0o700)
     return directory
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -1,7 +1,8 @@
 """One process tree: a supervisor that does nothing but watch its workers, the sidecar and the engine of local models.
 
-The workers do without the two others: the sidecar starts once they accept, so that it takes no time from their start,
-and its death is no concern of theirs. Both are stopped after them.
+The workers do without the others: the sidecar starts once they accept, so that it takes no time from their start, and
+its death is no concern of theirs; nor is that of the process that sends their usage to Redis, which is run where
+``redis_url`` is set. All are stopped after them.
 
 The supervisor has no threads and no event loop, so that it can fork at any time. It waits in ``poll`` for signals, for
 the ready bytes of its children and for the next thing that is due.
@@ -52,6 +53,7 @@ CONFIG_FAULT = 78
 
 WORKER_MODULE = "gateway.dataplane.worker"
 SIDECAR_MODULE = "gateway.sidecar"
+DRAINER_MODULE = "gateway.bus.usage_drainer"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _log = logging.getLogger("gateway.supervisor")
 
@@ -97,6 +99,7 @@ class Supervisor:
         ]
         self.engine = Child("local engine", self._engine)
         self.sidecar = Child("sidecar", self._sidecar)
+        self.drainer = Child("usage drainer", self._drain)
         self.started = False
         self.code = STOPPED
         # Monotonic time at which a stop that is under way is forced; None while nothing is being stopped.
@@ -158,13 +161,21 @@ class Supervisor:
         command = self._program(self.sidecar_module, str(self.launch.sidecar_socket))
         return execute([*command, "--ready-fd", str(ready_fd)], self.launch.env, keep=ready_fd)
 
+    def _drain(self, ready_fd: int) -> int:
+        for listener in self.launch.sockets:
+            listener.close()  # or callers would be taken on when no worker is left to answer them
+        # In the child alone: only a gateway with Redis has its library.
+        module = importlib.import_module(DRAINER_MODULE)
+        settings = self.launch.loaded.settings  # neither of the two takes effect before the next start
+        return int(module.run(Path(settings.data_dir) / "usage", settings.redis_url, ready_fd))
+
     def _program(self, module: str, socket_path: str) -> list[str]:
         path = self.launch.config_path
         source = ["--default"] if path is None else ["--config", str(path)]
         return [sys.executable, "-m", module, *source, "--socket", socket_path]
 
     def _children(self) -> list[Child]:
-        return [*self.workers, self.engine, self.sidecar]
+        return [*self.workers, self.engine, self.sidecar, self.drainer]
 
     def _wait(self, wakeup: socket.socket) -> bytes:
         """Wait for a signal, a ready byte or the next thing that is due; gives the signals that came."""
@@ -202,6 +213,8 @@ class Supervisor:
             self.on_ready()
             if self.launch.sidecar_socket is not None:
                 self.sidecar.spawn(self.generation)
+            if self.launch.loaded.settings.redis_url is not None:
+                self.drainer.spawn(self.generation)
 
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGHUP and self.deadline is None:
@@ -229,7 +242,7 @@ class Supervisor:
         if self.deadline is None or any(worker.pid is not None for worker in self.workers):
             return False
         # They go last: until then a worker may be relaying an answer of theirs.
-        last = (self.sidecar, self.engine)
+        last = (self.drainer, self.sidecar, self.engine)
         if not self._last_stopping:
             self._last_stopping = True
             self.deadline = monotonic() + MARGIN

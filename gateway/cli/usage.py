@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TextIO, TypeVar
+from typing import NoReturn, TypeVar
 
 import click
 import msgspec
 import orjson
 from sqlalchemy.exc import DBAPIError
 
+from gateway.cli import drift, exports
 from gateway.cli.config import FAULTY, config_option, config_path, json_option, read_or_exit
+from gateway.dataplane.vendors import vendor_of
 from gateway.domain.actor import SYSTEM
-from gateway.domain.ledger import poison
-from gateway.domain.ledger.model import LedgerEntry
+from gateway.domain.ledger import poison, repo
 from gateway.domain.ledger.query import Filter, Sort
-from gateway.domain.ledger.rating import BookRater
-from gateway.domain.ledger.service import MOST_ROWS, LedgerService
+from gateway.domain.ledger.rating import BILLED, BookRater
+from gateway.domain.ledger.totals import sums
 from gateway.domain.ledger.verification import Verified, verify
 from gateway.domain.pricing.book import PriceBook, bases_of
 from gateway.domain.work import Works
@@ -34,9 +35,9 @@ from gateway.store.engine import FILE, Store
 
 T = TypeVar("T")
 
-COLUMNS = tuple(str(item.columns[0].name) for item in LedgerEntry.__mapper__.column_attrs)
-_ATTRIBUTES = tuple(item.key for item in LedgerEntry.__mapper__.column_attrs)
 _NS = 1_000_000_000
+_EPOCH = date(1970, 1, 1).toordinal()
+_ROWS = 1_000
 
 
 @click.group()
@@ -50,26 +51,70 @@ def usage() -> None:
 def pending_command(config: Path | None, as_json: bool) -> None:
     """Tell what has been written on this machine and has not reached the ledger."""
     settings = read_or_exit(config_path(config)).settings
+    aside: int | None
+    if settings.redis_url is None:
+        files, aside = _run(settings, partial(_pending_here, settings))
+        fault = None
+    else:
+        # Only a gateway with Redis has its library.
+        from gateway.sidecar.outbox_redis import pending as pending_in_redis  # noqa: PLC0415
 
-    async def run(works: Works) -> tuple[list[Pending], int]:
-        async with works.read(SYSTEM) as work:
-            return await pending(work.session, _folder(settings)), await poison.count(work)
-
-    files, aside = _run(settings, run)
+        files, fault = pending_in_redis(_folder(settings), settings.redis_url)
+        aside = _set_aside(settings)
     if as_json:
-        click.echo(orjson.dumps({"files": msgspec.to_builtins(files), "set_aside": aside}, option=orjson.OPT_INDENT_2))
+        told = {"files": msgspec.to_builtins(files), "set_aside": aside, "redis_fault": fault}
+        click.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2))
         return
     for file in files:
-        click.echo(f"{file.name}: {file.events} events, {file.bytes} bytes, since {_iso(file.oldest_ns)}")
-    click.echo(f"pending: {sum(file.events for file in files)} events; set aside: {aside} lines")
+        there = f"; in Redis: {file.redis} bytes, of which taken: {file.claimed}" if settings.redis_url else ""
+        click.echo(f"{file.name}: {file.events} events, {file.bytes} bytes, since {_iso(file.oldest_ns)}{there}")
+    if fault is not None:
+        click.echo(f"Redis can't tell what is there: {fault}", err=True)
+    lines = "not known here" if aside is None else f"{aside} lines"
+    click.echo(f"pending: {sum(file.events for file in files)} events; set aside: {lines}")
+
+
+async def _pending_here(settings: Settings, works: Works) -> tuple[list[Pending], int]:
+    async with works.read(SYSTEM) as work:
+        return await pending(work.session, _folder(settings)), await poison.count(work)
+
+
+def _set_aside(settings: Settings) -> int | None:
+    """How many lines are set aside; None on a machine that does not reach the ledger."""
+
+    async def run() -> int:
+        async with _works(settings) as works, works.read(SYSTEM) as work:
+            return await poison.count(work)
+
+    try:
+        return asyncio.run(run()) if _has_ledger(settings) else None
+    except (GatewayError, DBAPIError, OSError):
+        return None
 
 
 @usage.command("verify")
 @config_option
 @json_option
-def verify_command(config: Path | None, as_json: bool) -> None:
+@click.option(
+    "--against",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A provider's usage export (CSV): compare it with the ledger instead, by model and day.",
+)
+@click.option("--provider", help="Whose export it is, as in gateway.yaml; absent: those whose vendor it is from.")
+@click.option("--columns", help="The export's columns: day=..,model=..,requests=..,prompt=a+b,completion=..,cost=..")
+@click.option("--tolerance", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Percent of drift.")
+def verify_command(
+    config: Path | None,
+    as_json: bool,
+    against: Path | None,
+    provider: str | None,
+    columns: str | None,
+    tolerance: float,
+) -> None:
     """Verify that the sums are those of the entries, and that all that was written is in them; exit code 1 if not."""
     settings = read_or_exit(config_path(config)).settings
+    if against is not None:
+        _verify_against(settings, against, provider, columns, tolerance, as_json=as_json)
 
     async def run(works: Works) -> Verified:
         async with works.read(SYSTEM) as work:
@@ -88,9 +133,65 @@ def verify_command(config: Path | None, as_json: bool) -> None:
     sys.exit(0 if found.is_whole else FAULTY)
 
 
+def _verify_against(
+    settings: Settings, path: Path, provider: str | None, columns: str | None, tolerance: float, *, as_json: bool
+) -> NoReturn:
+    """Tell where an export and the ledger differ; exit code 1 where that is by more than the tolerance."""
+    try:
+        export = drift.read_export(path, None if columns is None else drift.columns_of(columns))
+    except (drift.ExportError, OSError) as error:
+        _exit(str(error))
+    named = [each.name for each in settings.providers]
+    of_vendor = [each.name for each in settings.providers if vendor_of(each.name, each.base_url).name == export.vendor]
+    providers = of_vendor if provider is None and export.vendor is not None else [provider] if provider else []
+    if not providers or not set(providers) <= set(named):
+        _exit(f"name the provider it is of by --provider: {', '.join(named) or 'gateway.yaml has none'}")
+    rows, whole = drift.compare(export, _run(settings, partial(_daily, tuple(providers), export.days)))
+    within = all(row.within(tolerance) for row in (*rows, whole))
+    if as_json:
+        told = [{"day": row.day, "model": row.model} | _drifts(row) for row in rows]
+        answer = {"within": within, "tolerance": tolerance, "providers": providers, "rows": told, "all": _drifts(whole)}
+        click.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2))
+    else:
+        for line in drift.lines(rows, whole, tolerance):
+            click.echo(line)
+    sys.exit(0 if within else FAULTY)
+
+
+def _drifts(row: drift.Row) -> dict[str, object]:
+    return {name: each.document() for name, each in row.drifts.items()}
+
+
+async def _daily(
+    providers: tuple[str, ...], days: tuple[str, str], works: Works
+) -> list[tuple[date, str, dict[str, int]]]:
+    """What the ledger has of each model on each of the days that a provider counts: no failure, no cached answer."""
+    begin, end = (date.fromisoformat(day).toordinal() - _EPOCH for day in days)
+    wanted = Filter(
+        providers=providers, outcomes=BILLED, from_ns=begin * 86_400 * _NS, until_ns=(end + 1) * 86_400 * _NS
+    )
+    async with works.read(SYSTEM) as work:
+        found = await sums(work.session, wanted, ("model",), "day")
+    return [
+        (
+            datetime.fromtimestamp(each.start or 0, UTC).date(),
+            each.group[0],
+            {
+                "requests": each.requests,
+                "prompt": each.prompt_tokens,
+                "cached": each.cached_tokens,
+                "cache_write": each.cache_write_tokens,
+                "completion": each.completion_tokens,
+                "cost": each.cost_nanos,
+            },
+        )
+        for each in found
+    ]
+
+
 @usage.command("export")
 @config_option
-@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
+@click.option("--format", "form", type=click.Choice(exports.FORMATS), default="csv", show_default=True)
 @click.option("--from", "begin", metavar="TIME", help="From this ISO 8601 time on.")
 @click.option("--until", "end", metavar="TIME", help="Before this ISO 8601 time.")
 @click.option("--organization", help="Of this organization alone.")
@@ -103,12 +204,13 @@ def export_command(
     wanted = Filter(organization=organization, from_ns=_ns(begin, "--from"), until_ns=_ns(end, "--until"))
 
     async def run(works: Works) -> int:
-        if output is None:
-            return await _export(works, wanted, form, sys.stdout)
-        with output.open("w", encoding="utf-8", newline="") as file:
-            return await _export(works, wanted, form, file)
+        with exports.writer(form, output) as writer:
+            return await _export(works, wanted, writer)
 
-    click.echo(f"{_run(settings, run)} entries", err=True)
+    try:
+        click.echo(f"{_run(settings, run)} entries", err=True)
+    except exports.ExportFault as fault:
+        _exit(str(fault))
 
 
 @usage.command("replay")
@@ -135,32 +237,17 @@ def replay_command(config: Path | None) -> None:
     sys.exit(FAULTY if failed else 0)
 
 
-async def _export(works: Works, wanted: Filter, form: str, file: TextIO) -> int:
-    writer = csv.writer(file)
-    if form == "csv":
-        writer.writerow(COLUMNS)
+async def _export(works: Works, wanted: Filter, writer: exports.Writer) -> int:
     written, order, after = 0, (Sort("number"),), None
     while True:
         # A work a page: the database is not kept from tidying up for as long as it takes.
         async with works.read(SYSTEM) as work:
-            rows = await LedgerService(work).page(wanted, order=order, limit=MOST_ROWS, after=after)
-        for row in rows:
-            values = [getattr(row, name) for name in _ATTRIBUTES]
-            if form == "csv":
-                writer.writerow([_cell(value) for value in values])
-            else:
-                file.write(orjson.dumps(dict(zip(COLUMNS, values, strict=True))).decode() + "\n")
+            rows = await repo.page(work.session, wanted, order, _ROWS, after)
+        writer.write(rows)
         written += len(rows)
-        if len(rows) < MOST_ROWS:
+        if len(rows) < _ROWS:
             return written
-        after = LedgerService.position(rows[-1], order)
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, dict | list):
-        return orjson.dumps(value).decode()
-    # A spreadsheet would run a text that begins like a formula.
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+        after = repo.sort_key(rows[-1], order)
 
 
 def _run(settings: Settings, work: Callable[[Works], Awaitable[T]]) -> T:
@@ -182,13 +269,17 @@ async def _works(settings: Settings) -> AsyncIterator[Works]:
         master_key = settings.master_key or existing(settings.data_dir)
     except MasterKeyError as error:
         _exit(str(error))
-    if master_key is None or (settings.database_url is None and not (Path(settings.data_dir) / FILE).exists()):
+    if master_key is None or not _has_ledger(settings):
         _exit(f"there is no ledger in {settings.data_dir} yet")
     store = Store.open(settings.database_url, settings.data_dir)
     try:
         yield Works(store, master_key=master_key)
     finally:
         await store.close()
+
+
+def _has_ledger(settings: Settings) -> bool:
+    return settings.database_url is not None or (Path(settings.data_dir) / FILE).exists()
 
 
 def _folder(settings: Settings) -> Path:

@@ -13,13 +13,26 @@ from msgspec import Struct
 Outcome = Literal["ok", "error", "cancelled", "cut", "cached", "refused", "shadow"]
 
 
-class Tokens(Struct, array_like=False):
-    """Token counts of one request. ``cached`` is part of ``prompt``, ``reasoning`` part of ``completion``."""
+class Tokens(Struct, omit_defaults=True):
+    """What one request used. Every kind of prompt token is part of ``prompt``, of completion tokens of ``completion``.
+
+    ``cached`` was read from the provider's cache. ``cache_write`` was written to it, of that ``cache_write_1h`` for an
+    hour. ``reasoning`` was spent on thinking. ``images`` are those made, ``audio_seconds`` the sound heard, where they
+    are what is paid for. What is 0 is left out on the wire.
+    """
 
     prompt: int = 0
     cached: int = 0
     completion: int = 0
     reasoning: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    audio_prompt: int = 0
+    audio_completion: int = 0
+    image_prompt: int = 0
+    image_completion: int = 0
+    images: int = 0
+    audio_seconds: int = 0
 
 
 class Attempt(Struct, omit_defaults=True):

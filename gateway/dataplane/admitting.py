@@ -81,14 +81,15 @@ def demand(exchange: Exchange, route: Route, counters: CounterSet) -> tuple[int,
     cost = 0
     if counters.cost:
         for target in route.candidates(exchange.endpoint, 0.0):
-            if target.rate is None:
+            most = None if target.rate is None else worst_case(target.rate, prompt, completion)
+            if most is None:
                 raise GatewayError(
                     Kind.FORBIDDEN,
                     "model_not_priced",
                     f"Your key has a budget, and '{exchange.model}' has no price to count against it.",
                     "model",
                 )
-            cost = max(cost, worst_case(target.rate, prompt, completion))
+            cost = max(cost, most)
     return prompt + completion, cost
 
 

@@ -81,7 +81,7 @@ def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
         try:
             if not body.isascii():
                 body.decode()
-            exchange.tokens, has_choices = read_answer(body)
+            exchange.tokens, has_choices = read_answer(body, attempt.target.vendor, exchange.endpoint)
         except (msgspec.DecodeError, UnicodeDecodeError):
             attempt.error = UpstreamError("protocol", "The upstream's answer is not JSON.", sent=True)
             _failed(exchange, attempt, "protocol")
@@ -90,6 +90,8 @@ def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
             told = status_told(body)
             if told is not None:
                 return _refused(exchange, attempt, told, "error_body")
+        if exchange.tokens is None:
+            exchange.uncounted = body
     attempt.target.breaker.succeeded()
     exchange.attempts.append(attempt.record("ok"))
     return Verdict.WHOLE
@@ -220,7 +222,8 @@ def hold_whole(exchange: Exchange, attempt: Attempt, response: Response | None =
     rate = attempt.target.rate
     if rate is not None and exchange.tokens is not None:
         nanos = cost_of(rate, exchange.tokens)
-        lines += b"x-gateway-cost: %d.%09d\r\n" % (nanos // NANOS_PER_DOLLAR, nanos % NANOS_PER_DOLLAR)
+        if nanos is not None:
+            lines += b"x-gateway-cost: %d.%09d\r\n" % (nanos // NANOS_PER_DOLLAR, nanos % NANOS_PER_DOLLAR)
     if response is None:
         exchange.hold(attempt.status or 200, lines, attempt.body())
     else:

@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from gateway.contract.owners import owner_of
 from gateway.dataplane.access_log import AccessLog
 from gateway.dataplane.clock import Clock
+from gateway.dataplane.counting.client import Counter
 from gateway.dataplane.credentials import Learnt
 from gateway.dataplane.emit import UsageSink
 from gateway.dataplane.endpoints import health, models
@@ -25,6 +26,7 @@ from gateway.dataplane.gate import Limits
 from gateway.kernel.errors import GatewayError, Kind
 
 if TYPE_CHECKING:
+    from gateway.dataplane.beside import Beside
     from gateway.dataplane.runtime import Runtime
     from gateway.dataplane.scrape import Scrape
 
@@ -48,6 +50,7 @@ class Worker:
         self.scrape = scrape
         self.metrics = scrape.metrics
         self.clock = Clock()
+        self.counter = Counter(asyncio.get_running_loop())
         self.max_body_bytes = runtime.settings.server.max_body_bytes
         self.draining = False
         self.loop = asyncio.get_running_loop()
@@ -57,6 +60,8 @@ class Worker:
             routes=[*health.routes(self), *models.routes(self)],
             exception_handlers={HTTPException: _http_error, GatewayError: _gateway_error, Exception: _internal_error},
         )
+        self.beside: Beside | None = None
+        """Tells the metrics of a sidecar on this machine."""
         self.forward = Forward(self, sidecar)
         self.forward.gate = Limits(self)
         self.app.router.default = self._elsewhere  # after every route, and not for their 405

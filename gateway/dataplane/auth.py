@@ -12,13 +12,12 @@ import time
 from typing import Protocol
 
 from gateway.contract.policy import CredentialPolicy
+from gateway.contract.standing import Network, check_place, check_status, unknown
 from gateway.dataplane.admission.policies import limits_of_key
 from gateway.dataplane.admission.registry import Limiter, Registry
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.kernel.secrets import digest_of
 from gateway.settings.model import Plan, Settings
-
-_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Credential:
@@ -52,7 +51,7 @@ class Credential:
         self.limiter = limiter
         self.policy = policy
         self.expires_at = policy.expires_at
-        self.networks: tuple[_Network, ...] = tuple(ipaddress.ip_network(cidr, strict=False) for cidr in policy.cidrs)
+        self.networks: tuple[Network, ...] = tuple(ipaddress.ip_network(cidr, strict=False) for cidr in policy.cidrs)
         self.hit = False
         elsewhere = environment is not None and policy.environment not in (None, environment)
         self.guarded = bool(
@@ -75,11 +74,6 @@ def missing() -> GatewayError:
     return unauthenticated(
         "missing_api_key", "You didn't provide an API key. Expected it in the Authorization header as 'Bearer KEY'."
     )
-
-
-def unknown() -> GatewayError:
-    """The refusal of a credential nobody knows."""
-    return unauthenticated("invalid_api_key", "Incorrect API key provided.")
 
 
 def secret_of(authorization: bytes) -> bytes:
@@ -109,19 +103,11 @@ def secret_in(headers: list[tuple[bytes, bytes]]) -> bytes | None:
 
 def check(caller: Credential, address: str | None, environment: str | None) -> None:
     """Raise :class:`GatewayError` where a guarded credential may not be used now, from ``address``, here."""
-    policy = caller.policy
-    if policy.status != "active":
-        raise _inactive(policy)
+    check_status(caller.policy)
+    # A policy is held for a while, and its end may come meanwhile.
     if caller.expires_at is not None and time.time() >= caller.expires_at:
         raise unauthenticated("expired_api_key", "This API key has expired.")
-    if environment is not None and policy.environment not in (None, environment):
-        raise GatewayError(
-            Kind.FORBIDDEN,
-            "wrong_environment",
-            f"This API key is for the environment '{policy.environment}', and this gateway is '{environment}'.",
-        )
-    if caller.networks and not _is_within(address, caller.networks):
-        raise GatewayError(Kind.FORBIDDEN, "address_not_allowed", "This API key may not be used from your address.")
+    check_place(caller.policy, caller.networks, address, environment)
 
 
 def check_inference(caller: Credential) -> None:
@@ -130,27 +116,6 @@ def check_inference(caller: Credential) -> None:
         raise GatewayError(
             Kind.FORBIDDEN, "insufficient_permissions", "This credential's scopes do not allow calls of models."
         )
-
-
-def _inactive(policy: CredentialPolicy) -> GatewayError:
-    if policy.status == "suspended":
-        reason = f" Reason: {policy.status_reason}." if policy.status_reason else ""
-        return GatewayError(Kind.SUSPENDED, f"{_owner(policy)}_suspended", f"This account is suspended.{reason}")
-    return unauthenticated(f"{policy.status}_api_key", f"This API key is {policy.status}.")
-
-
-def _owner(policy: CredentialPolicy) -> str:
-    return "app" if policy.app is not None else "tenant"
-
-
-def _is_within(address: str | None, networks: tuple[_Network, ...]) -> bool:
-    try:
-        found = ipaddress.ip_address(address or "")
-    except ValueError:
-        return False
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
-    return any(found in network for network in networks)
 
 
 class KeyCache(Protocol):

@@ -73,7 +73,7 @@ def _second(exchange: Exchange, hedging: Hedging, target: Target, targets: list[
 
 def _cost(exchange: Exchange) -> int:
     target, tokens = exchange.target, exchange.tokens
-    return 0 if target is None or target.rate is None or tokens is None else cost_of(target.rate, tokens)
+    return 0 if target is None or target.rate is None or tokens is None else cost_of(target.rate, tokens) or 0
 
 
 async def _rest(exchange: Exchange, seconds: float) -> None:

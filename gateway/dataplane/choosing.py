@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 from gateway.dataplane.admission.limiter import BYTES_PER_TOKEN, DEFAULT_COMPLETION_TOKENS
-from gateway.dataplane.needs import able
+from gateway.dataplane.needs import able, fits_all
 from gateway.dataplane.pricing import worst_case
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def choose(exchange: Exchange, route: Route, now: float) -> list[Target]:
     """
     endpoint = exchange.endpoint
     single = route.single
-    if single is not None and single[0].serves(endpoint):
+    fits = not route.picky and fits_all(exchange, route.shortest)
+    if single is not None and fits and single[0].serves(endpoint):
         return single
     key = _prompt_key(exchange) if route.sticky else 0
     chain = route.chain
@@ -53,7 +54,7 @@ def choose(exchange: Exchange, route: Route, now: float) -> list[Target]:
             if target.serves(endpoint):
                 found[target] = None
     targets = list(found)
-    if route.choosy and exchange.upload is None:
+    if not fits and exchange.upload is None:
         targets = able(exchange, targets)
     if len(targets) > 1:
         targets.sort(key=lambda target: target.breaker.rests_until(now))
@@ -122,10 +123,13 @@ def _quickest(route: Route, key: int, now: float) -> list[Target]:
 def _cheapest(targets: tuple[Target, ...], exchange: Exchange) -> list[Target]:
     prompt = len(exchange.raw) // BYTES_PER_TOKEN if exchange.is_json else 0
     completion = exchange.max_tokens or DEFAULT_COMPLETION_TOKENS
-    return sorted(
-        targets,
-        key=lambda target: worst_case(target.rate, prompt, completion) if target.rate is not None else math.inf,
-    )
+    costs = [None if target.rate is None else worst_case(target.rate, prompt, completion) for target in targets]
+    order = sorted(range(len(targets)), key=lambda index: _or_most(costs[index]))
+    return [targets[index] for index in order]
+
+
+def _or_most(cost: int | None) -> float:
+    return math.inf if cost is None else cost
 
 
 def _prompt_key(exchange: Exchange) -> int:

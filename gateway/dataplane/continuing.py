@@ -77,7 +77,8 @@ class _Recovery:
         self.prompt: int | None = None
         self.completion = 0
         self.pieces = 0
-        self.kept: Tokens | None = None
+        self.kept = Tokens()
+        self.estimated = False
         self.served = broken.target
 
     def targets(self) -> list[Target]:
@@ -156,7 +157,7 @@ class _Recovery:
         told = attempt.events.tokens
         prompt = len(self.exchange.raw) // BYTES_PER_TOKEN if told is None else told.prompt
         completion = pieces if told is None else told.completion
-        self.exchange.estimated = self.exchange.estimated or told is None
+        self.estimated = self.estimated or told is None
         if pieces:
             self.served = attempt.target
         if told is not None and self.prompt is None:
@@ -168,8 +169,13 @@ class _Recovery:
         return tokens
 
     def _bill(self) -> None:
-        self.exchange.tokens = self.kept
-        self.exchange.target = self.served
+        exchange = self.exchange
+        if exchange.seam is None:
+            return  # one part alone is counted like any other answer
+        exchange.tokens = self.kept
+        exchange.uncounted = None
+        exchange.estimated = self.estimated
+        exchange.target = self.served
 
     def _end_well(self, attempt: Attempt) -> None:
         exchange = self.exchange
@@ -182,6 +188,8 @@ class _Recovery:
             own = self._count(attempt)
         else:
             exchange.tokens = seam.total(own)
+            exchange.uncounted = None
+            exchange.estimated = self.estimated
         self.served = exchange.target = attempt.target
         exchange.attempts.append(attempt.record("ok", own))
         exchange.outcome = "error" if exchange.refusal is not None else "ok"
@@ -197,6 +205,6 @@ class _Recovery:
         exchange = self.exchange
         error = self.broken.error
         assert error is not None
-        exchange.target = self.served
+        self._bill()
         exchange.outcome = "cut"
         exchange.hold_end(self.broken.told or event_of(upstream_failure(error)), intact=exchange.chunked)

@@ -14,8 +14,9 @@ from collections.abc import Iterable
 
 from gateway.bus.policy import PolicySource, PolicyUnavailable, Query
 from gateway.contract.policy import Change, Resolution
+from gateway.contract.standing import unknown
 from gateway.dataplane.admission.registry import Limiter, Registry
-from gateway.dataplane.auth import Credential, unknown
+from gateway.dataplane.auth import Credential
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.kernel.secrets import Seal, digest_of
 from gateway.settings.model import Settings

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gateway.dataplane.runtime import Runtime
     from gateway.dataplane.seam import Seam
     from gateway.dataplane.server import GatewayProtocol
+    from gateway.dataplane.streaming import EventStream
     from gateway.dataplane.tracing import TraceContext
     from gateway.dataplane.upload import Upload
     from gateway.settings.model import Recovery, Timeouts
@@ -97,6 +98,7 @@ class Exchange(Request):
         "trace",
         "transcript",
         "turn",
+        "uncounted",
         "upload",
         "waited",
         "wanted",
@@ -167,6 +169,7 @@ class Exchange(Request):
         self.tokens: Tokens | None = None
         self.events_seen = 0
         self.estimated = False  # some of the tokens are
+        self.uncounted: EventStream | bytes | None = None
         self.route: Route | None = None
         self.target: Target | None = None
         self.first_at = 0.0
@@ -368,7 +371,8 @@ class Exchange(Request):
             return
         self.response_complete = True
         held, self._held = self._held, None
-        self._raw = self._body = self.fields = None  # an idle connection keeps its last request
+        self._raw = self._body = self.fields = self.uncounted = None  # an idle connection keeps its last request
+        self.transcript = self.seam = None
         self._chunks.clear()
         self.raw_headers = []
         self.state = {}

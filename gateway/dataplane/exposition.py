@@ -32,7 +32,7 @@ COUNTERS: dict[str, tuple[str, Labels]] = {
     "gateway_retries_refused": ("Retries not made: a target had used up its budget.", ("provider", "target")),
     "gateway_plugin_failures": ("Exceptions of plugins.", ("plugin", "hook")),
     "gateway_config_reloads": ("Configurations read again, once by each process.", ("process", "result")),
-    "gateway_usage_events_dropped": ("Usage events lost because they could not be written.", ()),
+    "gateway_usage_events_dropped": ("Usage events of unfinished answers, lost at the end of a worker.", ()),
     "gateway_access_log_lines_dropped": ("Lines of the access log lost because nobody read it fast enough.", ()),
     "gateway_credential_lookups": ("Credentials asked of the sidecar.", ()),
     "gateway_credential_lookups_refused": ("Credentials not asked for, because too many unknown ones came.", ()),
@@ -59,6 +59,7 @@ GAUGES: dict[str, tuple[str, Labels]] = {
     "gateway_policy_connected": ("Whether every worker hears changes.", ()),
     "gateway_limits_store_up": ("Whether every worker reaches the store that limits are shared through.", ()),
     "gateway_access_log_buffer_bytes": ("Bytes of the access log not yet written.", ()),
+    "gateway_usage_failing": ("Workers whose disk takes no usage events, so that they refuse requests.", ()),
     "gateway_config_last_reload_success_timestamp_seconds": ("When a configuration was taken up, Unix time.", ()),
     "gateway_config_last_reload_successful": ("Whether every process took up the last configuration.", ()),
 }
@@ -105,8 +106,23 @@ _HISTOGRAMS = (
 _NANO = 1e9
 
 
-def families(total: Snapshot, processes: Iterable[tuple[str, int]] = ()) -> Iterator[Metric]:
-    """Every metric of a gateway. ``processes`` are the names and ids of those to look at."""
+def families(
+    total: Snapshot, processes: Iterable[tuple[str, int]] = (), more: Iterable[Metric] = ()
+) -> Iterator[Metric]:
+    """Every metric of a gateway. ``processes`` are the names and ids of those to look at.
+
+    ``more`` are told too; those of a name that is here already add their samples to it: a name may stand only once.
+    """
+    others = {metric.name: metric for metric in more}
+    for metric in _own(total, processes):
+        other = others.pop(metric.name, None)
+        if other is not None:
+            metric.samples.extend(other.samples)
+        yield metric
+    yield from others.values()
+
+
+def _own(total: Snapshot, processes: Iterable[tuple[str, int]]) -> Iterator[Metric]:
     yield InfoMetricFamily(
         "gateway_build",
         "The version that is running.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
 
 from msgspec import structs
 
@@ -19,6 +20,8 @@ from gateway.settings.model import Plan
 if TYPE_CHECKING:
     from gateway.dataplane.app import Worker
 
+# Where a credential may come as ``?token=``: browsers set no headers on WebSocket (LLM Cost Ops, "WebSocket API").
+_BY_QUERY = frozenset(("/v1/stream",))
 _LEFT_TO_THE_SIDECAR = frozenset((Kind.UNAUTHENTICATED, Kind.SUSPENDED))
 
 
@@ -58,7 +61,7 @@ class Limits:
             return await lender.admit(shortage)
 
     async def _caller(self, request: Asked) -> Credential | None:
-        secret = _secret(request.headers)
+        secret = _secret(request)
         if secret is None:
             return None
         found = self._worker.runtime.credentials.find(secret)
@@ -106,11 +109,15 @@ def _months(interval: str) -> float:
     return (365.0 / 12) * 86_400 / (ends - begins)
 
 
-def _secret(headers: Headers) -> bytes | None:
+def _secret(request: Asked) -> bytes | None:
     try:
-        return secret_in(headers) or None
+        secret = secret_in(request.headers)
     except GatewayError:
         return None  # another scheme, which some path of the sidecar may take
+    if not secret and request.path in _BY_QUERY:
+        query = request.target.partition(b"?")[2]
+        secret = dict(parse_qsl(query)).get(b"token", b"")
+    return secret or None
 
 
 def _headers(counters: CounterSet) -> Headers:

@@ -60,6 +60,7 @@ class Gauges:
         metrics.gauge("gateway_access_log_buffer_bytes", lambda: (((), worker.log.buffered),))
         metrics.counter("gateway_access_log_lines_dropped", lambda: (((), worker.log.dropped),))
         metrics.counter("gateway_usage_events_dropped", lambda: (((), sink.dropped),))
+        metrics.gauge("gateway_usage_failing", lambda: (((), int(sink.failing)),))
         if worker.learnt is not None:
             _credentials(metrics, worker.learnt)
         if lender is not None:

@@ -23,6 +23,7 @@ LIKELY: Final = 4
 MOST: Final = 16
 """Bytes that no prompt's tokens exceed on average: beyond, a prompt surely does not fit."""
 
+_TAIL: Final = 65_536  # bytes in which the last message is looked for
 _IMAGES: Final = (b'"image_url"', b'"input_image"')
 
 
@@ -82,7 +83,8 @@ def _asks_to_go_on(fields: bodies.Fields, messages: bytes) -> bool:
     raw = fields.get("continue_final_message")
     if raw is not None and bytes(memoryview(raw)) == b"true":
         return True
-    return b'"prefix":true' in messages[-65_536:].replace(b": ", b":")
+    tail = messages[-_TAIL:]
+    return b'"prefix"' in tail and b'"prefix":true' in tail.replace(b": ", b":")
 
 
 _ASKED: Final = {
@@ -91,6 +93,12 @@ _ASKED: Final = {
     "json_schema": ("answers by a JSON schema", "response_format", "json_schema_not_supported"),
     "prefill": ("goes on from the beginning of an answer", "messages", "prefill_not_supported"),
 }
+
+
+def fits_all(exchange: Exchange, shortest: int) -> bool:
+    """Whether a request is likely to fit into a context of ``shortest`` tokens, without a look at what it holds."""
+    size = len(exchange.raw) if exchange.upload is None else 0
+    return size // LIKELY + (exchange.max_tokens or 0) <= shortest
 
 
 def able(exchange: Exchange, targets: list[Target]) -> list[Target]:

@@ -86,6 +86,9 @@ def _check_body_head(exchange: Exchange, worker: Worker) -> None:
         raise GatewayError(Kind.UNSUPPORTED_MEDIA, "unsupported_media_type", message, "Content-Type")
     if worker.draining:
         raise GatewayError(Kind.UNAVAILABLE, "shutting_down", "The gateway is shutting down.", retry_after=1)
+    if worker.sink.failing:
+        message = "The gateway can't record what is used now, so it begins nothing."
+        raise GatewayError(Kind.UNAVAILABLE, "usage_not_recorded", message, retry_after=1)
 
 
 def body_too_large(worker: Worker) -> GatewayError:

@@ -17,12 +17,13 @@ from gateway.dataplane.breaker import CLOSED
 from gateway.dataplane.calling import call_target, recovered
 from gateway.dataplane.choosing import choose
 from gateway.dataplane.continuing import resume
-from gateway.dataplane.settlement import repaired, settle, usage_event
+from gateway.dataplane.settlement import repaired, settle, uncounted, usage_event
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.plugin.api import Answer
 
 if TYPE_CHECKING:
     from gateway.dataplane.attempt import Attempt
+    from gateway.dataplane.counting.wire import Ask, Counted
     from gateway.dataplane.exchange import Exchange
     from gateway.dataplane.routing import Route
 
@@ -164,8 +165,20 @@ async def call(exchange: Exchange) -> None:
 
 async def settle_with_plugins(exchange: Exchange) -> None:
     """Settle, with ``on_usage`` in between. A second cancellation must not keep the grant from being freed."""
+    counted: Counted | None = None
     event = usage_event(exchange)
     try:
+        ask = uncounted(exchange)
+        if ask is not None:
+            counted = await _count(exchange, ask)
+            event = usage_event(exchange, counted)
         await exchange.runtime.chain.usage(exchange, event)
     finally:
-        settle(exchange, repaired(exchange, event))
+        settle(exchange, repaired(exchange, event, counted))
+
+
+async def _count(exchange: Exchange, ask: Ask) -> Counted | None:
+    await exchange.before_waiting()
+    waiting: asyncio.Future[Counted | None] = exchange.wire.loop.create_future()
+    exchange.wire.worker.counter.count(ask, lambda counted: None if waiting.done() else waiting.set_result(counted))
+    return await waiting

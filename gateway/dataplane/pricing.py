@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import time
+from bisect import bisect_right
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import NamedTuple, TypeAlias
 
 from gateway.contract.usage import Tokens
-from gateway.settings.model import Price
+from gateway.kernel.currency import DayRate, ExchangeRates
+from gateway.kernel.money import to_nanos
+from gateway.kernel.rates import NANOS, UNITS, Quantities, Rates, Tier, parts_of, rate_for, rates_above, whole_tiers
+from gateway.settings.model import ExchangeRate, Price
+from gateway.settings.pricing import rates_of
+
+_PLAIN = frozenset(("input", "cached_input", "output"))
+_INPUTS = ("input", "cached_input", "cache_write", "cache_write_1h", "input_audio", "input_image")
+_OUTPUTS = ("output", "reasoning", "output_audio", "output_image")
 
 
 class Rate(NamedTuple):
@@ -19,23 +31,103 @@ class Rate(NamedTuple):
 FREE = Rate(0, 0, 0)
 
 
-def rate_of(price: Price) -> Rate:
-    """The rate of a price given in US dollars per 1,000 tokens."""
-    cached = price.cached_input_per_1k
-    return Rate(
-        round(price.input_per_1k * 1e9),
-        round((price.input_per_1k if cached is None else cached) * 1e9),
-        round(price.output_per_1k * 1e9),
-    )
+class _Version(NamedTuple):
+    begins: float  # Unix seconds
+    rates: Rates
+    tiers: tuple[Tier, ...]
+    currency: str
 
 
-def cost_of(rate: Rate, tokens: Tokens) -> int:
-    """What the counted tokens cost; a fraction of a nano-dollar is rounded up, once, on the sum."""
+class Schedule:
+    """A price that is more than a :class:`Rate`: of other kinds, by size, by day or in another currency."""
+
+    def __init__(self, versions: Sequence[_Version], exchange: ExchangeRates) -> None:
+        self._versions = sorted(versions, key=lambda version: version.begins)
+        self._begins = [version.begins for version in self._versions]
+        self._exchange = exchange
+
+    def at(self, now: float) -> tuple[_Version, int] | None:
+        """What holds at a time in Unix seconds, and nano-dollars for a unit of its money; None where nothing does."""
+        index = bisect_right(self._begins, now) - 1
+        if index < 0:
+            return None
+        version = self._versions[index]
+        if version.currency == "USD":
+            return version, NANOS
+        fx_rate = self._exchange.at(version.currency, datetime.fromtimestamp(now, UTC).date())
+        return None if fx_rate is None else (version, fx_rate)
+
+    def cost(self, tokens: Tokens, now: float) -> int | None:
+        """What the counted tokens cost at a time; None where no price holds."""
+        found = self.at(now)
+        if found is None:
+            return None
+        version, fx_rate = found
+        used = Quantities(
+            prompt=tokens.prompt,
+            completion=tokens.completion,
+            cached=tokens.cached,
+            cache_write=tokens.cache_write - tokens.cache_write_1h,
+            cache_write_1h=tokens.cache_write_1h,
+            reasoning=tokens.reasoning,
+            audio_prompt=tokens.audio_prompt,
+            audio_completion=tokens.audio_completion,
+            image_prompt=tokens.image_prompt,
+            image_completion=tokens.image_completion,
+            images=tokens.images,
+            audio_seconds=tokens.audio_seconds,
+        )
+        return sum(parts_of(rates_above(version.rates, version.tiers, used.prompt), used, fx_rate).values())
+
+    def worst_case(self, prompt: int, completion: int, now: float) -> int | None:
+        """What so many tokens can cost at most; of images and seconds, which nothing tells before, one each."""
+        found = self.at(now)
+        if found is None:
+            return None
+        version, fx_rate = found
+        most = 0
+        for rates in (version.rates, *(tier.rates for tier in version.tiers)):
+            exact = prompt * max(rate_for(rates, kind) for kind in _INPUTS)
+            exact += completion * max(rate_for(rates, kind) for kind in _OUTPUTS)
+            exact += sum(rate_for(rates, kind) for kind in ("request", "image", "audio_second"))
+            most = max(most, exact)
+        return -(-most * fx_rate // (UNITS * NANOS))
+
+
+Pricing: TypeAlias = Rate | Schedule
+
+
+def rate_of(*prices: Price, exchange_rates: Sequence[ExchangeRate] = ()) -> Pricing:
+    """What a model's prices come to, of which each holds from its day on."""
+    rates = rates_of(prices[0])
+    only = prices[0]
+    if len(prices) == 1 and only.currency == "USD" and not (only.tiers or only.effective_from or rates.keys() - _PLAIN):
+        told = {kind: rate // 1_000 for kind, rate in rates.items()}
+        return Rate(told.get("input", 0), told.get("cached_input", told.get("input", 0)), told.get("output", 0))
+    own = [DayRate(rate.currency, date.fromisoformat(rate.day), to_nanos(rate.dollars)) for rate in exchange_rates]
+    return Schedule([_version(price) for price in prices], ExchangeRates(own))
+
+
+def _version(price: Price) -> _Version:
+    begins = 0.0
+    if price.effective_from is not None:
+        begins = datetime.fromisoformat(price.effective_from).replace(tzinfo=UTC).timestamp()
+    rates = rates_of(price)
+    tiers = whole_tiers(rates, [Tier(tier.above_prompt_tokens, rates_of(tier)) for tier in price.tiers])
+    return _Version(begins, rates, tiers, price.currency)
+
+
+def cost_of(rate: Pricing, tokens: Tokens) -> int | None:
+    """What the tokens cost; a fraction of a nano-dollar is rounded up, once, on the sum. None: no price holds."""
+    if isinstance(rate, Schedule):
+        return rate.cost(tokens, time.time())
     fresh = tokens.prompt - tokens.cached
     thousandths = fresh * rate.input + tokens.cached * rate.cached_input + tokens.completion * rate.output
     return -(-thousandths // 1000)
 
 
-def worst_case(rate: Rate, prompt: int, completion: int) -> int:
-    """What a request can cost at most, for a reservation."""
+def worst_case(rate: Pricing, prompt: int, completion: int) -> int | None:
+    """What a request can cost at most, for a reservation. None: no price holds."""
+    if isinstance(rate, Schedule):
+        return rate.worst_case(prompt, completion, time.time())
     return -(-(prompt * max(rate.input, rate.cached_input) + completion * rate.output) // 1000)

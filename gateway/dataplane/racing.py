@@ -32,6 +32,8 @@ async def attempt_hedged(exchange: Exchange, hedging: Hedging, target: Target, s
     """As :func:`~gateway.dataplane.sending.attempt_once`, with a second target called after ``delay`` seconds."""
     if exchange.by_hand:
         await INTO_TASK
+    exchange.tokens = exchange.uncounted = None
+    exchange.events_seen = 0
     race = Race(exchange)
     try:
         await race.run(hedging, target, second, delay)
@@ -42,6 +44,7 @@ async def attempt_hedged(exchange: Exchange, hedging: Hedging, target: Target, s
     if attempt.events is not None:
         exchange.tokens = attempt.events.tokens
         exchange.events_seen = attempt.events.events
+        exchange.uncounted = attempt.events
     exchange.target = attempt.target
     if race.winner is not None and len(race.attempts) > 1 and attempt is race.attempts[1]:
         hedging.won += 1
@@ -52,7 +55,7 @@ def prompt_cost(exchange: Exchange, target: Target) -> int:
     """What reading the prompt costs at a target, in nano-dollars; 0 where its price is not known."""
     if target.rate is None:
         return 0
-    return cost_of(target.rate, Tokens(prompt=len(exchange.raw) // BYTES_PER_TOKEN))
+    return cost_of(target.rate, Tokens(prompt=len(exchange.raw) // BYTES_PER_TOKEN)) or 0
 
 
 class Race:

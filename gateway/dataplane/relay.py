@@ -47,7 +47,7 @@ class EventRelay:
         self._attempt = attempt
         exchange = attempt.exchange
         self._chain = exchange.runtime.chain
-        self.events = EventStream(exchange.hide_usage)
+        self.events = EventStream(exchange.hide_usage, attempt.target.vendor, exchange.endpoint)
         self._strict = exchange.spec.generates
         self._seam = exchange.seam  # where the client has a part of the answer already
         self._transcript = exchange.open_transcript()

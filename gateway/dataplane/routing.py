@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import Final
 from urllib.parse import quote
 
 from gateway.dataplane.body import raw_string
 from gateway.dataplane.breaker import Breaker
 from gateway.dataplane.hedging import Hedging
 from gateway.dataplane.load import Load
-from gateway.dataplane.pricing import FREE, Rate, rate_of
+from gateway.dataplane.pricing import FREE, Pricing, rate_of
 from gateway.dataplane.retries import RetryBudget
 from gateway.dataplane.shadowing import Mirror
 from gateway.dataplane.upstream.pool import Pool
+from gateway.dataplane.vendors import LOCAL, vendor_of
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.settings.known_targets import Capabilities, capabilities_of
-from gateway.settings.model import Model, Provider, Settings
+from gateway.settings.model import Model, Price, Provider, Settings
 
 _LOCAL_ENDPOINTS = frozenset(("chat.completions", "completions", "embeddings"))
 _SAFE = "/:@+,._-~!$'()*"
 _ANYTHING = Capabilities()
+UNBOUNDED: Final = 2**53
+"""Tokens that fit where no bound is known."""
 
 
 class Target:
@@ -42,11 +46,12 @@ class Target:
         "provider",
         "rate",
         "seed",
+        "vendor",
         "watched",
     )
 
     def __init__(
-        self, provider: Provider, model: str, pool: Pool, rate: Rate | None, offers: Capabilities = _ANYTHING
+        self, provider: Provider, model: str, pool: Pool, rate: Pricing | None, offers: Capabilities = _ANYTHING
     ) -> None:
         self.provider = provider
         self.offers = offers
@@ -55,6 +60,7 @@ class Target:
         self.pool = pool
         self.rate = rate
         self.local = provider.kind == "llama_cpp"
+        self.vendor = LOCAL if self.local else vendor_of(provider.name, provider.base_url)
         self.name = f"{provider.name}/{model}"
         self.header = b"x-gateway-target: " + quote(self.name, safe=_SAFE).encode() + b"\r\n"
         self.heads: dict[bytes, bytes] = {}
@@ -108,20 +114,22 @@ class Route:
     """A configured model: its targets in order of preference, then its fallbacks'.
 
     ``single`` is the only target of a model that has nothing to choose, ``sticky`` whether anybody goes by the prompt,
-    ``choosy`` whether some target can't serve everything, ``resumable`` whether some can go on with a broken stream.
+    ``picky`` whether some target lacks what another has or all may be asked for, ``shortest`` the tokens that fit into
+    every context, ``resumable`` whether some target can go on with a broken stream.
     """
 
     __slots__ = (
         "affinity",
         "chain",
-        "choosy",
         "context_length",
         "fallbacks",
         "hedging",
         "mirror",
         "name",
+        "picky",
         "recovery",
         "resumable",
+        "shortest",
         "single",
         "splits",
         "sticky",
@@ -145,7 +153,8 @@ class Route:
         self.chain: tuple[Route, ...] = (self,)
         self.single: list[Target] | None = None
         self.sticky = False
-        self.choosy = False
+        self.picky = False
+        self.shortest = UNBOUNDED
         self.resumable = False
 
     def candidates(self, endpoint: str, now: float) -> list[Target]:
@@ -169,13 +178,14 @@ class Route:
         self.chain = self._chain()
         routes = (*(other for _, _, other in self.splits), *self.chain)
         every = [target for route in routes for target in route.targets]
-        self.choosy = any(_is_restricted(target) for target in every)
+        self.shortest = min([target.offers.context_length or UNBOUNDED for target in every])
         self.resumable = any(target.prefill != "none" for target in every)
+        self.picky = any(_lacks(target) for target in every) or len({target.offers.prefill for target in every}) > 1
         self.sticky = any(
             route.affinity and len(route.targets) > 1 and route.strategy in ("weighted", "least_latency")
             for route in routes
         )
-        if len(every) == 1 and not self.choosy:
+        if len(every) == 1:
             self.single = every
         for route in routes:
             if self.hedging is not None or (len(route.targets) > 1 and route.strategy in ("weighted", "least_latency")):
@@ -193,9 +203,9 @@ class Route:
         return tuple(seen.values())
 
 
-def _is_restricted(target: Target) -> bool:
+def _lacks(target: Target) -> bool:
     offers = target.offers
-    return offers.context_length is not None or not (offers.tools and offers.vision and offers.json_schema)
+    return not (offers.tools and offers.vision and offers.json_schema)
 
 
 class Router:
@@ -239,7 +249,10 @@ def router_from(settings: Settings, pools: dict[str, Pool], previous: Router | N
     What was learned of targets, and what shadows have spent, is taken over from ``previous``.
     """
     providers = {provider.name: provider for provider in settings.providers}
-    rates = {(price.provider, price.model): rate_of(price) for price in settings.pricing}
+    prices: dict[tuple[str, str], list[Price]] = {}
+    for price in settings.pricing:
+        prices.setdefault((price.provider, price.model), []).append(price)
+    rates = {key: rate_of(*each, exchange_rates=settings.exchange_rates) for key, each in prices.items()}
     targets: dict[tuple[str, str], Target] = {}
     routes: dict[str, Route] = {}
     for model in settings.models:

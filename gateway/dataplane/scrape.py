@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prometheus_client.core import Metric
@@ -16,13 +16,14 @@ from gateway.dataplane.snapshots import Snapshot, SnapshotFiles, merge
 class Gathered:
     """The numbers of one moment, a collector for prometheus-client. It shares nothing with the event loop."""
 
-    def __init__(self, total: Snapshot, processes: dict[str, int]) -> None:
+    def __init__(self, total: Snapshot, processes: dict[str, int], more: Sequence[Metric]) -> None:
         self._total = total
         self._processes = processes
+        self._more = more
 
     def collect(self) -> Iterator[Metric]:
         """Every metric."""
-        return families(self._total, sorted(self._processes.items()))
+        return families(self._total, sorted(self._processes.items()), self._more)
 
 
 class Scrape:
@@ -47,10 +48,10 @@ class Scrape:
         """Publish this worker's numbers now; also called at its end."""
         self._files.publish(self.metrics.snapshot(os.getpid()))
 
-    def gather(self) -> Gathered:
-        """The numbers as they stand, added up."""
+    def gather(self, more: Sequence[Metric] = ()) -> Gathered:
+        """The numbers as they stand, added up, with ``more`` metrics beside them."""
         own = self.metrics.snapshot(os.getpid())
         self._files.publish(own)
         others = self._files.others()
         processes = {self._name: own.pid, **{name: snapshot.pid for name, snapshot in others.items()}}
-        return Gathered(merge((own, *others.values()), LARGEST, LEAST), processes)
+        return Gathered(merge((own, *others.values()), LARGEST, LEAST), processes, more)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
+from msgspec import structs
 
 from gateway.contract.usage import Tokens
 from gateway.dataplane.prefill import continued
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from gateway.dataplane.routing import Target
     from gateway.dataplane.transcript import Said
     from gateway.dataplane.upstream.errors import UpstreamError
+
+_PARTS: Final = ("cached", "cache_write", "cache_write_1h", "audio_prompt", "image_prompt")
+"""The kinds of a prompt's tokens."""
 
 
 class Seam:
@@ -110,12 +114,9 @@ class Seam:
         prompt = self._prompt
         if prompt is None:
             prompt = max(0, told.prompt - (self._completion if self._how == "prefill" else 0))
-        return Tokens(
-            prompt=prompt,
-            cached=min(told.cached, prompt),
-            completion=self._completion + told.completion,
-            reasoning=told.reasoning,
-        )
+        # Nothing of the prompt can be more than it is, now that the answer's beginning is out of it.
+        parts = {name: min(getattr(told, name), prompt) for name in _PARTS}
+        return structs.replace(told, prompt=prompt, completion=self._completion + told.completion, **parts)
 
 
 def _count(usage: dict[str, Any], name: str) -> int:

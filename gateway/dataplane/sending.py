@@ -41,6 +41,7 @@ async def attempt_once(exchange: Exchange, target: Target) -> Attempt:
         exchange.target = target
         exchange.tokens = None
         exchange.events_seen = 0
+        exchange.uncounted = None
         attempt.send(connection, request or request_for(exchange, target))
         try:
             await attempt
@@ -52,6 +53,7 @@ async def attempt_once(exchange: Exchange, target: Target) -> Attempt:
             if attempt.events is not None:
                 exchange.tokens = attempt.events.tokens
                 exchange.events_seen = attempt.events.events
+                exchange.uncounted = attempt.events
         if again or not attempt.went_stale:
             return attempt
         again = True
@@ -90,6 +92,7 @@ def request_for(exchange: Exchange, target: Target) -> list[bytes | memoryview]:
         exchange.hide_usage = bodies.ask_for_usage(fields)
     if target.local and exchange.caller is not None:
         head += f"x-gateway-organization: {exchange.caller.organization}\r\n".encode("latin-1", "replace")
+        head += b"x-gateway-usage: each\r\n"
     if len(exchange.raw) < _JOINED:
         body = bodies.encode(fields)
         return [head + exchange.forwarded + _JSON_BODY % len(body) + body]

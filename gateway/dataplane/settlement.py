@@ -6,10 +6,15 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import structs
+
 from gateway.contract.usage import Tokens, UsageEvent
 from gateway.dataplane.admission import limiter
 from gateway.dataplane.admission.limiter import BYTES_PER_TOKEN
+from gateway.dataplane.counting.wire import Ask, Counted, Produced
 from gateway.dataplane.pricing import cost_of
+from gateway.dataplane.streaming import EventStream
+from gateway.dataplane.vendors import vocabulary_of
 
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
@@ -18,14 +23,16 @@ logger = logging.getLogger("gateway.settlement")
 _NONE: Final = Tokens()
 
 
-def usage_event(exchange: Exchange) -> UsageEvent:
-    """The usage event of a request that is over."""
+def usage_event(exchange: Exchange, counted: Counted | None = None) -> UsageEvent:
+    """The usage event of a request that is over. ``counted`` is what :func:`uncounted` asked for."""
     now = time.perf_counter()
     started_ns = exchange.started_ns
     tokens = exchange.tokens
-    estimated = tokens is None and _was_produced(exchange)
-    if tokens is None:
-        tokens = _estimate(exchange) if estimated else _NONE
+    estimated = counted is not None or (tokens is None and _was_produced(exchange))
+    if counted is not None:
+        tokens = _with(tokens, counted)
+    elif tokens is None:
+        tokens = _by_size(exchange) if estimated else _NONE
     attempts = exchange.attempts
     last = attempts[-1] if attempts else None
     served = exchange.target if exchange.seam is not None else None  # the last attempt need not be the one that counts
@@ -55,6 +62,34 @@ def usage_event(exchange: Exchange) -> UsageEvent:
     )
 
 
+def uncounted(exchange: Exchange) -> Ask | None:
+    """What has to be counted before the request's usage is known: all of it, or what came after the last usage."""
+    produced = exchange.uncounted
+    if exchange.tokens is not None and produced is None:
+        return None
+    target = exchange.target
+    if target is None or not _was_produced(exchange):
+        return None
+    if isinstance(produced, EventStream):
+        unread = produced.unread()
+        if unread is None and exchange.tokens is not None:
+            return None  # nearly always: the usage was the last that came
+    else:
+        unread = None if produced is None else Produced(produced, is_whole=True)
+    request = exchange.raw if exchange.tokens is None and exchange.is_json else None
+    vocabulary = vocabulary_of(target.vendor, target.model)
+    return Ask(0, vocabulary, exchange.endpoint, request, Produced() if unread is None else unread)
+
+
+def _with(tokens: Tokens | None, counted: Counted) -> Tokens:
+    """The last usage seen, and what was counted beside it."""
+    if tokens is None:
+        return Tokens(prompt=counted.prompt, completion=counted.completion, reasoning=counted.thoughts)
+    return structs.replace(
+        tokens, completion=tokens.completion + counted.completion, reasoning=tokens.reasoning + counted.thoughts
+    )
+
+
 def _was_produced(exchange: Exchange) -> bool:
     """Whether the last attempt can have produced tokens: it was answered, or given up while it was being answered."""
     if not exchange.attempts or exchange.outcome == "error":
@@ -70,26 +105,25 @@ def _cost(exchange: Exchange, tokens: Tokens) -> int | None:
     return None if target.rate is None else cost_of(target.rate, tokens)
 
 
-def _estimate(exchange: Exchange) -> Tokens:
-    """Where an upstream answered and told no usage: the prompt by its size, the completion by its events."""
+def _by_size(exchange: Exchange) -> Tokens:
+    """Where nothing could count: the prompt by its size, the completion by its events."""
     prompt = len(exchange.raw) // BYTES_PER_TOKEN if exchange.is_json else 0
     return Tokens(prompt=prompt, completion=exchange.events_seen)
 
 
-def repaired(exchange: Exchange, event: UsageEvent) -> UsageEvent:
+def repaired(exchange: Exchange, event: UsageEvent, counted: Counted | None = None) -> UsageEvent:
     """The event as plugins left it, or, where they put something into it that can't be counted, as it was made."""
     spoilt: Any = event  # compiled code would not even read what is of another type
     if _is_sound(spoilt.tokens, spoilt.cost_nanos):
         return event
     logger.error("a plugin spoilt a usage event", extra={"request_id": exchange.id})
-    return usage_event(exchange)
+    return usage_event(exchange, counted)
 
 
 def _is_sound(tokens: Any, cost: Any) -> bool:
     if type(tokens) is not Tokens or not (cost is None or (type(cost) is int and cost >= 0)):
         return False
-    counts: tuple[Any, ...] = (tokens.prompt, tokens.cached, tokens.completion, tokens.reasoning)
-    return all(type(count) is int and count >= 0 for count in counts)
+    return all(type(count) is int and count >= 0 for count in structs.astuple(tokens))
 
 
 def settle(exchange: Exchange, event: UsageEvent | None = None) -> None:
@@ -110,15 +144,29 @@ def settle(exchange: Exchange, event: UsageEvent | None = None) -> None:
         exchange.release()
         runtime.finished()
         return
-    if event is None:
-        event = usage_event(exchange)
+    if event is not None:
+        _close(exchange, event)
+        return
+    ask = uncounted(exchange)
+    if ask is None:
+        _close(exchange, usage_event(exchange))
+    else:
+        wire.worker.counter.count(ask, lambda counted: _close(exchange, usage_event(exchange, counted)))
+
+
+def _close(exchange: Exchange, event: UsageEvent) -> None:
+    wire = exchange.wire
+    runtime = exchange.runtime
+    grant = exchange.grant
+    assert grant is not None
     tokens = event.tokens
     limiter.settle(grant, tokens.prompt + tokens.completion, event.cost_nanos or 0)
     if exchange.provider_grant is not None:
         limiter.settle(exchange.provider_grant, tokens.prompt + tokens.completion, event.cost_nanos or 0)
-    wire.worker.metrics.served(event)
-    wire.worker.log.access(event)
     if runtime.tracer is not None:
-        runtime.tracer.finish(exchange, event)
-    wire.worker.sink.append(event, exchange.release)
+        runtime.tracer.finish(exchange, event)  # reads the exchange, of which little is left once it is released
+    worker = wire.worker
+    worker.sink.append(event, exchange.release)  # the answer goes out now; for what follows nobody waits
+    worker.metrics.served(event)
+    worker.log.access(event)
     runtime.finished()

@@ -90,7 +90,7 @@ class Mirror:
         if exchange.spec.generates:
             completion = exchange.max_tokens or DEFAULT_COMPLETION_TOKENS * bodies.choices_of(fields)
         taken = worst_case(target.rate, prompt, completion)
-        if not self.spending.take(taken, self._most, time.time()):
+        if taken is None or not self.spending.take(taken, self._most, time.time()):
             self.passed += 1
             return
         self.running += 1
@@ -147,6 +147,7 @@ class Copy:
         head = target.head_for(self._spec.path)
         if target.local:
             head += f"x-gateway-organization: {self._organization}\r\n".encode("latin-1", "replace")
+            head += b"x-gateway-usage: each\r\n"
         body = bodies.encode(fields)
         self._size = len(body)
         request = head + _HEAD % len(body) + body
@@ -177,7 +178,7 @@ class Copy:
         self._status = status
         for name, value in headers:
             if name == b"content-type" and value.partition(b";")[0].strip().lower() == b"text/event-stream":
-                self._events = EventStream(False)
+                self._events = EventStream(False, self._target.vendor, self._spec.name)
 
     def on_data(self, data: bytes) -> None:
         if self._first_ns is None:
@@ -217,7 +218,7 @@ class Copy:
     def _end(self, reason: str) -> None:
         tokens = self._tokens()
         rate = self._target.rate
-        cost = cost_of(rate, tokens) if rate is not None else 0
+        cost = (cost_of(rate, tokens) or 0) if rate is not None else 0
         self._mirror.ended(self._taken, cost)
         now = time.time_ns()
         target = self._target
@@ -253,11 +254,12 @@ class Copy:
         if self._status is None or self._status >= 300:
             return Tokens()
         told = None
+        vendor, endpoint = self._target.vendor, self._spec.name
         if self._events is not None:
             told = self._events.tokens
         elif self._kept:
             try:
-                told = read_answer(b"".join(self._kept))[0]
+                told = read_answer(b"".join(self._kept), vendor, endpoint)[0]
             except msgspec.DecodeError:
                 told = None
         if told is not None:

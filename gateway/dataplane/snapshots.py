@@ -18,6 +18,8 @@ from typing import TypeAlias
 import msgspec
 from msgspec import Struct
 
+from gateway.kernel.processes import is_alive
+
 logger = logging.getLogger("gateway.metrics")
 
 Labels: TypeAlias = tuple[str, ...]
@@ -170,16 +172,3 @@ def _read(path: Path) -> Snapshot | None:
     except (OSError, msgspec.MsgspecError) as error:
         logger.warning("counters can't be read", extra={"file": str(path), "reason": str(error)})
         return None
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process has this id."""
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

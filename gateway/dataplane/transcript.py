@@ -12,11 +12,9 @@ from typing import Final
 import msgspec
 from msgspec import Raw, Struct
 
-from gateway.contract.usage import Tokens
-from gateway.dataplane.usage import read_answer
 from gateway.plugin.sse import DONE, data_of, split_events
 
-KEPT: Final = 65_536
+KEPT: Final = 32_768
 """Bytes of events kept as they came; then their text is taken out."""
 BEGINNING: Final = 8_192
 """Bytes kept of a stream that no target could go on with: enough to tell that something was said."""
@@ -61,7 +59,7 @@ class Said:
     """
 
     __slots__ = ("_texts", "created", "fingerprint", "finished", "id", "length", "model", "other", "pieces", "role",
-                 "several", "thought", "tokens")  # fmt: skip
+                 "several", "thought")  # fmt: skip
 
     def __init__(self) -> None:
         self._texts: list[str] = []
@@ -76,7 +74,6 @@ class Said:
         self.created: int | None = None
         self.model: str | None = None
         self.fingerprint: str | None = None
-        self.tokens: Tokens | None = None
 
     @property
     def text(self) -> str:
@@ -114,9 +111,6 @@ class Said:
             self.model, self.fingerprint = chunk.model, chunk.system_fingerprint
         for choice in chunk.choices or ():
             self._choice(choice)
-        if b'"usage"' in payload:
-            tokens = read_answer(payload)[0]
-            self.tokens = tokens if tokens is not None else self.tokens
 
     def _choice(self, choice: _Choice) -> None:
         if choice.index:

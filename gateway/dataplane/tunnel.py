@@ -135,7 +135,7 @@ class Tunnel:
         await asyncio.wait((self.near.ended, self.far.ended), return_when=asyncio.FIRST_COMPLETED)
 
     def _refuse(self, status: int, headers: Headers, body: bytes) -> None:
-        dropped = (b"content-length", b"x-request-id")
+        dropped = (b"content-length", b"date", b"x-request-id")
         lines = [
             STATUS_LINE[status],
             *(_line(name, value) for name, value in headers if name not in dropped),

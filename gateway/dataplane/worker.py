@@ -20,6 +20,7 @@ from gateway.contract.internal import FORWARDED, forwarded_token
 from gateway.dataplane.access_log import AccessLog
 from gateway.dataplane.admission.state import Admission
 from gateway.dataplane.app import Worker
+from gateway.dataplane.beside import Beside
 from gateway.dataplane.emit import FileSink
 from gateway.dataplane.gauges import Gauges
 from gateway.dataplane.runtime import build_runtime
@@ -41,6 +42,7 @@ SWEEP = 1.0
 SIDECAR_START = 10.0  # seconds that requests for its paths wait for a sidecar started with this worker
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEPT_BYTES = 16_777_216
+COUNTING_END = 2.0  # seconds that tokens may still be counted at the end, before they are estimated by their size
 TRACES_END = 3.0  # seconds a collector gets at the end
 
 
@@ -124,7 +126,9 @@ class _Process:
             return 78  # EX_CONFIG
         log = AccessLog(loop, settings.telemetry.access_log)
         self.worker = worker = Worker(runtime, sink, log, scrape, admission.learnt, options.sidecar)
-        if options.sidecar is not None and not options.sidecar.startswith("unix:"):
+        if options.sidecar is not None and options.sidecar.startswith("unix:"):
+            worker.beside = Beside(options.sidecar, options.master_key)
+        elif options.sidecar is not None:
             worker.forward.introduction = (f"{FORWARDED}: {forwarded_token(options.master_key)}".encode(),)
         self.server = _Server(_server_config(worker, settings), worker)
         self.gauges = Gauges(worker, sink, self.server.server_state.connections, admission.lender)
@@ -139,9 +143,12 @@ class _Process:
         try:
             await self._run_server()
         finally:
+            await worker.counter.close(COUNTING_END)
             sink.close()
             await admission.stop()
             worker.forward.close()
+            if worker.beside is not None:
+                worker.beside.close()
             log.close()
             scrape.publish()
             if worker.runtime.tracer is not None:

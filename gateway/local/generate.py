@@ -47,11 +47,12 @@ class TokenScore:
 
 @dataclass(frozen=True)
 class Delta:
-    """Text that may be shown. ``in_call`` marks text of a tool call."""
+    """Text that may be shown. ``in_call`` marks text of a tool call, ``tokens`` are those generated so far."""
 
     text: str
     in_call: bool
     scores: list[TokenScore]
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Answer:
     def _show(self, text: str) -> Iterator[Delta]:
         if text:
             scores, self._scores = self._scores, []
-            yield Delta(text, self._in_call, scores)
+            yield Delta(text, self._in_call, scores, len(self._generated))
 
     def _open_call(self, rest: str) -> Iterator[Delta]:
         self._in_call = True

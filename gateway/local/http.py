@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 import orjson
@@ -88,14 +88,21 @@ class Exchange:
             headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after)))
         await self.json(envelope(error, status), status, headers)
 
-    async def event(self, value: Any) -> None:
-        """Send one server-sent event; the first one begins the stream."""
+    async def event(self, value: Any, usage: Mapping[str, Any] | None = None) -> None:
+        """Send one server-sent event; the first one begins the stream.
+
+        ``usage`` is what has been counted so far. It follows as a comment (WHATWG HTML §9.2.6), for the data plane,
+        which asked for it and does not pass it on: so it knows the count wherever a stream ends.
+        """
         if not self.started:
             self.started = True
             head = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
             await self._send({"type": "http.response.start", "status": 200, "headers": head})
         data = value if isinstance(value, bytes) else orjson.dumps(value)
-        await self._send({"type": "http.response.body", "body": b"data: %b\n\n" % data, "more_body": True})
+        body = b"data: %b\n\n" % data
+        if usage is not None:
+            body += b": %b\n\n" % orjson.dumps({"usage": usage})
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def end(self) -> None:
         """End an event stream."""

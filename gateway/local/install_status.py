@@ -11,13 +11,14 @@ The file is ``<sys.prefix>/local-install.json``::
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
 from typing import Literal
 
 import msgspec
+
+from gateway.kernel.processes import is_alive
 
 State = Literal["building", "installing", "ready", "failed"]
 HOW_TO_INSTALL = (
@@ -39,7 +40,7 @@ class InstallStatus(msgspec.Struct, frozen=True):
     @property
     def running(self) -> bool:
         """Whether an installer that is still alive is at work."""
-        return self.state in ("building", "installing") and _alive(self.pid)
+        return self.state in ("building", "installing") and is_alive(self.pid or 0)
 
 
 def default_path() -> Path:
@@ -64,15 +65,3 @@ def explain(status: InstallStatus | None) -> tuple[str, float]:
     if status is not None and status.state == "failed":
         return f"Installing the local model engine failed: {status.message}", 60.0
     return f"The local model engine (llama-cpp-python) is not installed. {HOW_TO_INSTALL}", 60.0
-
-
-def _alive(pid: int | None) -> bool:
-    if pid is None:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -18,6 +18,7 @@ from gateway.settings.document import Document
 from gateway.settings.faults import Fault, Finding, Path, dotted, named, nearest
 from gateway.settings.local_models import local_models, weights
 from gateway.settings.model_checks import check_models
+from gateway.settings.pricing import RATE_KEYS
 from gateway.settings.view import Item, as_dict, as_list, entries, find_cycle, names_of, text_of
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
@@ -161,14 +162,19 @@ class Checks:
 
     def _pricing(self) -> Iterator[Finding]:
         known = names_of(self.providers)
-        seen: set[tuple[str, str]] = set()
+        seen: set[tuple[str, str, str]] = set()
         for path, item in self.pricing:
             pair = (text_of(item, "provider"), text_of(item, "model"))
+            day = text_of(item, "effective_from")
             if pair[0] and pair[0] not in known:
                 yield _unknown((*path, "provider"), "provider", pair[0], known)
-            if all(pair) and pair in seen:
-                yield path, "this provider's model is priced twice", None
-            seen.add(pair)
+            if all(pair) and (*pair, day) in seen:
+                hint = "prices that follow one another differ in effective_from"
+                yield path, "this provider's model is priced twice", hint if not day else None
+            if _DAY.match(day) and not _is_day(day):
+                yield (*path, "effective_from"), "there is no such day", None
+            seen.add((*pair, day))
+            yield from _price_parts(path, item)
 
     def _exchange_rates(self) -> Iterator[Finding]:
         seen: set[tuple[str, str]] = set()
@@ -297,6 +303,26 @@ class Checks:
                 yield name
 
 
+def _price_parts(path: Path, item: dict[str, Any]) -> Iterator[Finding]:
+    """What a price tells: something, the two sides of tokens together, and tiers that rise."""
+    told = {key for key in RATE_KEYS if item.get(key) is not None}
+    if not told:
+        hint = f"give input_per_1k and output_per_1k, or one of {', '.join(_OTHER_UNITS)}"
+        yield path, "this price tells nothing", hint
+    elif len(told & {"input_per_1k", "output_per_1k"}) == 1:
+        missing = "output_per_1k" if "input_per_1k" in told else "input_per_1k"
+        yield path, f"{missing} is missing, so such tokens would cost nothing", f"give {missing}, 0 where it is free"
+    above = 0
+    for place, tier in entries(item.get("tiers"), (*path, "tiers")):
+        value = tier.get("above_prompt_tokens")
+        if isinstance(value, int) and value <= above:
+            yield (*place, "above_prompt_tokens"), "tiers must rise: each begins above the one before it", None
+        above = max(above, value) if isinstance(value, int) else above
+        if not any(tier.get(key) is not None for key in RATE_KEYS):
+            yield place, "this tier tells no price", None
+
+
+_OTHER_UNITS = ("per_request", "per_image", "per_audio_second")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 
 

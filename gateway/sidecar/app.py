@@ -9,7 +9,8 @@ from typing import TypeAlias
 from fastapi import APIRouter, FastAPI
 
 from gateway import __version__
-from gateway.sidecar import internal
+from gateway.contract.scrape import PATH
+from gateway.sidecar import internal, metrics
 from gateway.sidecar.parts import Sidecar
 
 RouterFactory: TypeAlias = Callable[[], APIRouter]
@@ -30,7 +31,9 @@ def create_app(sidecar: Sidecar, dialects: tuple[str, ...] = DIALECTS, shared: t
     app = FastAPI(title="LLM gateway", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.context = sidecar
     app.add_exception_handler(internal.Forbidden, internal.forbidden)
-    app.include_router(internal.router(sidecar))
+    app.add_middleware(metrics.Counted)
+    app.include_router(internal.router(sidecar, (PATH, metrics.told)))
+    app.include_router(metrics.router())
     for name in shared:
         importlib.import_module(name).install(app)
     for name in dialects:

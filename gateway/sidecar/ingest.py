@@ -11,28 +11,43 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 from msgspec import Struct
 
+from gateway.bus import usage_journal
 from gateway.bus.backoff import Backoff
+from gateway.bus.usage_files import Segment, keep_positions, node_of, positions_of, segments
 from gateway.domain.ledger.ingest import Ingested, Moved, forget, ingest, marks
+from gateway.domain.ledger.pieces import advance
 from gateway.domain.ledger.rating import Rater
-from gateway.sidecar.segments import Segment, node_of, read, segments
+from gateway.sidecar.histogram import Histogram
+from gateway.sidecar.segments import read
 from gateway.sidecar.tasks import end
 from gateway.store.engine import Store
 
 LOOK = 0.1  # seconds
 KEEP = 300.0  # seconds: a worker that starts again reads what it wrote last
 _RATE_SECONDS = 10.0
+_KEPT_SECONDS = 1.0
+_RECOVER_SECONDS = 1.0  # a worker that was killed may have no successor
 
 _log = logging.getLogger("gateway.sidecar.ingest")
 
 
 class IngestState(Struct):
-    """Numbers for metrics. ``lag_bytes`` is what was written and is not in the ledger when it was last looked at,
-    ``age`` the seconds since the oldest of it was seen there, ``rate`` entries a second lately."""
+    """Numbers for metrics.
+
+    ``entries`` were made, ``known`` events were in the ledger already, ``poison`` lines were set aside, all since the
+    start; ``rate`` is entries a second lately. ``lag_bytes`` is what was written and is not in the ledger when it was
+    last looked at, ``age`` the seconds since the oldest of it was seen there.
+
+    Of a stream in Redis: its length, how much of it nobody has taken yet and how much somebody has, in entries; the
+    seconds since its oldest entry was added; how many entries were taken over from consumers that died, since the
+    start; the consumers there are, and the nodes that send.
+    """
 
     entries: int = 0
     known: int = 0
@@ -41,6 +56,60 @@ class IngestState(Struct):
     age: float = 0.0
     rate: float = 0.0
     failing: bool = False
+    source: Literal["files", "stream"] = "files"
+    stream_length: int = 0
+    stream_lag: int = 0
+    stream_pending: int = 0
+    stream_age: float = 0.0
+    claimed: int = 0
+    consumers: int = 0
+    nodes: int = 0
+
+
+class Meter:
+    """Keeps the numbers that do not depend on where usage comes from."""
+
+    def __init__(self, source: Literal["files", "stream"]) -> None:
+        self.state = IngestState(source=source)
+        self.durations = Histogram()
+        """Of batches, until each was in the ledger."""
+        self._window = (time.monotonic(), 0)
+
+    @contextlib.contextmanager
+    def timing(self) -> Iterator[None]:
+        """A batch is entered within the block."""
+        began = time.monotonic()
+        yield
+        self.durations.add(time.monotonic() - began)
+
+    def count(self, where: str, result: Ingested) -> None:
+        """What became of a batch."""
+        self.state.entries += result.entries
+        self.state.known += result.known
+        self.state.poison += result.poison
+        if result.poison:
+            _log.error("lines of usage were set aside", extra={"source": where, "lines": result.poison})
+
+    def tick(self) -> None:
+        """Look at the rate; call it about once a second or more often."""
+        now = time.monotonic()
+        began, entries = self._window
+        if now - began >= _RATE_SECONDS:
+            self.state.rate = (self.state.entries - entries) / (now - began)
+            self._window = (now, self.state.entries)
+
+    def fails(self, error: Exception) -> None:
+        """Nothing can be entered now; the log tells it once."""
+        if not self.state.failing:
+            reason = f"{type(error).__name__}: {error}"
+            _log.warning("usage is not entered into the ledger now", extra={"reason": reason})
+        self.state.failing = True
+
+    def works(self) -> None:
+        """It goes on."""
+        if self.state.failing:
+            _log.info("usage is entered into the ledger again")
+        self.state.failing = False
 
 
 class Ingester:
@@ -59,13 +128,25 @@ class Ingester:
     ) -> None:
         self.store = store
         self.folder = folder
-        self.state = IngestState()
+        self._meter = Meter("files")
         self._rater = rater
         self._keep = keep
         self._node = ""
         self._positions: dict[str, int] = {}
+        self._kept: dict[str, int] = {}
+        self._kept_at = 0.0
+        self._recovered_at = 0.0
         self._behind_since: float | None = None
-        self._window = (time.monotonic(), 0)
+
+    @property
+    def state(self) -> IngestState:
+        """How far it is."""
+        return self._meter.state
+
+    @property
+    def durations(self) -> Histogram:
+        """How long batches took until they were in the ledger."""
+        return self._meter.durations
 
     async def __aenter__(self) -> Ingester:
         self._ingesting = asyncio.create_task(self._run(), name="ingester")
@@ -73,6 +154,9 @@ class Ingester:
 
     async def __aexit__(self, *_: object) -> None:
         await end(self._ingesting)
+        if self._kept != self._positions:
+            with contextlib.suppress(OSError):
+                await self._keep_positions()
 
     async def _run(self) -> None:
         backoff = Backoff()
@@ -83,23 +167,34 @@ class Ingester:
                     if not await self.round():
                         await asyncio.sleep(LOOK)
                     backoff.reset()
-                    self.state.failing = False
+                    self._meter.works()
             except Exception as error:
                 # Neither a database that is away nor a full disk may end it for good; the files wait.
-                if not self.state.failing:
-                    reason = f"{type(error).__name__}: {error}"
-                    _log.warning("usage is not entered into the ledger now", extra={"reason": reason})
-                self.state.failing = True
+                self._meter.fails(error)
                 await asyncio.sleep(backoff.next())
 
     async def start(self) -> None:
         """Find out how far the ledger is."""
         self._node = await asyncio.to_thread(node_of, self.folder)
         self._positions = await marks(self.store, f"{self._node}/")
+        await self._take_over()
+
+    async def _take_over(self) -> None:
+        """Go on where the ledger is by what Redis told, where usage went through Redis until now."""
+        told = await asyncio.to_thread(positions_of, self.folder)
+        if told.by == "files":
+            return
+        sizes = {segment.name: segment.size for segment in await asyncio.to_thread(segments, self.folder)}
+        reached = {f"{self._node}/{name}": at for name, at in told.files.items() if at <= sizes.get(name, -1)}
+        ahead = {source: at for source, at in reached.items() if at > self._positions.get(source, 0)}
+        if ahead:
+            await advance(self.store, ahead)
+            self._positions |= ahead
+        await self._keep_positions()
 
     async def round(self) -> bool:
         """Look at every segment once and enter what is new, about a megabyte of each; whether anything was."""
-        found = await asyncio.to_thread(segments, self.folder)
+        found = await asyncio.to_thread(self._look)
         moved = False
         grown = [item for item in found if item.size != self._positions.get(self._source(item), 0)]
         if grown:
@@ -108,7 +203,22 @@ class Ingester:
                 moved = await self._take(segment, rater) or moved
         self._tell(found)
         await self._clean(found)
+        if time.monotonic() - self._kept_at >= _KEPT_SECONDS and self._kept != self._positions:
+            await self._keep_positions()
         return moved
+
+    async def _keep_positions(self) -> None:
+        """Note beside the files how far the ledger is: who may send them through Redis some day begins there."""
+        self._kept, self._kept_at = dict(self._positions), time.monotonic()
+        files = {source.partition("/")[2]: at for source, at in self._kept.items()}
+        await asyncio.to_thread(keep_positions, self.folder, "files", files)
+
+    def _look(self) -> list[Segment]:
+        now = time.monotonic()
+        if now - self._recovered_at >= _RECOVER_SECONDS:
+            self._recovered_at = now
+            usage_journal.recover(self.folder)
+        return segments(self.folder)
 
     def _source(self, segment: Segment) -> str:
         return f"{self._node}/{segment.name}"
@@ -127,20 +237,14 @@ class Ingester:
             return False
         for batch in batches:
             try:
-                result = await ingest(self.store, batch, rater)
+                with self._meter.timing():
+                    result = await ingest(self.store, batch, rater)
             except Moved as error:
                 self._positions[source] = error.position
                 return True
             self._positions[source] = batch.end
-            self._count(segment, result)
+            self._meter.count(source, result)
         return bool(batches)
-
-    def _count(self, segment: Segment, result: Ingested) -> None:
-        self.state.entries += result.entries
-        self.state.known += result.known
-        self.state.poison += result.poison
-        if result.poison:
-            _log.error("lines of usage were set aside", extra={"file": segment.name, "lines": result.poison})
 
     def _tell(self, found: list[Segment]) -> None:
         now = time.monotonic()
@@ -151,10 +255,7 @@ class Ingester:
         elif self._behind_since is None:
             self._behind_since = now
         state.age = 0.0 if self._behind_since is None else now - self._behind_since
-        began, entries = self._window
-        if now - began >= _RATE_SECONDS:
-            state.rate = (state.entries - entries) / (now - began)
-            self._window = (now, state.entries)
+        self._meter.tick()
 
     async def _clean(self, found: list[Segment]) -> None:
         names = {segment.name for segment in found}

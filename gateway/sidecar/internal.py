@@ -7,9 +7,9 @@ import hmac
 import os
 import re
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
@@ -23,6 +23,8 @@ from gateway.contract.internal import HEADER, PREFIX, internal_token
 from gateway.contract.policy import Change, Resolution
 from gateway.sidecar.feed import SUBSCRIBERS, Feed
 from gateway.sidecar.ingest import IngestState
+
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 _encode = msgspec.json.Encoder().encode
 _query = msgspec.json.Decoder(Query | list[Query], strict=True).decode
@@ -75,8 +77,8 @@ async def forbidden(_request: Request, _error: Exception) -> Response:
     return _told(403, "forbidden", f"Paths below {PREFIX} are the gateway's own.")
 
 
-def router(sidecar: Answering) -> APIRouter:
-    """The internal API of one sidecar."""
+def router(sidecar: Answering, *more: tuple[str, Handler]) -> APIRouter:
+    """The internal API of one sidecar; ``more`` are further paths of it, each with what answers ``GET``."""
     expected = internal_token(sidecar.master_key).encode()
 
     def known(request: Request) -> None:
@@ -100,6 +102,9 @@ def router(sidecar: Answering) -> APIRouter:
     @made.get("/health")
     async def health() -> Response:
         return Response(_encode(_health(sidecar)), media_type="application/json")
+
+    for path, handler in more:
+        made.add_api_route(path.removeprefix(PREFIX.rstrip("/")), handler, methods=["GET"])
 
     return made
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,55 +11,71 @@ from msgspec import Struct
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from gateway.bus.usage_files import Segment, node_of, positions_of, segments
+from gateway.bus.usage_journal import recover
 from gateway.contract.usage import UsageEvent
 from gateway.domain.ledger.ingest import marks_in
 from gateway.domain.ledger.model import PoisonEntry
 from gateway.domain.ledger.verification import Verified, verify_written
-from gateway.sidecar.segments import Segment, node_of, segments
 
 _BATCH = 500
 _decoder = msgspec.json.Decoder(UsageEvent)
 
 
 class Pending(Struct, frozen=True):
-    """A file that is not in the ledger whole: its name, what of it is not, and when the first such request began."""
+    """A file that is not in the ledger whole: its name, what of it is not, and when the first such request began.
+
+    ``redis`` is how many of the bytes are in Redis, ``claimed`` how many of those a sidecar has taken.
+    """
 
     name: str
     events: int
     bytes: int
     oldest_ns: int | None
+    redis: int = 0
+    claimed: int = 0
 
 
 async def pending(session: AsyncSession, folder: Path) -> list[Pending]:
     """What has not reached the ledger, as of a session's moment. Reads the files, so that it is exact."""
     if not await asyncio.to_thread(folder.is_dir):
         return []
+    await asyncio.to_thread(recover, folder)
     node = await asyncio.to_thread(node_of, folder)
     marks = await marks_in(session, f"{node}/")
     found = []
     for segment in await asyncio.to_thread(segments, folder):
         position = marks.get(f"{node}/{segment.name}", 0)
         if position < segment.size:
-            found.append(await asyncio.to_thread(_pending, segment, position))
+            found.append(await asyncio.to_thread(pending_of, segment, [(position, segment.size)]))
     return found
 
 
-def _pending(segment: Segment, position: int) -> Pending:
+def pending_of(segment: Segment, parts: Sequence[tuple[int, int]], redis: int = 0, claimed: int = 0) -> Pending:
+    """What is in these parts of a file, each from a byte until another."""
     events, oldest = 0, None
-    for _, text in _lines(segment.path, position, segment.size):
-        events += 1
-        if oldest is None:
-            event = _decoded(text)
-            oldest = None if event is None else event.started_ns
-    return Pending(segment.name, events, segment.size - position, oldest)
+    for begin, end in parts:
+        for _, text in _lines(segment.path, begin, end):
+            events += 1
+            if oldest is None:
+                event = _decoded(text)
+                oldest = None if event is None else event.started_ns
+    return Pending(segment.name, events, sum(end - begin for begin, end in parts), oldest, redis, claimed)
 
 
 async def verify_outbox(session: AsyncSession, found: Verified, folder: Path) -> None:
     """Look for every event that was read from this machine's files; lines that were set aside are not events."""
     if not await asyncio.to_thread(folder.is_dir):
         return
+    await asyncio.to_thread(recover, folder)
     node = await asyncio.to_thread(node_of, folder)
-    for source, position in sorted((await marks_in(session, f"{node}/")).items()):
+    positions = await marks_in(session, f"{node}/")
+    told = await asyncio.to_thread(positions_of, folder)
+    if told.by == "stream":
+        for name, position in told.files.items():
+            source = f"{node}/{name}"
+            positions[source] = max(position, positions.get(source, 0))
+    for source, position in sorted(positions.items()):
         aside = set(await session.scalars(select(PoisonEntry.position).where(PoisonEntry.source == source)))
         ids: list[str] = []
         for at, text in _lines(folder / source.partition("/")[2], 0, position):

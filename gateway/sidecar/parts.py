@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from gateway.domain.authentication.service import Authenticator
 from gateway.domain.authentication.sessions import Sessions
 from gateway.domain.authentication.start import ensure_accounts
 from gateway.domain.ledger.rating import BookRater, Rater
+from gateway.domain.live.hub import Hub
 from gateway.domain.oidc.service import Issuers
 from gateway.domain.plans.service import PlanService
 from gateway.domain.pricing import sync as pricing
@@ -31,7 +33,8 @@ from gateway.kernel.shipped import shipped
 from gateway.settings.model import Plan, Settings
 from gateway.sidecar.changes import StoredLog
 from gateway.sidecar.feed import Feed
-from gateway.sidecar.ingest import Ingester
+from gateway.sidecar.ingesting import ingester
+from gateway.sidecar.metrics import Counts, Measured, Numbers
 from gateway.sidecar.rerating import Rerater
 from gateway.sidecar.retention import Retention
 from gateway.store.engine import Store
@@ -57,9 +60,14 @@ class Sidecar:
         self.counters = counters
         self.requests = RequestCount(settings.data_dir)
         self.started = time.monotonic()
-        self.ingester = Ingester(store, Path(settings.data_dir) / "usage", self.rater)
+        self.ingester = ingester(settings, store, self.rater)
         self.feed = Feed(StoredLog(store))
+        self.live = Hub(store, lambda: self.feed.subscribe(None))
         self.works = Works(store, master_key=master_key, on_commit=self.feed.poke)
+        self.rerater = Rerater(self.works, self.rater)
+        self.counts = Counts()
+        self._calculated: Counter[str] = Counter()
+        self.measured = Measured(store, self._numbers)
         self._attempts = Attempts()
         self._issuers = Issuers(settings.oidc)
         self._former: Issuers | None = None
@@ -71,6 +79,7 @@ class Sidecar:
         self.authenticator = Authenticator(self.works, settings, self.master_key, self.tokens, self._issuers)
         self.sessions = Sessions(self.works, self.tokens, self._attempts)
         self.prices = PriceBook(bases_of(settings))
+        self.prices.calculated = self._calculated
 
     async def prepare(self, settings: Settings) -> None:
         """Bring the database in line with a configuration: plans, organisations, the administrator, prices."""
@@ -124,6 +133,20 @@ class Sidecar:
         seq, policies = await self.authenticator.policies(digests)
         return [Resolution(seq, policies.get(digest)) for digest in digests]
 
+    def _numbers(self) -> Numbers:
+        return Numbers(
+            ingestion=self.ingester.state,
+            batches=self.ingester.durations,
+            calculated=dict(self.prices.calculated),
+            rerated=self.rerater.corrected,
+            requests=dict(self.counts.requests),
+            durations=dict(self.counts.durations),
+            listeners=len(self.live),
+            told={str(stream): count for stream, count in self.live.told.items()},
+            missed=self.live.missed,
+            subscribers=self.feed.subscribers,
+        )
+
     async def close(self) -> None:
         """Let go of what is held; the store is its opener's."""
         for issuers in (self._issuers, self._former):
@@ -154,9 +177,10 @@ async def opened(settings: Settings, master_key: str) -> AsyncIterator[Sidecar]:
             await store.migrate()
             await sidecar.prepare(settings)
             await stack.enter_async_context(sidecar.feed)
+            await stack.enter_async_context(sidecar.live)
             await stack.enter_async_context(sidecar.ingester)
             await stack.enter_async_context(Retention(store, lambda: sidecar.settings.usage.detail_days))
-            await stack.enter_async_context(Rerater(sidecar.works, sidecar.rater))
+            await stack.enter_async_context(sidecar.rerater)
         except (DBAPIError, OSError) as error:
             raise NotNow(f"the database cannot be used: {type(error).__name__}") from error
         except GatewayError as error:
@@ -165,7 +189,9 @@ async def opened(settings: Settings, master_key: str) -> AsyncIterator[Sidecar]:
             raise NotNow(error.message) from error
         if settings.redis_url is not None:
             # Only a gateway with Redis pays for this import.
+            from gateway.sidecar.leftovers import Leftovers  # noqa: PLC0415
             from gateway.sidecar.publish import Publisher  # noqa: PLC0415
 
             await stack.enter_async_context(Publisher(settings.redis_url, sidecar.feed))
+            await stack.enter_async_context(Leftovers(Path(settings.data_dir) / "usage", settings.redis_url))
         yield sidecar

@@ -25,6 +25,8 @@ class Rerater:
         self._works = works
         self._rater = rater
         self._look = look
+        self.corrected = 0
+        """Entries rated anew since the start."""
         self._stopping = asyncio.Event()
         self._failing = False
 
@@ -50,6 +52,7 @@ class Rerater:
                 self._failing = True
                 continue
             self._failing = False
+            self.corrected += corrected
             if corrected:
                 _log.info("usage was rated anew by late prices", extra={"entries": corrected})
 

@@ -7,9 +7,11 @@ import gc
 import logging
 import signal
 import socket
+from typing import cast
 
 import uvicorn
 import uvloop
+from fastapi import FastAPI
 
 from gateway.kernel.errors import GatewayError
 from gateway.settings.faults import ConfigError
@@ -17,6 +19,7 @@ from gateway.settings.model import Settings
 from gateway.sidecar.app import create_app
 from gateway.sidecar.parts import NotNow, Sidecar, opened
 from gateway.sidecar.run import CONFIG_FAULT, LATER, STOPPED, Options, tell_ready
+from gateway.sidecar.websocket import LARGEST_MESSAGE, websocket
 
 DRAIN = 4.0  # seconds: the supervisor waits five before it kills
 KEEP_ALIVE = 75  # seconds
@@ -51,7 +54,7 @@ class _Process:
         return STOPPED
 
     async def _serve(self, sidecar: Sidecar) -> None:
-        config = _server_config(sidecar, self.settings)
+        config = server_config(create_app(sidecar), self.settings)
         config.load()
         server = uvicorn.Server(config)
         server.lifespan = config.lifespan_class(config)
@@ -60,6 +63,7 @@ class _Process:
         def stop() -> None:
             # The subscribers' streams never end by themselves.
             sidecar.feed.close()
+            sidecar.live.close()
             # Asked a second time, it waits for nobody.
             server.force_exit = server.should_exit
             server.should_exit = True
@@ -93,12 +97,15 @@ class _Process:
                 _log.info("the configuration was taken up")
 
 
-def _server_config(sidecar: Sidecar, settings: Settings) -> uvicorn.Config:
+def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How the sidecar's application is served."""
     return uvicorn.Config(
-        create_app(sidecar),
+        app,
         loop="none",
         http="httptools",
-        ws="none",
+        ws=cast("type[asyncio.Protocol]", websocket),  # called as one is
+        ws_max_size=LARGEST_MESSAGE,
+        ws_per_message_deflate=False,
         lifespan="off",
         log_config=None,
         access_log=False,

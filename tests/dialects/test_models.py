@@ -51,6 +51,11 @@ class Shown(Answer):
         ("2025-11-01T10:00:00Z", datetime(2025, 11, 1, 10, tzinfo=UTC)),
         ("2025-11-01T10:00:00", datetime(2025, 11, 1, 10, tzinfo=UTC)),
         ("2025-11-01T10:00:00+02:00", datetime(2025, 11, 1, 8, tzinfo=UTC)),
+        # As a plus in a query string comes that nobody encoded.
+        ("2025-11-01T10:00:00 02:00", datetime(2025, 11, 1, 8, tzinfo=UTC)),
+        ("2025-11-01T10:00 0200", datetime(2025, 11, 1, 8, tzinfo=UTC)),
+        ("2025-11-01 10:00", datetime(2025, 11, 1, 10, tzinfo=UTC)),
+        ("2025-11-01t10:00:00z", datetime(2025, 11, 1, 10, tzinfo=UTC)),
         ("2025-11-01T10:00:00.5Z", datetime(2025, 11, 1, 10, microsecond=500_000, tzinfo=UTC)),
     ],
 )

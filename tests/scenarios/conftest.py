@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.fake_openai import KEY, MODELS, FakeOpenAI
 from tests.support.gateway import RunningGateway, running_gateway
+from tests.support.local_engine import RunningEngine, running_engine
 
 GATEWAY_KEY = "gw_live_scenario_0123456789"
 MAX_BODY = 8_000_000
@@ -88,3 +89,10 @@ def http(endpoint: Endpoint) -> Iterator[httpx.Client]:
     headers = {"authorization": f"Bearer {endpoint.key}", "accept-encoding": "identity"}
     with httpx.Client(base_url=endpoint.base_url, headers=headers, timeout=30) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEngine]:
+    """A process with the local model."""
+    with running_engine(tmp_path_factory.mktemp("engine")) as running:
+        yield running

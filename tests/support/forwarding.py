@@ -15,6 +15,13 @@ from tests.support.worker import RunningWorker, running_worker
 
 LIMIT = 20_000_000
 """Bytes a request's body may have."""
+GET = b"GET /api/v1/costs HTTP/1.1\r\nhost: gw.example\r\n\r\n"
+GONE = b"HTTP/1.1 404 Not Found\r\ncontent-length: 4\r\n\r\ngone"
+
+
+def head(path: str, *lines: bytes, method: str = "POST") -> bytes:
+    """A request's head, with these lines."""
+    return b"\r\n".join((f"{method} {path} HTTP/1.1".encode(), b"host: gw", *lines, b"", b""))
 
 
 @asynccontextmanager

@@ -167,6 +167,13 @@ def children_of(pid: int) -> list[int]:
     return [*direct, *(further for child in direct for further in children_of(child))]
 
 
+def is_sidecar(pid: int) -> bool:
+    """Whether it is a sidecar's process rather than a worker's."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return b"gateway.sidecar" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
 @contextmanager
 def running_gateway(
     config: dict[str, Any] | str, directory: Path, env: Mapping[str, str] | None = None, command: str = "serve"

@@ -26,12 +26,19 @@ def binary() -> str:
 
 
 class RedisServer:
-    """One server process. It can be stopped and started again; it keeps nothing on disk."""
+    """One server process. It can be stopped and started again; unless it ``keeps``, nothing of it is on disk."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, keeps: bool = False) -> None:
         self.folder = folder
+        self._keeps = keeps
         self.socket = folder / "redis.sock"
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The id of its process, which must run."""
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def url(self) -> str:
@@ -40,7 +47,8 @@ class RedisServer:
 
     def start(self) -> None:
         """Start and wait until it answers a PING."""
-        options = ["--port", "0", "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no"]
+        options = ["--port", "0", "--unixsocket", str(self.socket), "--save", ""]
+        options += ["--appendonly", "yes" if self._keeps else "no"]
         command = [binary(), *options, "--dir", str(self.folder), "--loglevel", "notice"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert self._process.stdout is not None
@@ -58,6 +66,12 @@ class RedisServer:
             if client.recv(64) != b"+PONG\r\n":
                 raise RuntimeError("redis-server does not answer a PING")
 
+    def kill(self) -> None:
+        """End the process with SIGKILL, as when a machine dies."""
+        if self._process is not None:
+            self._process.kill()
+        self.stop()
+
     def stop(self) -> None:
         """End the process; a socket that nobody serves stays behind, as after a crash."""
         process, self._process = self._process, None
@@ -72,11 +86,11 @@ class RedisServer:
 
 
 @contextlib.contextmanager
-def running_redis() -> Iterator[RedisServer]:
+def running_redis(*, keeps: bool = False) -> Iterator[RedisServer]:
     """A running server for the time of a ``with`` block."""
     # A short path: that of a Unix socket may have 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="redis-"))
-    server = RedisServer(folder)
+    server = RedisServer(folder, keeps=keeps)
     try:
         server.start()
         yield server

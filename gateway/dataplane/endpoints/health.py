@@ -25,7 +25,8 @@ def routes(worker: Worker) -> list[Route]:
     """``/health``, ``/live``, ``/ready``, ``/ping`` and ``/metrics``."""
 
     async def health(request: Request) -> Response:
-        return _json(_health(worker), 503 if worker.draining else 200)
+        body = _health(worker)
+        return _json(body, 503 if body["status"] == "unhealthy" else 200)
 
     async def live(request: Request) -> Response:
         return _json({"status": "healthy"})
@@ -37,8 +38,9 @@ def routes(worker: Worker) -> list[Route]:
 
     async def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        more = () if worker.beside is None else await worker.beside.families()
         # Writing out thousands of series takes longer than any request should wait for.
-        body = await worker.loop.run_in_executor(None, encode, worker.scrape.gather())
+        body = await worker.loop.run_in_executor(None, encode, worker.scrape.gather(more))
         return Response(body, media_type=None, headers={"content-type": content_type})
 
     # /ready has the body of /health, so that a probe's log tells why.
@@ -50,7 +52,7 @@ def _health(worker: Worker) -> dict[str, Any]:
     components = [_data_plane(worker), *_providers(worker)]
     degraded = any(component["status"] != "healthy" for component in components)
     return {
-        "status": "unhealthy" if worker.draining else "degraded" if degraded else "healthy",
+        "status": "unhealthy" if components[0]["status"] == "unhealthy" else "degraded" if degraded else "healthy",
         "timestamp": _now(),
         "version": gateway.__version__,
         "uptime_seconds": worker.uptime,
@@ -61,6 +63,8 @@ def _health(worker: Worker) -> dict[str, Any]:
 def _data_plane(worker: Worker) -> dict[str, Any]:
     if worker.draining:
         return _component("data_plane", "unhealthy", "The gateway is shutting down.")
+    if worker.sink.failing:
+        return _component("data_plane", "unhealthy", "What is used can't be recorded: the disk takes no more.")
     return _component("data_plane", "healthy")
 
 

@@ -67,7 +67,7 @@ def _fault(line: Mapping[str, Any]) -> FieldFault:
 def _message(line: Mapping[str, Any]) -> str:
     if line["type"] == "missing":
         return "is required"
-    message: str = line["msg"]
+    message: str = line["msg"].partition(" after validation")[0]
     if line["type"] in ("model_attributes_type", "model_type", "dict_type"):
         return "must be a JSON object"
     if message.startswith("Input should "):

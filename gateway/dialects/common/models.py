@@ -37,6 +37,8 @@ from gateway.contract.envelopes.base import timestamp
 from gateway.kernel.money import to_dollars
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
+# In a query string a plus that was not encoded comes as a space.
+_LOST_PLUS = re.compile(r"(\d{4}-\d{2}-\d{2}T[\d:.]+) (\d{2}:?\d{2})\Z")
 _UNFIT = re.compile("[\x00\ud800-\udfff]")
 _SHOWN = 60
 _DEEPEST = 32
@@ -142,7 +144,7 @@ def _moment(value: object) -> object:
             raise ValueError
         if _DATE.match(value):
             return datetime.combine(date.fromisoformat(value), datetime.min.time(), UTC)
-        found = datetime.fromisoformat(value.strip())
+        found = datetime.fromisoformat(_LOST_PLUS.sub(r"\1+\2", value.strip().upper()))
         found = found.replace(tzinfo=UTC) if found.tzinfo is None else found
         return found.astimezone(UTC)
     except (ValueError, OverflowError):

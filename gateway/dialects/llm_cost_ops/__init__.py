@@ -14,6 +14,7 @@ from gateway.dialects.llm_cost_ops import (
     keys,
     pricing,
     sessions,
+    stream,
     usage,
 )
 
@@ -21,6 +22,6 @@ from gateway.dialects.llm_cost_ops import (
 def router() -> APIRouter:
     """Every operation of the reference that the sidecar serves."""
     made = APIRouter()
-    for part in (keys, sessions, audit, jwks, usage, pricing, costs, breakdown, cost_query, analytics):
+    for part in (keys, sessions, audit, jwks, usage, pricing, costs, breakdown, cost_query, analytics, stream):
         made.include_router(part.router)
     return made

@@ -139,7 +139,7 @@ class SummaryAnswer(Answer):
 async def get_costs(work: Reading, chosen: Annotated[Chosen, Query()]) -> CostsAnswer:
     """Costs in all, and by group: those that cost most first, periods in their order, single costs newest first."""
     within, reader = between(chosen.start_date, chosen.end_date), Reader(work, READ)
-    wanted = reader.confined(
+    wanted = await reader.within(
         Filter(
             organization=chosen.organization_id,
             from_ns=within.from_ns,

@@ -20,8 +20,10 @@ _NAMES: dict[str, tuple[str, int]] = {
     "cache_write": ("cache_write_price_per_1k", 1_000),
     "cache_write_1h": ("cache_write_1h_price_per_1k", 1_000),
     "input_audio": ("input_audio_price_per_1k", 1_000),
+    "input_image": ("input_image_price_per_1k", 1_000),
     "reasoning": ("reasoning_price_per_1k", 1_000),
     "output_audio": ("output_audio_price_per_1k", 1_000),
+    "output_image": ("output_image_price_per_1k", 1_000),
     "request": ("price_per_request", 1),
     "image": ("price_per_image", 1),
     "audio_second": ("price_per_audio_second", 1),
@@ -36,8 +38,10 @@ class AskedKinds(Asked):
     cache_write_price_per_1k: Per1k | None = None
     cache_write_1h_price_per_1k: Per1k | None = None
     input_audio_price_per_1k: Per1k | None = None
+    input_image_price_per_1k: Per1k | None = None
     reasoning_price_per_1k: Per1k | None = None
     output_audio_price_per_1k: Per1k | None = None
+    output_image_price_per_1k: Per1k | None = None
     price_per_request: Each | None = None
     price_per_image: Each | None = None
     price_per_audio_second: Each | None = None
@@ -65,8 +69,10 @@ class Kinds(Answer):
     cache_write_price_per_1k: float | None = None
     cache_write_1h_price_per_1k: float | None = None
     input_audio_price_per_1k: float | None = None
+    input_image_price_per_1k: float | None = None
     reasoning_price_per_1k: float | None = None
     output_audio_price_per_1k: float | None = None
+    output_image_price_per_1k: float | None = None
     price_per_request: float | None = None
     price_per_image: float | None = None
     price_per_audio_second: float | None = None

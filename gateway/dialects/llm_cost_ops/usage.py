@@ -32,6 +32,7 @@ from gateway.domain.analytics.periods import between
 from gateway.domain.analytics.service import Reader
 from gateway.domain.ledger.query import Filter
 from gateway.domain.ledger.reporting import Report, Reporting, Result
+from gateway.domain.organizations import repo as organizations
 from gateway.domain.work import Work
 from gateway.kernel.errors import GatewayError
 
@@ -71,7 +72,7 @@ async def submit(
         raise result
     made = wire.Submitted(
         usage_id=result.id,
-        organization_id=asked.organization_id,
+        organization_id=await organizations.id_of(work.session, asked.organization_id),
         estimated_cost=result.cost_nanos,
         processed_at=work.now,
     )

@@ -11,7 +11,7 @@ from gateway.domain.analytics import entries
 from gateway.domain.analytics.periods import to_ns
 from gateway.domain.analytics.service import EntryPage, Reader
 from gateway.domain.fields import text
-from gateway.domain.ledger import repo
+from gateway.domain.ledger import entering
 from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.query import Filter, NewUsage
 from gateway.domain.ledger.reporting import Report, Reporting
@@ -60,7 +60,7 @@ class ActivityService:
         return structs.replace(confined, users=(actor.user,))
 
     async def log(self, new: NewActivity, book: PriceBook) -> str:
-        """Keep an event; gives its id. Needs ``api:write``, and ``usage:write`` where it is usage.
+        """Keep an event; gives its id. Needs ``api:write``: it is of the caller themselves, usage too.
 
         Raises FORBIDDEN, also for who has no organisation, and INVALID.
         """
@@ -88,7 +88,7 @@ class ActivityService:
             endpoint=event_type,
             metadata=details,
         )
-        (result,) = await Reporting(self.work, book).record([Report(usage)])
+        (result,) = await Reporting(self.work, book, WRITE).record([Report(usage)])
         if isinstance(result, GatewayError):
             raise result
         return result.id
@@ -104,8 +104,7 @@ class ActivityService:
         )
 
     async def _kept(self, organization: str, event_type: str, details: dict[str, Any]) -> str:
-        actor, at = self.work.actor, to_ns(self.work.now)
-        row: dict[str, Any] = {column.name: None for column in LedgerEntry.__table__.columns if column.name != "number"}
+        actor, at, row = self.work.actor, to_ns(self.work.now), entering.blank()
         numbers = ("requests", "saved_nanos", "prompt_tokens", "cached_tokens", "cache_write_tokens",
                    "completion_tokens", "reasoning_tokens", "cost_nanos")  # fmt: skip
         row |= dict.fromkeys(numbers, 0)
@@ -115,7 +114,7 @@ class ActivityService:
             "started_ns": at, "ended_ns": at, "recorded_ns": at, "outcome": "ok", "estimated": False, "stream": False,
             "metadata": details,
         }  # fmt: skip
-        await repo.add(self.work.session, [row])
+        await entering.enter(self.work.session, [row])
         return str(row["id"])
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, FromClause, and_, func, literal, or_, select
+from sqlalchemy import ColumnElement, and_, literal, or_, select
 
+from gateway.domain.ledger import tags
 from gateway.domain.ledger.model import LedgerEntry
 
 Operator = Literal["eq", "ne", "in", "nin", "gt", "gte", "lt", "lte", "contains"]
@@ -66,21 +67,10 @@ def column_of(field: Field) -> ColumnElement[Any]:
     return column
 
 
-def tags_of(*, is_sqlite: bool) -> FromClause:
-    """An entry's tags as rows of ``key`` and ``value``."""
-    if is_sqlite:
-        return func.json_each(LedgerEntry.tags).table_valued("key", "value", name="tag")
-    return func.json_each_text(LedgerEntry.tags).table_valued("key", "value", name="tag").lateral()
-
-
-def spelt(tag: FromClause) -> ColumnElement[Any]:
-    """A row of :func:`tags_of` as callers write it."""
-    written: ColumnElement[Any] = tag.c.key + func.coalesce(func.nullif(literal(":") + tag.c.value, ":"), "")
-    return written
-
-
 def _tagged(value: str, *, is_sqlite: bool) -> ColumnElement[bool]:
-    tag = tags_of(is_sqlite=is_sqlite)
+    tag = tags.rows_of(is_sqlite=is_sqlite)
     # By name alone as well: "team" finds "team:search".
-    found = select(literal(1)).select_from(tag).where(or_(tag.c.key == value, spelt(tag) == value))
+    found = (
+        select(literal(1)).select_from(tag).where(or_(tag.c.key == value, tags.spelt_in(tag) == value[: tags.LONGEST]))
+    )
     return found.correlate(LedgerEntry).exists()

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from msgspec import structs
-from sqlalchemy import ColumnElement, func, literal_column, select
+from sqlalchemy import ColumnElement, and_, func, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from gateway.domain.analytics import seeking
 from gateway.domain.ledger import repo, totals
 from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.query import Filter, Sort
@@ -20,36 +21,11 @@ ALL_ACTIVITY = (*REPORTED, "activity")
 COSTS = (*REPORTED, "reversal", "adjustment")
 """The kinds of entries that sums are of."""
 _MOST_CORRECTIONS = 100  # of one entry, one after the other
+_NEAR = 1_000  # entries that are passed over one by one
+_SPANS = 100  # stretches of time in one statement
 
 
-async def count(session: AsyncSession, wanted: Filter, more: Sequence[ColumnElement[bool]]) -> int:
-    """How many entries there are.
-
-    Where sums know the filter, they are what is read: each request adds 1 to theirs. Corrections and activities are
-    few, and counted one by one. The sums outlive entries, so they count from the oldest entry on.
-    """
-    known = wanted.kinds in (REPORTED, ALL_ACTIVITY, COSTS)
-    if more or wanted.sources or wanted.endpoints or wanted.tags or not known:
-        return await repo.count(session, wanted, more)
-    oldest = await _oldest(session, wanted.organization)
-    if oldest is None:
-        return 0
-    start = oldest if wanted.from_ns is None else max(oldest, wanted.from_ns)
-    within = structs.replace(wanted, from_ns=start, kinds=())
-    (summed,) = await totals.sums(session, within, (), None, ("requests",))
-    entry = LedgerEntry
-    # "> ''" is what makes the index over corrections the one to read.
-    query = select(func.count(), func.coalesce(func.sum(entry.requests), 0)).where(
-        entry.corrects > "", entry.corrects.is_not(None), *_steered(within), *_of_time(within)
-    )
-    corrections, requests = (await session.execute(query)).one()
-    counted = int(summed.requests - requests)
-    if wanted.kinds == COSTS:
-        return counted + int(corrections)
-    return counted + (await _activities(session, within) if wanted.kinds == ALL_ACTIVITY else 0)
-
-
-async def page(
+async def read(
     session: AsyncSession,
     wanted: Filter,
     order: Sequence[Sort],
@@ -57,12 +33,57 @@ async def page(
     after: Sequence[Any] | None,
     offset: int,
     more: Sequence[ColumnElement[bool]],
+) -> tuple[list[LedgerEntry], int]:
+    """A page as :func:`gateway.domain.ledger.repo.page` has it, and how many entries all pages have.
+
+    Where sums know the filter, they are what is counted by, from the oldest entry on that is kept: they outlive
+    entries. In the order of time, not much more is read than is on the page.
+    """
+    by_time = order[0].field == "started_ns"
+    plain = _in_time if by_time else repo.page
+    if more or wanted.sources or wanted.endpoints or wanted.tags or wanted.kinds not in (REPORTED, ALL_ACTIVITY, COSTS):
+        total = await repo.count(session, wanted, more)
+        return await plain(session, wanted, order, limit, after, offset, more), total
+    within = await _kept(session, wanted)
+    if within is None:
+        return [], 0
+    # A correction takes a request back and enters it again, so that requests count what was reported, once.
+    number = "entries" if wanted.kinds == COSTS else "requests"
+    days = [(row.start or 0, getattr(row, number)) for row in await totals.sums(session, within, (), "day", (number,))]
+    total = sum(count for _, count in days)
+    if wanted.kinds == ALL_ACTIVITY:
+        total += await _activities(session, within)
+    elif by_time and (totals.named(wanted) or offset > _NEAR):
+        narrow = await _narrowed(session, within)
+        ahead, seen = _ahead(narrow, order[0], after)
+        spans, offset = await seeking.stretches(
+            session, days, ahead, number, descending=order[0].descending, offset=offset, limit=limit
+        )
+        spans = seeking.joined([*seen, *seeking.clipped(spans, ahead)])
+        return await _among(session, spans, narrow, wanted.kinds, order, limit, after, offset), total
+    return await plain(session, wanted, order, limit, after, offset), total
+
+
+async def _among(
+    session: AsyncSession,
+    spans: Sequence[seeking.Stretch],
+    narrow: Filter,
+    kinds: tuple[str, ...],
+    order: Sequence[Sort],
+    limit: int,
+    after: Sequence[Any] | None,
+    offset: int,
 ) -> list[LedgerEntry]:
-    """As :func:`gateway.domain.ledger.repo.page`, reading in the order of time where that is the order asked for."""
-    if order[0].field != "started_ns":
-        return await repo.page(session, wanted, order, limit, after, offset, more)
-    by_time = Filter(organization=wanted.organization, from_ns=wanted.from_ns, until_ns=wanted.until_ns)
-    return await repo.page(session, by_time, order, limit, after, offset, (*_steered(wanted), *more))
+    """A page, all of which is within ``spans``, one behind the other."""
+    found: list[LedgerEntry] = []
+    started, wanted = LedgerEntry.started_ns, structs.replace(narrow, kinds=kinds)
+    for start in range(0, len(spans), _SPANS):
+        within = or_(*(and_(started >= begin, started < end) for begin, end in spans[start : start + _SPANS]))
+        found += await _in_time(session, wanted, order, limit - len(found), after, offset, (within,))
+        if len(found) == limit:
+            break
+        offset = 0  # all that is passed over is in the first ones
+    return found
 
 
 async def standing(session: AsyncSession, entries: Sequence[LedgerEntry]) -> dict[str, int | None]:
@@ -81,48 +102,61 @@ async def standing(session: AsyncSession, entries: Sequence[LedgerEntry]) -> dic
     return costs
 
 
-async def _activities(session: AsyncSession, wanted: Filter) -> int:
-    entry = LedgerEntry
-    # Spelt out, not as a parameter: only so is the index over activities the one to read.
-    query = select(func.count()).where(entry.kind == literal_column("'activity'"), *_steered(wanted), *_of_time(wanted))
-    return await session.scalar(query) or 0
-
-
-async def _oldest(session: AsyncSession, organization: str | None) -> int | None:
-    query = select(LedgerEntry.started_ns).order_by(LedgerEntry.started_ns).limit(1)
-    if organization is not None:
-        query = query.where(LedgerEntry.organization == organization)
-    oldest: int | None = await session.scalar(query)
-    return oldest
-
-
-def _of_time(wanted: Filter) -> list[ColumnElement[bool]]:
-    entry, found = LedgerEntry, []
-    if wanted.organization is not None:
-        found.append(func.coalesce(entry.organization, "") == wanted.organization)
-    if wanted.from_ns is not None:
-        found.append(func.coalesce(entry.started_ns, 0) >= wanted.from_ns)
-    if wanted.until_ns is not None:
-        found.append(func.coalesce(entry.started_ns, 0) < wanted.until_ns)
-    return found
-
-
-def _steered(wanted: Filter) -> list[ColumnElement[bool]]:
-    """The conditions of a filter, but for its time and organisation, put so that no index is chosen for them.
-
-    A database that knows no statistics takes the index on a provider for a good one, and then sorts all it finds.
-    """
-    entry = LedgerEntry
-    several: tuple[tuple[Any, tuple[str, ...]], ...] = (
-        (entry.provider, wanted.providers),
-        (entry.model, wanted.models),
-        (entry.credential, wanted.credentials),
-        (entry.user, wanted.users),
-        (entry.outcome, wanted.outcomes),
-        (entry.kind, wanted.kinds),
-        (entry.source, wanted.sources),
-        (entry.endpoint, wanted.endpoints),
+async def _in_time(
+    session: AsyncSession,
+    wanted: Filter,
+    order: Sequence[Sort],
+    limit: int,
+    after: Sequence[Any] | None,
+    offset: int,
+    more: Sequence[ColumnElement[bool]] = (),
+) -> list[LedgerEntry]:
+    """A page, read by an index that has the order of time: that of an organisation, of a model, or of all."""
+    indexed = Filter(organization=wanted.organization, from_ns=wanted.from_ns, until_ns=wanted.until_ns)
+    if wanted.organization is None and len(wanted.providers) == len(wanted.models) == 1:
+        indexed = structs.replace(indexed, providers=wanted.providers, models=wanted.models)
+    rest = structs.replace(wanted, organization=None, from_ns=None, until_ns=None)
+    return await repo.page(
+        session, indexed, order, limit, after, offset, (*repo.conditions(rest, steered="values"), *more)
     )
-    found: list[ColumnElement[bool]] = [func.coalesce(column, "").in_(values) for column, values in several if values]
-    found.extend(entry.tags[name].as_string() == value for name, value in wanted.tags)
-    return found
+
+
+async def _narrowed(session: AsyncSession, within: Filter) -> Filter:
+    """The same entries by a filter that an index knows: a user is of one organisation, a model of one provider."""
+    if within.organization is not None:
+        return within
+    if within.users or within.credentials:
+        found = await totals.sums(session, within, ("organization",), None, ("requests",))
+        return within.within(found[0].group[0]) if len(found) == 1 else within
+    if len(within.models) == 1:
+        found = await totals.sums(session, within, ("provider",), None, ("requests",))
+        return structs.replace(within, providers=found[0].group) if len(found) == 1 and found[0].group[0] else within
+    return within
+
+
+def _ahead(within: Filter, first: Sort, after: Sequence[Any] | None) -> tuple[Filter, list[seeking.Stretch]]:
+    """What is beyond the instant of the entry that was seen last, and that instant: others of it may be beyond too."""
+    if after is None:
+        return within, []
+    at, begin, end = int(after[0]), within.from_ns or 0, within.until_ns
+    if first.descending:
+        return within.between(begin, at if end is None else min(at, end)), [(at, at + 1)]
+    return within.between(max(at + 1, begin), end), [(at, at + 1)]
+
+
+async def _kept(session: AsyncSession, wanted: Filter) -> Filter | None:
+    """The filter without kinds, from the oldest entry on that is kept; None where there is none."""
+    query = select(LedgerEntry.started_ns).order_by(LedgerEntry.started_ns).limit(1)
+    if wanted.organization is not None:
+        query = query.where(LedgerEntry.organization == wanted.organization)
+    oldest: int | None = await session.scalar(query)
+    if oldest is None:
+        return None
+    start = oldest if wanted.from_ns is None else max(oldest, wanted.from_ns)
+    return structs.replace(wanted, from_ns=start, kinds=())
+
+
+async def _activities(session: AsyncSession, wanted: Filter) -> int:
+    # Spelt out, not as a parameter: only so is the index over activities the one to read.
+    query = select(func.count()).where(LedgerEntry.kind == literal_column("'activity'"))
+    return await session.scalar(query.where(*repo.conditions(wanted, steered="everything"))) or 0

@@ -6,23 +6,23 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from msgspec import Struct, structs
+from msgspec import Struct
 from sqlalchemy import ColumnElement, select
 
 from gateway.domain.analytics import conditions, entries, tags
 from gateway.domain.analytics.conditions import Condition
-from gateway.domain.analytics.periods import Interval, beginning, of_seconds
+from gateway.domain.analytics.periods import Interval, of_seconds
 from gateway.domain.analytics.tags import Grouping
 from gateway.domain.fields import amount, invalid
 from gateway.domain.ledger import repo, totals
-from gateway.domain.ledger.model import LedgerEntry, UsageDay
+from gateway.domain.ledger.levels import DAY, ORGANIZATIONS
+from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.query import NEWEST_FIRST, Filter, Sort, Sums
-from gateway.domain.ledger.rollup import DAY, HOUR
+from gateway.domain.organizations import repo as organizations
 from gateway.domain.work import Work
 from gateway.kernel.errors import GatewayError, Kind
 
 MOST_ROWS = 1_000
-_ADDED = tags.NUMBERS
 
 
 class Shown(Struct, frozen=True):
@@ -59,6 +59,13 @@ class Reader:
         actor.require(self._permission, organization)
         return wanted.within(organization)
 
+    async def within(self, wanted: Filter) -> Filter:
+        """As :meth:`confined`, of an organisation by its id, slug or number."""
+        reference = wanted.organization
+        if reference is not None and reference != self.work.actor.organization:
+            wanted = wanted.within(await organizations.id_of(self.work.session, reference))
+        return self.confined(wanted)
+
     async def sums(
         self,
         wanted: Filter,
@@ -70,13 +77,11 @@ class Reader:
 
         Of ``numbers`` alone; those of projects and tags are always :data:`tags.NUMBERS`.
         """
-        wanted = self.confined(wanted)
+        wanted = await self.within(wanted)
         known = tags.known_of_sums(by)
         if known is not None:
             return await totals.sums(self.work.session, wanted, known, interval, numbers)
-        size = None if interval is None else HOUR if interval == "hour" else DAY
-        found = await tags.sums(self.work.session, wanted, by, size, is_sqlite=self._is_sqlite)
-        return _folded(found, interval)
+        return await tags.sums(self.work.session, wanted, by, interval, is_sqlite=self._is_sqlite)
 
     async def page(
         self,
@@ -92,21 +97,21 @@ class Reader:
         """A page of entries that meet ``more`` and ``also``; ``after`` is that of the page before. Raises INVALID."""
         amount(limit, "limit", least=1, most=MOST_ROWS)
         amount(offset, "offset")
-        wanted, whole = self.confined(wanted), total_order(order)
+        wanted, whole = await self.within(wanted), total_order(order)
         if after is not None and len(after) != len(whole):
             raise invalid("The cursor is of another order.", "cursor", "invalid_cursor")
         session, also = self.work.session, (*conditions.as_sql(more, is_sqlite=self._is_sqlite), *also)
         # One more than asked for tells whether there is a next page.
-        rows = await entries.page(session, wanted, whole, limit + 1, after, offset, also)
-        total = await entries.count(session, wanted, also)
+        rows, total = await entries.read(session, wanted, whole, limit + 1, after, offset, also)
         shown = await self._shown(rows[:limit])
         return EntryPage(shown, total, repo.sort_key(rows[limit - 1], whole) if len(rows) > limit else None)
 
     async def beginning(self, organization: str | None) -> datetime | None:
         """The first day that sums are known of, of all organisations for None; None where there are none at all."""
-        query = select(UsageDay.start).order_by(UsageDay.start).limit(1)
+        days = ORGANIZATIONS.table(DAY).c
+        query = select(days.start).order_by(days.start).limit(1)
         if organization is not None:
-            query = query.where(UsageDay.organization == organization)
+            query = query.where(days.organization == organization)
         first = await self.work.session.scalar(query)
         return None if first is None else of_seconds(first)
 
@@ -131,15 +136,3 @@ class Reader:
 def total_order(order: Sequence[Sort]) -> tuple[Sort, ...]:
     """The order, with which entries come first that are equal otherwise: the latest where the last field descends."""
     return (*order, Sort("number", descending=order[-1].descending))
-
-
-def _folded(found: Sequence[Sums], interval: Interval | None) -> list[Sums]:
-    """Sums of hours or days as those of their intervals, in order."""
-    folded: dict[tuple[int | None, tuple[str, ...]], Sums] = {}
-    for item in found:
-        start = None if item.start is None or interval is None else beginning(item.start, interval)
-        key = (start, item.group)
-        before = folded.get(key)
-        added = {} if before is None else {name: getattr(item, name) + getattr(before, name) for name in _ADDED}
-        folded[key] = structs.replace(item, start=start, **added)
-    return [folded[key] for key in sorted(folded, key=lambda key: (key[0] or 0, key[1]))]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
+from ipaddress import ip_network
 
 from msgspec import Struct
 
 from gateway.contract.policy import CredentialPolicy
+from gateway.contract.standing import check_place, check_status, unknown
 from gateway.domain.actor import Actor
-from gateway.kernel.errors import GatewayError, Kind
 
 
 class Principal(Struct, frozen=True):
@@ -41,28 +41,8 @@ def admitted(principal: Principal | None, origin: Origin, environment: str | Non
     ``wrong_environment``.
     """
     if principal is None:
-        raise GatewayError(Kind.UNAUTHENTICATED, "invalid_api_key", "The API key is not known.")
+        raise unknown()
     policy = principal.policy
-    if policy.status == "suspended":
-        reason = f" {policy.status_reason}" if policy.status_reason else ""
-        owner = "app" if policy.app is not None else "tenant"
-        raise GatewayError(Kind.SUSPENDED, f"{owner}_suspended", f"This account is suspended.{reason}")
-    if policy.status != "active":
-        message = policy.status_reason or f"This API key is {policy.status}."
-        raise GatewayError(Kind.UNAUTHENTICATED, f"{policy.status}_api_key", message)
-    if environment is not None and policy.environment not in (None, environment):
-        message = f"This API key is for the environment {policy.environment}, and this gateway is {environment}."
-        raise GatewayError(Kind.FORBIDDEN, "wrong_environment", message)
-    if policy.cidrs and not _is_within(origin.address, policy.cidrs):
-        raise GatewayError(Kind.FORBIDDEN, "address_not_allowed", "This API key may not be used from this address.")
+    check_status(policy)
+    check_place(policy, map(ip_network, policy.cidrs), origin.address, environment)
     return principal
-
-
-def _is_within(address: str | None, cidrs: tuple[str, ...]) -> bool:
-    try:
-        found = ipaddress.ip_address(address or "")
-    except ValueError:
-        return False
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
-    return any(found in ipaddress.ip_network(cidr) for cidr in cidrs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from gateway.contract.standing import suspended
 from gateway.domain.actor import Actor, anonymous
 from gateway.domain.authentication.principal import Origin
 from gateway.domain.authentication.service import role_in
@@ -99,8 +100,7 @@ class Sessions:
         if user.status != model.ACTIVE:
             raise GatewayError(Kind.FORBIDDEN, "account_disabled", f"This account is {user.status}.")
         if organization.status == organizations.SUSPENDED:
-            reason = f" {organization.status_reason}" if organization.status_reason else ""
-            raise GatewayError(Kind.SUSPENDED, "tenant_suspended", f"This account is suspended.{reason}")
+            raise suspended("tenant", organization.status_reason)
         return user, organization, role
 
     async def _refuse(self, who: Actor, user: User | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from gateway.domain.actor import Actor
@@ -16,6 +17,7 @@ DEFAULT_SCOPES = ("inference", "api:read", "api:write")
 """What a key may do where nothing was asked for; of these, what its maker may do."""
 _MOST_CIDRS = 100
 _MOST_SCOPES = 100
+_SHOWN = 60
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
@@ -126,7 +128,10 @@ def check_scopes(values: Sequence[str], kept: Sequence[str], actor: Actor, organ
 
 def _check(scope: str, field: str, actor: Actor, organization: str) -> None:
     if not _is_known(scope):
-        raise invalid(f"{scope!r} is no scope.", field, "unknown_scope")
+        known = sorted(catalog().permissions)
+        near = get_close_matches(scope[:_SHOWN], known, n=1)
+        expected = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}."
+        raise invalid(f"{scope!r} is no scope; {expected}", field, "unknown_scope")
     if not actor.may(scope, organization):
         raise GatewayError(
             Kind.FORBIDDEN, "insufficient_permissions", f"You do not hold {scope}, so you cannot give it.", field

@@ -10,7 +10,7 @@ from msgspec import Struct
 from sqlalchemy import or_, select, tuple_
 from sqlalchemy.orm import aliased
 
-from gateway.domain.ledger import repo, rollup
+from gateway.domain.ledger import entering
 from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.rating import BILLED, Counts, Rater, Rating
 from gateway.domain.turns import take_turn
@@ -68,8 +68,7 @@ async def rerate(work: Work, rater: Rater, meant: Meant, *, limit: int = MOST) -
             entries += 1
             difference += rating.cost_nanos - (entry.cost_nanos or 0)
     await rater.keep(work.session)
-    await repo.add(work.session, rows)
-    await rollup.add(work.session, rows)
+    await entering.enter(work.session, rows)
     if entries:
         state = {"model": meant.model, "entries": entries, "difference_nanos": difference}
         await work.audit("usage.rerated", "price", meant.price_id, after=state)
@@ -100,7 +99,7 @@ async def _standing(work: Work, meant: Meant, after: tuple[int, int], limit: int
 def _counts(entry: LedgerEntry) -> Counts:
     return Counts(
         prompt=entry.prompt_tokens, cached=entry.cached_tokens, cache_write=entry.cache_write_tokens,
-        completion=entry.completion_tokens, reasoning=entry.reasoning_tokens,
+        completion=entry.completion_tokens, reasoning=entry.reasoning_tokens, **(entry.units or {}),
     )  # fmt: skip
 
 
@@ -115,7 +114,8 @@ def _corrected(entry: LedgerEntry, rating: Rating, now: datetime) -> tuple[dict[
     for name in _NEGATED:
         reversal[name] = -copy[name]
     reversal["cost_nanos"] = None if entry.cost_nanos is None else -entry.cost_nanos
-    reversal["cost_parts"] = None if entry.cost_parts is None else {k: -v for k, v in entry.cost_parts.items()}
+    for name in ("cost_parts", "units"):
+        reversal[name] = None if copy[name] is None else {kind: -value for kind, value in copy[name].items()}
     adjustment = copy | {
         "id": new_id("adj"), "kind": "adjustment", "cost_nanos": rating.cost_nanos,
         "cost_parts": dict(rating.parts), "price_id": rating.price_id, "currency": rating.currency,

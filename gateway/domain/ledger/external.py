@@ -7,15 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gateway.domain.fields import LARGEST, amount, invalid, text
-from gateway.domain.ledger import repo, rollup
-from gateway.domain.ledger.model import LedgerEntry
+from gateway.domain.ledger import entering, repo
 from gateway.domain.ledger.query import NewUsage, Recorded
 from gateway.domain.ledger.rating import Counts, Rater
 from gateway.domain.turns import take_turn
 from gateway.domain.work import Work
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.kernel.ids import new_id
-from gateway.store.base import fit
 
 OUTCOMES = ("ok", "error", "cancelled", "cut", "cached", "refused")
 _AHEAD = timedelta(days=1)  # clocks differ
@@ -40,8 +38,7 @@ async def record(work: Work, rater: Rater, items: Sequence[NewUsage]) -> list[Re
         fresh.append(row)
         results.append(Recorded(row["id"], True, row["cost_nanos"]))
     await rater.keep(work.session)
-    await repo.add(work.session, fresh)
-    await rollup.add(work.session, fresh)
+    await entering.enter(work.session, fresh)
     return results
 
 
@@ -77,7 +74,7 @@ def _row(work: Work, rater: Rater, item: NewUsage, at: str) -> dict[str, Any]:
         rating = rater(item.provider, item.model, counts, item.started_ns, item.organization)
         if rating is not None:
             cost, parts, price, currency = rating.cost_nanos, dict(rating.parts), rating.price_id, rating.currency
-    row: dict[str, Any] = {column.name: None for column in LedgerEntry.__table__.columns if column.name != "number"}
+    row = entering.blank()
     for name in (
         "organization", "user", "credential", "app", "endpoint", "provider", "model", "started_ns", "first_token_ms",
         "status", "outcome", "stream", "idempotency_key", *_COUNTS,
@@ -87,7 +84,7 @@ def _row(work: Work, rater: Rater, item: NewUsage, at: str) -> dict[str, Any]:
         "id": new_id("usage"), "kind": "external", "source": "api", "requested_model": item.model, "requests": 1,
         "ended_ns": item.started_ns + item.duration_ms * 1_000_000, "estimated": False, "saved_nanos": 0,
         "cost_nanos": cost, "cost_parts": parts, "price_id": price, "currency": None if cost is None else currency,
-        "tags": made_fit(item.tags) or None, "metadata": made_fit(item.metadata) or None, "recorded_ns": _ns(work.now),
+        "tags": item.tags or None, "metadata": item.metadata or None, "recorded_ns": _ns(work.now),
     }  # fmt: skip
     return row
 
@@ -110,12 +107,3 @@ def _check(item: NewUsage, now: datetime, at: str) -> None:
 
 def _ns(at: datetime) -> int:
     return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1_000
-
-
-def made_fit(value: Any) -> Any:
-    """JSON as a database takes it: see :func:`gateway.store.base.fit`."""
-    if isinstance(value, str):
-        return fit(value)
-    if isinstance(value, dict):
-        return {fit(name): made_fit(item) for name, item in value.items()}
-    return [made_fit(item) for item in value] if isinstance(value, list | tuple) else value

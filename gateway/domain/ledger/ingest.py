@@ -16,10 +16,10 @@ from sqlalchemy import delete, insert, select, text
 from sqlalchemy.exc import OperationalError, StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.contract.usage import UsageEvent
-from gateway.domain.ledger import repo, rollup
+from gateway.contract.usage import Tokens, UsageEvent
+from gateway.domain.ledger import entering, repo
 from gateway.domain.ledger.model import OutboxMark, PoisonEntry
-from gateway.domain.ledger.rating import BILLED, Counts, Rater, Rating
+from gateway.domain.ledger.rating import BILLED, UNITS, Counts, Rater, Rating
 from gateway.store.base import fit
 from gateway.store.engine import Store
 
@@ -29,6 +29,7 @@ _LATEST_NS = 2**62
 
 _NUL = b"\\u0000"  # as JSON spells it; halves of surrogate pairs are no JSON
 _decoder = msgspec.json.Decoder(UsageEvent)
+_KINDS = Tokens.__struct_fields__
 
 
 class Line(Struct, frozen=True):
@@ -119,8 +120,10 @@ async def add_new(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> list
     """Add those rows whose ids are not in the ledger, each id once, and their sums; gives what was added."""
     known = await repo.known_ids(session, [row["id"] for row in rows])
     fresh = [row for row in {row["id"]: row for row in rows}.values() if row["id"] not in known]
-    await repo.add(session, fresh, are_fit=True)
-    await rollup.add(session, fresh)
+    apps = await repo.apps_of(session, sorted({row["credential"] for row in fresh}))
+    for row in fresh if apps else ():
+        row["app"] = apps.get(row["credential"])
+    await entering.enter(session, fresh, are_fit=True)
     return fresh
 
 
@@ -199,7 +202,7 @@ def row_of(event: UsageEvent, rater: Rater, now: int) -> dict[str, Any]:
         "requests": 0 if event.outcome == "shadow" else 1,  # nobody asked for it
         "prompt_tokens": tokens.prompt,
         "cached_tokens": tokens.cached,
-        "cache_write_tokens": getattr(tokens, "cache_write", 0),
+        "cache_write_tokens": tokens.cache_write,
         "completion_tokens": tokens.completion,
         "reasoning_tokens": tokens.reasoning,
         "estimated": event.estimated,
@@ -209,6 +212,7 @@ def row_of(event: UsageEvent, rater: Rater, now: int) -> dict[str, Any]:
         "currency": None if cost is None else "USD" if rating is None else rating.currency,
         "price_id": None if rating is None else rating.price_id,
         "cost_parts": None if rating is None else dict(rating.parts),
+        "units": {name: count for name in UNITS if (count := getattr(tokens, name))} or None,
         "tags": event.tags or None,
         "attempts": event.attempts or None,
         "metadata": None,
@@ -220,12 +224,7 @@ def row_of(event: UsageEvent, rater: Rater, now: int) -> dict[str, Any]:
 
 def _check(event: UsageEvent) -> None:
     tokens = event.tokens
-    for name, count in (
-        ("prompt", tokens.prompt),
-        ("cached", tokens.cached),
-        ("completion", tokens.completion),
-        ("reasoning", tokens.reasoning),
-    ):
+    for name, count in zip(_KINDS, msgspec.structs.astuple(tokens), strict=True):
         if not 0 <= count < _LARGEST:
             raise ValueError(f"tokens.{name} must be between 0 and {_LARGEST - 1}")
     if not 0 <= event.started_ns <= event.ended_ns < _LATEST_NS:
@@ -237,18 +236,12 @@ def _check(event: UsageEvent) -> None:
 def _rated(event: UsageEvent, rater: Rater) -> tuple[Rating | None, int | None, int]:
     """The rating, the cost and what was saved, in nano-dollars."""
     tokens = event.tokens
-    produced = bool(tokens.prompt or tokens.completion)
+    produced = bool(tokens.prompt or tokens.completion or tokens.images or tokens.audio_seconds)
     if event.outcome not in BILLED and not (event.outcome == "cached" and produced):
         return None, 0, 0
     if event.outcome != "ok" and not produced:
         return None, 0, 0  # gave up before anything was produced
-    counts = Counts(
-        prompt=tokens.prompt,
-        cached=tokens.cached,
-        cache_write=getattr(tokens, "cache_write", 0),
-        completion=tokens.completion,
-        reasoning=tokens.reasoning,
-    )
+    counts = Counts(**dict(zip(_KINDS, msgspec.structs.astuple(tokens), strict=True)))
     rating = rater(event.provider, event.target or event.model, counts, event.started_ns)
     if event.outcome == "cached":
         return None, 0, 0 if rating is None else rating.cost_nanos

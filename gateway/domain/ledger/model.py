@@ -1,7 +1,8 @@
 """The tables of the ledger.
 
 Times are Unix nanoseconds, durations milliseconds, money nano-dollars (10^-9 US dollars), counts tokens. All sums are
-plain sums: an entry that takes another back (``reversal``) holds its numbers negated, at the same ``started_ns``.
+plain sums: an entry that takes another back (``reversal``) holds its numbers negated, at the same ``started_ns``. The
+tables of sums are in :mod:`.levels`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from sqlalchemy import JSON, Index, text
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
+from gateway.domain.ledger.levels import TABLES
 from gateway.store.base import Base, Number
+
+__all__ = ["TABLES", "EntryKind", "LedgerEntry", "OutboxMark", "PoisonEntry", "Source"]
 
 EntryKind = Literal["usage", "reversal", "adjustment", "external", "activity"]
 Source = Literal["gateway", "api"]
@@ -30,8 +34,9 @@ class LedgerEntry(Base):
     ``model`` is the one that answered at the provider, or the one asked for where none did; ``requested_model`` is what
     the caller asked for. ``requests`` is 1, or -1 in a reversal. ``cost_nanos`` None is unpriced: nobody knows a price.
     ``currency`` is that of the price; ``cost_nanos`` is in US dollars all the same. ``saved_nanos`` is what an answer
-    from a cache would have cost. ``cost_parts`` is the cost by token kind. ``corrects`` is the id of the entry that a
-    reversal or an adjustment is about.
+    from a cache would have cost. ``cost_parts`` is the cost by token kind. ``units`` is what else was counted, by the
+    names of :data:`gateway.domain.ledger.rating.UNITS`, None where nothing was. ``corrects`` is the id of the entry
+    that a reversal or an adjustment is about.
     """
 
     __tablename__ = "ledger_entries"
@@ -89,55 +94,12 @@ class LedgerEntry(Base):
     corrects: Mapped[str | None]
     idempotency_key: Mapped[str | None]
     recorded_ns: Mapped[int]
+    units: Mapped[dict[str, int] | None] = mapped_column(_Json)
 
     @hybrid_property
     def total_tokens(self) -> int:
         """All tokens; cached ones are part of the prompt's, reasoning ones of the completion's."""
         return self.prompt_tokens + self.completion_tokens
-
-
-class _Sums:
-    """Sums over the entries that started within an hour or a day, in UTC.
-
-    ``start`` is Unix seconds. What is None in an entry is the empty text here. ``unpriced`` and ``estimated`` count
-    requests; ``duration_ms`` and ``first_token_ms`` are sums over the ``requests`` and the ``first_tokens``.
-    """
-
-    organization: Mapped[str] = mapped_column(primary_key=True)
-    start: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    provider: Mapped[str] = mapped_column(primary_key=True)
-    model: Mapped[str] = mapped_column(primary_key=True)
-    credential: Mapped[str] = mapped_column(primary_key=True)
-    user: Mapped[str] = mapped_column(primary_key=True)
-    outcome: Mapped[str] = mapped_column(primary_key=True)
-    requests: Mapped[int]
-    prompt_tokens: Mapped[int]
-    cached_tokens: Mapped[int]
-    cache_write_tokens: Mapped[int]
-    completion_tokens: Mapped[int]
-    reasoning_tokens: Mapped[int]
-    cost_nanos: Mapped[int]
-    saved_nanos: Mapped[int]
-    unpriced: Mapped[int]
-    estimated: Mapped[int]
-    streamed: Mapped[int]
-    duration_ms: Mapped[int]
-    first_token_ms: Mapped[int]
-    first_tokens: Mapped[int]
-
-
-class UsageHour(_Sums, Base):
-    """Sums over one hour."""
-
-    __tablename__ = "usage_hours"
-    __table_args__ = (Index(None, "start"), {"sqlite_with_rowid": False})
-
-
-class UsageDay(_Sums, Base):
-    """Sums over one day."""
-
-    __tablename__ = "usage_days"
-    __table_args__ = (Index(None, "start"), {"sqlite_with_rowid": False})
 
 
 class OutboxMark(Base):

@@ -57,7 +57,7 @@ class Sums(Struct, kw_only=True):
 
     ``group`` has the value of each dimension asked for, in their order; "" where an entry had none. ``start`` is the
     bucket's beginning in Unix seconds (UTC; weeks begin on Monday), None without buckets. ``cost_nanos`` holds what is
-    priced; ``unpriced`` counts the requests that are not.
+    priced; ``unpriced`` counts the requests that are not. ``entries`` counts corrections too, each as one.
     """
 
     group: tuple[str, ...] = ()
@@ -76,6 +76,7 @@ class Sums(Struct, kw_only=True):
     duration_ms: int = 0
     first_token_ms: int = 0
     first_tokens: int = 0
+    entries: int = 0
 
 
 class NewUsage(Struct, frozen=True, kw_only=True):

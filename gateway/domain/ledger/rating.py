@@ -18,13 +18,26 @@ cost."""
 
 
 class Counts(Struct, frozen=True, kw_only=True):
-    """Tokens of one request. ``cached`` is part of ``prompt``, ``cache_write`` too, ``reasoning`` of ``completion``."""
+    """What one request used, counted as in :class:`gateway.contract.usage.Tokens`."""
 
     prompt: int = 0
     cached: int = 0
-    cache_write: int = 0
     completion: int = 0
     reasoning: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    audio_prompt: int = 0
+    audio_completion: int = 0
+    image_prompt: int = 0
+    image_completion: int = 0
+    images: int = 0
+    audio_seconds: int = 0
+
+
+UNITS = (
+    "cache_write_1h", "audio_prompt", "audio_completion", "image_prompt", "image_completion", "images", "audio_seconds",
+)  # fmt: skip
+"""Those that few requests have: an entry keeps them together, under ``units``."""
 
 
 class Rating(Struct, frozen=True):
@@ -79,7 +92,10 @@ class BookRater:
             return None
         used = Quantities(
             prompt=counts.prompt, completion=counts.completion, cached=counts.cached,
-            cache_write=counts.cache_write, reasoning=counts.reasoning,
+            cache_write=counts.cache_write - counts.cache_write_1h, cache_write_1h=counts.cache_write_1h,
+            reasoning=counts.reasoning, audio_prompt=counts.audio_prompt, audio_completion=counts.audio_completion,
+            image_prompt=counts.image_prompt, image_completion=counts.image_completion, images=counts.images,
+            audio_seconds=counts.audio_seconds,
         )  # fmt: skip
         rated = self.book.rate(price, used, at_ns)
         return None if rated is None else Rating(rated.cost_nanos, rated.parts, rated.price_id, rated.currency)

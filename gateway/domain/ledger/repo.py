@@ -1,29 +1,28 @@
-"""Reading entries and sums, and adding to both. Nothing here changes or removes an entry."""
+"""Reading entries. Nothing here changes anything."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from operator import itemgetter
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, TypeAlias
 
-import msgspec
-from sqlalchemy import ColumnElement, Integer, Table, and_, func, or_, select, tuple_
+from msgspec import json
+from sqlalchemy import ColumnElement, Integer, and_, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.query import Filter, Sort
-from gateway.domain.ledger.statements import insert_statements
-from gateway.store.base import fit
 
-ENTRIES = cast("Table", LedgerEntry.__table__)
-_JSON_COLUMNS = ("cost_parts", "tags", "attempts", "metadata")
-_COLUMNS = tuple(
-    column.name for column in ENTRIES.columns if column.name != "number" and column.name not in _JSON_COLUMNS
-)
-_plain = itemgetter(*_COLUMNS)
-_encode = msgspec.json.Encoder().encode
-# Given to the drivers as they are: what SQLAlchemy does with each value of a statement is half of all the work.
-_INSERTS = insert_statements(ENTRIES.name, (*_COLUMNS, *_JSON_COLUMNS))
+Steered: TypeAlias = Literal["nothing", "values", "everything"]
+
+
+_KNOWN_IDS = {
+    "sqlite": "SELECT id FROM ledger_entries WHERE id IN (SELECT value FROM json_each(?))",
+    "postgresql": "SELECT id FROM ledger_entries WHERE id = ANY ($1)",
+}
+_APPS = {
+    "sqlite": "SELECT id, app_id FROM credentials WHERE app_id IS NOT NULL AND id IN (SELECT value FROM json_each(?))",
+    "postgresql": "SELECT id, app_id FROM credentials WHERE app_id IS NOT NULL AND id = ANY ($1)",
+}
 _ID_BATCH = 500  # SQLite takes 999 parameters in its oldest builds
 _ORDERED_NUMBERS = frozenset(
     {"number", "started_ns", "ended_ns", "recorded_ns", "prompt_tokens", "completion_tokens", "total_tokens"}
@@ -38,11 +37,24 @@ async def by_id(session: AsyncSession, id: str) -> LedgerEntry | None:
 
 async def known_ids(session: AsyncSession, ids: Sequence[str]) -> set[str]:
     """Those of ``ids`` that are in the ledger."""
-    known: set[str] = set()
-    for start in range(0, len(ids), _ID_BATCH):
-        some = ids[start : start + _ID_BATCH]
-        known.update(await session.scalars(select(LedgerEntry.id).where(LedgerEntry.id.in_(some))))
-    return known
+    return {id for (id,) in await _each_of(session, _KNOWN_IDS, ids)}
+
+
+async def apps_of(session: AsyncSession, credentials: Sequence[str]) -> dict[str, str]:
+    """The apps that credentials belong to, by the credentials' ids; most belong to none."""
+    return dict(await _each_of(session, _APPS, credentials))
+
+
+async def _each_of(
+    session: AsyncSession, statements: dict[str, str], values: Sequence[str]
+) -> Sequence[tuple[Any, ...]]:
+    if not values:
+        return []
+    connection = await session.connection()
+    dialect = connection.dialect.name
+    # One parameter for all: thousands cost more than looking the values up.
+    told = json.encode(values).decode() if dialect == "sqlite" else list(values)
+    return [tuple(row) for row in await connection.exec_driver_sql(statements[dialect], (told,))]
 
 
 async def by_keys(session: AsyncSession, organization: str, keys: Sequence[str]) -> dict[str, LedgerEntry]:
@@ -57,33 +69,13 @@ async def by_keys(session: AsyncSession, organization: str, keys: Sequence[str])
     return found
 
 
-async def add(session: AsyncSession, rows: Sequence[Mapping[str, Any]], *, are_fit: bool = False) -> None:
-    """Add entries, each with every column but ``number``, JSON as Python values. ``are_fit`` is whether no text in them
-    holds what a database does not take. Raises IntegrityError for an id that is there.
-    """
-    if not rows:
-        return
-    values = [_values(row) for row in rows] if are_fit else [tuple(map(_fit, _values(row))) for row in rows]
-    connection = await session.connection()
-    await connection.exec_driver_sql(_INSERTS[connection.dialect.name], values)
-
-
-def _values(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    texts = [None if (value := row[name]) is None else _encode(value).decode() for name in _JSON_COLUMNS]
-    return (*_plain(row), *texts)
-
-
-def _fit(value: Any) -> Any:
-    return fit(value) if isinstance(value, str) else value
-
-
 async def page(
     session: AsyncSession,
     wanted: Filter,
     order: Sequence[Sort],
     limit: int,
-    after: Sequence[Any] | None,
-    offset: int,
+    after: Sequence[Any] | None = None,
+    offset: int = 0,
     more: Sequence[ColumnElement[bool]] = (),
 ) -> list[LedgerEntry]:
     """Entries in an order that ends with ``number``, behind the values ``after`` of the last one seen.
@@ -103,16 +95,26 @@ async def count(session: AsyncSession, wanted: Filter, more: Sequence[ColumnElem
     return await session.scalar(query) or 0
 
 
-def conditions(wanted: Filter) -> list[ColumnElement[bool]]:
-    """A filter over entries as SQL."""
-    entry = LedgerEntry
-    found: list[ColumnElement[bool]] = []
+def conditions(wanted: Filter, *, steered: Steered = "nothing") -> list[ColumnElement[bool]]:
+    """A filter over entries as SQL, with what is ``steered`` put so that no index is chosen for it.
+
+    A database that knows no statistics takes the index on a provider for a good one, and then sorts all it finds.
+    """
+    return [*_of_time(wanted, hidden=steered == "everything"), *_of_values(wanted, hidden=steered != "nothing")]
+
+
+def _of_time(wanted: Filter, *, hidden: bool) -> Iterator[ColumnElement[bool]]:
+    started: Any = func.coalesce(LedgerEntry.started_ns, 0) if hidden else LedgerEntry.started_ns
     if wanted.organization is not None:
-        found.append(entry.organization == wanted.organization)
+        yield (_hidden(LedgerEntry.organization) if hidden else LedgerEntry.organization) == wanted.organization
     if wanted.from_ns is not None:
-        found.append(entry.started_ns >= wanted.from_ns)
+        yield started >= wanted.from_ns
     if wanted.until_ns is not None:
-        found.append(entry.started_ns < wanted.until_ns)
+        yield started < wanted.until_ns
+
+
+def _of_values(wanted: Filter, *, hidden: bool) -> Iterator[ColumnElement[bool]]:
+    entry = LedgerEntry
     several: tuple[tuple[Any, tuple[str, ...]], ...] = (
         (entry.provider, wanted.providers),
         (entry.model, wanted.models),
@@ -123,9 +125,15 @@ def conditions(wanted: Filter) -> list[ColumnElement[bool]]:
         (entry.source, wanted.sources),
         (entry.endpoint, wanted.endpoints),
     )
-    found.extend(column.in_(values) for column, values in several if values)
-    found.extend(entry.tags[name].as_string() == value for name, value in wanted.tags)
-    return found
+    for column, values in several:
+        if values:
+            yield (_hidden(column) if hidden else column).in_(values)
+    for name, value in wanted.tags:
+        yield entry.tags[name].as_string() == value
+
+
+def _hidden(column: Any) -> ColumnElement[Any]:
+    return func.coalesce(column, "")
 
 
 def sort_key(entry: LedgerEntry, order: Sequence[Sort]) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from gateway.domain.ledger import repo
 from gateway.domain.ledger.query import NewUsage, Recorded
 from gateway.domain.ledger.rating import BookRater
 from gateway.domain.ledger.service import LedgerService
+from gateway.domain.organizations import repo as organizations
 from gateway.domain.organizations.service import OrganizationService
 from gateway.domain.pricing.book import PriceBook
 from gateway.domain.work import Work
@@ -29,16 +30,17 @@ Result = Recorded | GatewayError
 
 
 class Reporting:
-    """Takes reports within one work. ``book`` has the prices."""
+    """Takes reports within one work. ``book`` has the prices, ``permission`` is what reporting needs."""
 
-    def __init__(self, work: Work, book: PriceBook) -> None:
+    def __init__(self, work: Work, book: PriceBook, permission: str = WRITE) -> None:
         self.work = work
         self._book = book
+        self._permission = permission
 
     async def record(self, reports: Sequence[Report]) -> list[Result]:
         """Enter what can be entered; the results are in the order of the reports.
 
-        Needs ``usage:write``. A report under an idempotency key that is known gives the entry of before.
+        Needs the permission. A report under an idempotency key that is known gives the entry of before.
         """
         await self._book.refresh(self.work.session)
         organizations = {name: await self._organization(name) for name in {r.usage.organization for r in reports}}
@@ -70,7 +72,9 @@ class Reporting:
         try:
             if actor.is_platform_admin:
                 return (await OrganizationService(self.work).get(reference)).id
-            actor.require(WRITE, reference)
+            if reference != actor.organization:
+                reference = await organizations.id_of(self.work.session, reference)
+            actor.require(self._permission, reference)
         except GatewayError as error:
             return error
         return reference

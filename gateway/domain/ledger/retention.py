@@ -6,8 +6,8 @@ from datetime import datetime
 
 from sqlalchemy import delete, select
 
+from gateway.domain.ledger.levels import DAY
 from gateway.domain.ledger.model import LedgerEntry
-from gateway.domain.ledger.rollup import DAY
 from gateway.store.engine import Store
 
 CHUNK = 2_000

@@ -2,78 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import add as add_up
-from typing import Any
+from operator import itemgetter
+from typing import Any, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from gateway.domain.ledger.levels import (
+    CALLERS,
+    DAY,
+    EVERY,
+    HOUR,
+    LEVELS,
+    MODELS,
+    ORGANIZATIONS,
+    OWN_MODELS,
+    OWN_TAGS,
+    SIZES,
+    SUMS,
+    TAGS,
+    Level,
+)
 from gateway.domain.ledger.statements import insert_statements
-from gateway.store.base import fit
+from gateway.domain.ledger.tags import spelt
 
-HOUR = 3_600
-DAY = 86_400
-TABLES = {HOUR: "usage_hours", DAY: "usage_days"}
-KEYS = ("organization", "start", "provider", "model", "credential", "user", "outcome")
-SUMS = (
-    "requests", "prompt_tokens", "cached_tokens", "cache_write_tokens", "completion_tokens", "reasoning_tokens",
-    "cost_nanos", "saved_nanos", "unpriced", "estimated", "streamed", "duration_ms", "first_token_ms", "first_tokens",
-)  # fmt: skip
+Key: TypeAlias = tuple[Any, ...]
+Summed: TypeAlias = dict[Key, list[int]]
 
-_Key = tuple[Any, ...]
+SOURCES = ((OWN_MODELS, EVERY), (CALLERS, EVERY), (ORGANIZATIONS, OWN_MODELS), (MODELS, OWN_MODELS), (TAGS, OWN_TAGS))
+_Kept: TypeAlias = Callable[[Key], Key]
+_KEPT: dict[Level, _Kept] = {
+    level: itemgetter(*(source.keys.index(name) for name in level.keys)) for level, source in SOURCES
+}
 
 
-def _upserts(table: str) -> dict[str, str]:
-    keys = ", ".join(f'"{name}"' for name in KEYS)
+def upserts(table: str, keys: Iterable[str]) -> dict[str, str]:
+    """The statement that adds to sums, or begins them, by the dialect's name."""
+    quoted = ", ".join(f'"{name}"' for name in keys)
     sums = ", ".join(f'"{name}" = {table}."{name}" + excluded."{name}"' for name in SUMS)
-    return insert_statements(table, (*KEYS, *SUMS), f"ON CONFLICT ({keys}) DO UPDATE SET {sums}")
+    return insert_statements(table, (*keys, *SUMS), f"ON CONFLICT ({quoted}) DO UPDATE SET {sums}")
 
 
-_UPSERTS = {size: _upserts(table) for size, table in TABLES.items()}
+_UPSERTS = {
+    (level, size): upserts(level.table_name(size), level.keys) for level in LEVELS for size in SIZES
+}  # fmt: skip
 
 
-def summed(rows: Iterable[Mapping[str, Any]]) -> dict[_Key, list[int]]:
-    """Entries (as for :func:`gateway.domain.ledger.repo.add`) summed by :data:`KEYS`, ``start`` being the hour."""
-    sums: dict[_Key, list[int]] = {}
+def summed(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[Level, int], Summed]:
+    """Entries (as for :func:`gateway.domain.ledger.entering.enter`) summed for every table, by its keys."""
+    every: Summed = {}
+    tagged: Summed = {}
     for row in rows:
         started = row["started_ns"] // 1_000_000_000
-        key = (
-            row["organization"], started - started % HOUR, row["provider"] or "", row["model"],
-            row["credential"] or "", row["user"] or "", row["outcome"],
-        )  # fmt: skip
-        requests, cost, first = row["requests"], row["cost_nanos"], row["first_token_ms"]
-        numbers = [
-            requests, row["prompt_tokens"], row["cached_tokens"], row["cache_write_tokens"], row["completion_tokens"],
-            row["reasoning_tokens"], cost or 0, row["saved_nanos"], requests if cost is None else 0,
-            requests if row["estimated"] else 0, requests if row["stream"] else 0,
-            requests * ((row["ended_ns"] - row["started_ns"]) // 1_000_000),
-            0 if first is None else requests * first, 0 if first is None else requests,
-        ]  # fmt: skip
-        before = sums.get(key)
-        sums[key] = numbers if before is None else list(map(add_up, before, numbers))
-    return sums
+        start = started - started % HOUR
+        organization, provider, model = row["organization"], row["provider"] or "", row["model"]
+        numbers = _numbers(row)
+        _add(every, (
+            organization, start, provider, model, row["credential"] or "", row["user"] or "", row["outcome"],
+        ), numbers)  # fmt: skip
+        for tag in spelt(row["tags"]):
+            _add(tagged, (organization, start, tag, provider, model), numbers)
+    return levelled(every, tagged)
 
 
-def by_day(hours: Mapping[_Key, list[int]]) -> dict[_Key, list[int]]:
+def levelled(every: Summed, tagged: Summed) -> dict[tuple[Level, int], Summed]:
+    """The sums of every table from those of hours, told apart by all there is (:data:`.levels.EVERY`) and by tag."""
+    hours = {EVERY: every, OWN_TAGS: tagged}
+    for level, source in SOURCES:
+        hours[level] = projected(hours[source], _KEPT[level])
+    # Those that most writers share come last: they are held from then on until the transaction ends.
+    found: dict[tuple[Level, int], Summed] = {}
+    for level in LEVELS:
+        found[level, HOUR], found[level, DAY] = hours[level], by_day(level, hours[level])
+    return found
+
+
+def projected(sums: Mapping[Key, list[int]], kept: _Kept) -> Summed:
+    """The same by fewer keys, or by others."""
+    found: Summed = {}
+    for key, numbers in sums.items():
+        _add(found, kept(key), numbers)
+    return found
+
+
+def by_day(level: Level, hours: Mapping[Key, list[int]]) -> Summed:
     """Sums of hours added up to days."""
-    days: dict[_Key, list[int]] = {}
-    for key, numbers in hours.items():
-        day = (key[0], key[1] - key[1] % DAY, *key[2:])
-        found = days.get(day)
-        days[day] = numbers if found is None else list(map(add_up, found, numbers))
-    return days
+    at = level.keys.index("start")
+    return projected(hours, lambda key: (*key[:at], key[at] - key[at] % DAY, *key[at + 1 :]))
 
 
-async def add(session: AsyncSession, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Add entries to the sums of their hours and days."""
-    hours = summed(rows)
+def keys_kept(level: Level, names: Iterable[str]) -> _Kept:
+    """What makes a key of ``level`` from values in the order of ``names``."""
+    order = list(names)
+    return itemgetter(*(order.index(name) for name in level.keys))
+
+
+async def add(session: AsyncSession, sums: Mapping[tuple[Level, int], Summed]) -> None:
+    """Add to the sums of hours and days."""
     connection = await session.connection()
-    for size, sums in ((HOUR, hours), (DAY, by_day(hours))):
-        if sums:
+    for place, found in sums.items():
+        if found:
             # In one order everywhere: two writers that meet wait for each other instead of blocking each other.
-            values = [(*map(_fit, key), *sums[key]) for key in sorted(sums)]
-            await connection.exec_driver_sql(_UPSERTS[size][connection.dialect.name], values)
+            values = [(*key, *found[key]) for key in sorted(found)]
+            await connection.exec_driver_sql(_UPSERTS[place][connection.dialect.name], values)
 
 
-def _fit(value: Any) -> Any:
-    return fit(value) if isinstance(value, str) else value
+def _add(sums: Summed, key: Key, numbers: list[int]) -> None:
+    before = sums.get(key)
+    sums[key] = numbers if before is None else list(map(add_up, before, numbers))
+
+
+def _numbers(row: Mapping[str, Any]) -> list[int]:
+    requests, cost, first = row["requests"], row["cost_nanos"], row["first_token_ms"]
+    return [
+        requests, row["prompt_tokens"], row["cached_tokens"], row["cache_write_tokens"], row["completion_tokens"],
+        row["reasoning_tokens"], cost or 0, row["saved_nanos"], requests if cost is None else 0,
+        requests if row["estimated"] else 0, requests if row["stream"] else 0,
+        requests * ((row["ended_ns"] - row["started_ns"]) // 1_000_000),
+        0 if first is None else requests * first, 0 if first is None else requests, 1,
+    ]  # fmt: skip

@@ -1,28 +1,31 @@
 """Sums over entries, read from the sums of days and hours wherever these tell.
 
-A span is cut into pieces: whole days from the one table, whole hours from the other, and what is left at its two ends
-from the entries. So a year costs what its days cost, whatever the bounds are.
+A span is cut into pieces: whole days from one table, whole hours from another, and what is left at its two ends from
+the entries. So a year costs what its days cost, whatever the bounds are; each of them is read from the table with the
+fewest rows that knows what is asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import BigInteger, ColumnElement, Select, case, func, literal, literal_column, select
+from sqlalchemy import BigInteger, ColumnElement, Select, Table, case, func, literal, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.ledger import repo
-from gateway.domain.ledger.model import LedgerEntry, UsageDay, UsageHour
+from gateway.domain.ledger.levels import DAY, HOUR, ORGANIZATIONS, SUMS, Level, level_for
+from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.query import Bucket, Dimension, Filter, Sums
-from gateway.domain.ledger.rollup import DAY, HOUR, SUMS
 
 SECOND = 1_000_000_000
 
 Grain = Literal["day", "hour", "entry"]
 Piece: TypeAlias = tuple[Grain, int | None, int | None]
 """Where to read, from when and until when, in Unix nanoseconds; None is without a bound."""
+SIZES: dict[Grain, int] = {"day": DAY, "hour": HOUR}
+"""Seconds of the buckets of a grain."""
 
 
 async def sums(
@@ -32,22 +35,36 @@ async def sums(
     bucket: Bucket | None,
     numbers: tuple[str, ...] = SUMS,
 ) -> list[Sums]:
-    """See :meth:`gateway.domain.ledger.service.LedgerService.sums`. Only ``numbers`` are read, the others stay 0."""
+    """Sums by dimension and bucket, ordered by bucket and group; without either exactly one.
+
+    Only ``numbers`` are read, the others stay 0.
+    """
     found: dict[tuple[Any, ...], list[int]] = {}
-    width = len(by)
     for piece in pieces(wanted, bucket):
-        for row in await session.execute(_query(piece, wanted, by, bucket, numbers)):
-            start = None if bucket is None else _start(row[width], bucket)
-            values = [int(value or 0) for value in row[width + 1 :]]
-            key = (start, *(value or "" for value in row[:width]))
-            before = found.get(key)
-            found[key] = values if before is None else [a + b for a, b in zip(before, values, strict=True)]
-    if not by and bucket is None and not found:
-        found[(None,)] = [0] * len(numbers)
-    # A query without groups gives a row even where it found nothing.
-    kept = [key for key, values in found.items() if any(values) or (not by and bucket is None)]
-    ordered = sorted(kept, key=lambda key: (key[0] or 0, key[1:]))
-    return [Sums(group=key[1:], start=key[0], **dict(zip(numbers, found[key], strict=True))) for key in ordered]
+        add(found, await session.execute(_query(piece, wanted, by, bucket, numbers)), len(by), bucket)
+    return told(found, len(by), bucket, numbers)
+
+
+def add(found: dict[tuple[Any, ...], list[int]], rows: Iterable[Any], width: int, bucket: Bucket | None) -> None:
+    """Add rows of ``width`` dimensions, the bucket's start and numbers to what was found, by start and dimensions."""
+    for row in rows:
+        start = None if bucket is None else start_of(row[width], bucket)
+        values = [int(value or 0) for value in row[width + 1 :]]
+        key = (start, *(value or "" for value in row[:width]))
+        before = found.get(key)
+        found[key] = values if before is None else [a + b for a, b in zip(before, values, strict=True)]
+
+
+def told(
+    found: Mapping[tuple[Any, ...], list[int]], width: int, bucket: Bucket | None, numbers: tuple[str, ...]
+) -> list[Sums]:
+    """What :func:`add` found, in order."""
+    if not width and bucket is None:
+        # A query without groups gives a row even where it found nothing.
+        values = found.get((None,), [0] * len(numbers))
+        return [Sums(group=(), start=None, **dict(zip(numbers, values, strict=True)))]
+    kept = sorted((key for key, values in found.items() if any(values)), key=lambda key: (key[0] or 0, key[1:]))
+    return [Sums(group=key[1:], start=key[0], **dict(zip(numbers, found[key], strict=True))) for key in kept]
 
 
 def pieces(wanted: Filter, bucket: Bucket | None) -> Iterator[Piece]:
@@ -84,57 +101,109 @@ def _query(
 ) -> Select[Any]:
     grain, begin, end = piece
     if grain == "entry":
-        return _of_entries(wanted.between(begin, end), by, bucket, numbers)
-    table = UsageDay if grain == "day" else UsageHour
-    start: ColumnElement[Any] = table.start if bucket is not None else literal(0)  # type: ignore[assignment]
-    columns = [getattr(table, name) for name in by]
-    conditions = list(_of_sums(table, wanted))
-    if begin is not None:
-        conditions.append(table.start >= begin // SECOND)
-    if end is not None:
-        conditions.append(table.start < end // SECOND)
-    query = select(*columns, start, *(func.sum(getattr(table, name)) for name in numbers)).where(*conditions)
+        return of_entries(wanted.between(begin, end), columns_of(by), bucket, numbers)
+    level = level_for((*by, *(name for name, _ in named(wanted))), wanted.organization)
+    assert level is not None, "the finest level knows every dimension"
+    return of_sums(level, piece, wanted, by, bucket, numbers)
+
+
+def of_sums(
+    level: Level,
+    piece: Piece,
+    wanted: Filter,
+    by: Sequence[str],
+    bucket: Bucket | None,
+    numbers: tuple[str, ...],
+) -> Select[Any]:
+    """A statement for a piece of days or hours, from the tables of a level that knows all that is asked for."""
+    grain, begin, end = piece
+    table = level.table(SIZES[grain])
+    start: ColumnElement[Any] = table.c.start if bucket is not None else literal(0)
+    columns = [table.c[name] for name in by]
+    query = select(*columns, start, *(func.sum(table.c[name]) for name in numbers))
+    query = query.where(*_within(table, begin, end), *_who(level, piece, wanted))
+    query = query.where(*(table.c[name].in_(values) for name, values in named(wanted)))
     return query.group_by(*columns, *([start] if bucket is not None else []))
 
 
-def _of_sums(table: type[UsageDay] | type[UsageHour], wanted: Filter) -> Iterator[ColumnElement[bool]]:
+def named(wanted: Filter) -> list[tuple[str, tuple[str, ...]]]:
+    """The dimensions, but for the organisation, that a filter names values of."""
+    several = (
+        ("provider", wanted.providers),
+        ("model", wanted.models),
+        ("credential", wanted.credentials),
+        ("user", wanted.users),
+        ("outcome", wanted.outcomes),
+    )
+    return [(name, values) for name, values in several if values]
+
+
+def _within(table: Table, begin: int | None, end: int | None) -> Iterator[ColumnElement[bool]]:
+    if begin is not None:
+        yield table.c.start >= begin // SECOND
+    if end is not None:
+        yield table.c.start < end // SECOND
+
+
+def _who(level: Level, piece: Piece, wanted: Filter) -> Iterator[ColumnElement[bool]]:
+    grain, begin, end = piece
+    table = level.table(SIZES[grain])
     if wanted.organization is not None:
-        yield table.organization == wanted.organization
-    for column, values in (
-        (table.provider, wanted.providers),
-        (table.model, wanted.models),
-        (table.credential, wanted.credentials),
-        (table.user, wanted.users),
-        (table.outcome, wanted.outcomes),
-    ):
-        if values:
-            yield column.in_(values)
+        yield table.c.organization == wanted.organization
+    elif level.keys[0] == "organization" and (begin is not None or end is not None):
+        # One span of the primary key for each organisation, instead of all there ever was.
+        all_of_them = ORGANIZATIONS.table(SIZES[grain])
+        yield table.c.organization.in_(
+            select(all_of_them.c.organization).where(*_within(all_of_them, begin, end)).distinct()
+        )
 
 
-def _of_entries(
-    wanted: Filter, by: tuple[Dimension, ...], bucket: Bucket | None, numbers: tuple[str, ...]
+def of_entries(
+    wanted: Filter, columns: Sequence[ColumnElement[Any]], bucket: Bucket | None, numbers: tuple[str, ...]
 ) -> Select[Any]:
-    entry: Any = LedgerEntry
+    """The same as :func:`of_sums` from the entries themselves, by any columns."""
+    start: ColumnElement[Any] = literal(0) if bucket is None else _start_in_entries(bucket)
+    known = [func.coalesce(column, "") for column in columns]
+    query = select(*known, start, *(func.sum(_number_in_entries(name)) for name in numbers))
+    # Within a bit of time, the index to read is that of time.
+    bounded = wanted.from_ns is not None and wanted.until_ns is not None
+    query = query.where(*repo.conditions(wanted, steered="values" if bounded else "nothing"))
+    return query.group_by(*known, *([start] if bucket is not None else []))
+
+
+def columns_of(by: Sequence[Dimension]) -> list[ColumnElement[Any]]:
+    """Dimensions as an entry has them."""
+    return [getattr(LedgerEntry, name) for name in by]
+
+
+def _start_in_entries(bucket: Bucket) -> ColumnElement[Any]:
+    """The hour or day, in Unix seconds, that an entry is in."""
     size = HOUR if bucket == "hour" else DAY
     # Written out: with parameters the expression would not be the same one in SELECT and in GROUP BY.
-    seconds = entry.started_ns // literal_column(str(SECOND), BigInteger)
-    start = seconds - seconds % literal_column(str(size), BigInteger) if bucket is not None else literal(0)
-    columns = [func.coalesce(getattr(entry, name), "") for name in by]
-    once, milliseconds = entry.requests, (entry.ended_ns - entry.started_ns) // 1_000_000
-    computed = {
+    seconds: Any = LedgerEntry.started_ns // literal_column(str(SECOND), BigInteger)
+    found: ColumnElement[Any] = seconds - seconds % literal_column(str(size), BigInteger)
+    return found
+
+
+def _number_in_entries(name: str) -> ColumnElement[Any]:
+    """What an entry adds to one of the sums; 0 for an activity, which is in none."""
+    entry: Any = LedgerEntry
+    once = entry.requests
+    computed: dict[str, ColumnElement[Any]] = {
         "cost_nanos": func.coalesce(entry.cost_nanos, 0),
         "unpriced": case((entry.cost_nanos.is_(None), once), else_=0),
         "estimated": case((entry.estimated, once), else_=0),
         "streamed": case((entry.stream, once), else_=0),
-        "duration_ms": once * milliseconds,
+        "duration_ms": once * ((entry.ended_ns - entry.started_ns) // 1_000_000),
         "first_token_ms": func.coalesce(once * entry.first_token_ms, 0),
         "first_tokens": case((entry.first_token_ms.is_(None), 0), else_=once),
+        "entries": case((entry.kind == "activity", 0), else_=1),
     }
-    query = select(*columns, start, *(func.sum(computed.get(name, getattr(entry, name, None))) for name in numbers))
-    return query.where(*repo.conditions(wanted)).group_by(*columns, *([start] if bucket is not None else []))
+    found: ColumnElement[Any] = computed[name] if name in computed else getattr(entry, name)
+    return found
 
 
-def _start(seconds: int, bucket: Bucket) -> int:
+def start_of(seconds: int, bucket: Bucket) -> int:
     """The beginning of the bucket that holds an hour."""
     if bucket == "hour":
         return seconds

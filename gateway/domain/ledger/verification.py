@@ -3,18 +3,17 @@ were written are in it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from operator import add
-from typing import Any, get_args
+from collections.abc import Sequence
+from typing import Any
 
 from msgspec import Struct, field
-from sqlalchemy import BigInteger, func, literal_column, select
+from sqlalchemy import BigInteger, Select, func, literal_column, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.domain.ledger import repo, totals
-from gateway.domain.ledger.model import EntryKind, LedgerEntry, UsageDay
-from gateway.domain.ledger.query import Dimension, Filter, Sums
-from gateway.domain.ledger.rollup import DAY, SUMS
+from gateway.domain.ledger import repo, rollup, tags, totals
+from gateway.domain.ledger.levels import DAY, EVERY, HOUR, OWN_TAGS, SUMS, TABLES, Level
+from gateway.domain.ledger.model import LedgerEntry
+from gateway.domain.ledger.query import Dimension, Filter
 from gateway.domain.work import Work
 
 NS = 1_000_000_000
@@ -22,7 +21,7 @@ TOLD = 20
 """Faults of each kind that are told of; all are counted."""
 _PAGE = 2_000
 _BY: tuple[Dimension, ...] = ("organization", "provider", "model", "credential", "user", "outcome")
-_KINDS: tuple[str, ...] = get_args(EntryKind)
+_BY_TAG: tuple[Dimension, ...] = ("organization", "provider", "model")
 
 
 class Fault(Struct, frozen=True):
@@ -86,43 +85,49 @@ async def _days(session: AsyncSession, first_ns: int | None) -> list[int]:
         return []
     day = LedgerEntry.started_ns // literal_column(str(DAY * NS), BigInteger)
     first = first_ns // NS // DAY * DAY
-    of_entries = {int(number) * DAY for number in await session.scalars(select(day).distinct())}
-    of_sums = set(await session.scalars(select(UsageDay.start).where(UsageDay.start >= first).distinct()))
-    return sorted(of_entries | of_sums)
+    found = {int(number) * DAY for number in await session.scalars(select(day).distinct())}
+    for table in TABLES.values():
+        starts = await session.scalars(select(table.c.start).where(table.c.start >= first).distinct())
+        found |= {start - start % DAY for start in starts}
+    return sorted(found)
 
 
 async def _verify_day(session: AsyncSession, found: Verified, day: int) -> None:
-    begin, end = day * NS, (day + DAY) * NS
-    kept = await totals.sums(session, Filter(from_ns=begin, until_ns=end), _BY, "hour")
-    real = await totals.sums(session, Filter(from_ns=begin, until_ns=end, kinds=_KINDS), _BY, "hour")
-    _compare(found, kept, real, "hour")
-    days = await totals.sums(session, Filter(from_ns=begin, until_ns=end), _BY, "day")
-    _compare(found, days, _added(kept, day), "day")
-    for row in real:
-        found.cost_nanos += row.cost_nanos
-        found.unpriced += row.unpriced
+    within = Filter(from_ns=day * NS, until_ns=(day + DAY) * NS)
+    query = totals.of_entries(within, totals.columns_of(_BY), "hour", SUMS)
+    real = rollup.projected(await _read(session, query, len(_BY) + 1), rollup.keys_kept(EVERY, (*_BY, "start")))
+    hours = rollup.levelled(real, await _tagged(session, within))
+    for (level, size), sums in hours.items():
+        table = level.table(size)
+        query = select(*(table.c[name] for name in (*level.keys, *SUMS)))
+        query = query.where(table.c.start >= day, table.c.start < day + DAY)
+        _compare(found, level, size, await _read(session, query, len(level.keys)), sums)
+    for numbers in real.values():
+        found.cost_nanos += numbers[SUMS.index("cost_nanos")]
+        found.unpriced += numbers[SUMS.index("unpriced")]
 
 
-def _added(hours: Iterable[Sums], day: int) -> list[Sums]:
-    added: dict[tuple[str, ...], list[int]] = {}
-    for row in hours:
-        before = added.get(row.group)
-        added[row.group] = _numbers(row) if before is None else list(map(add, before, _numbers(row)))
-    rows = [Sums(group=group, start=day, **dict(zip(SUMS, values, strict=True))) for group, values in added.items()]
-    return [row for row in rows if any(_numbers(row))]
+async def _tagged(session: AsyncSession, within: Filter) -> rollup.Summed:
+    tag = tags.rows_of(is_sqlite=session.get_bind().dialect.name == "sqlite")
+    query = totals.of_entries(within, [*totals.columns_of(_BY_TAG), tags.spelt_in(tag)], "hour", SUMS)
+    query = query.select_from(LedgerEntry.__table__.outerjoin(tag, true()))
+    names = (*_BY_TAG, "tag", "start")
+    return rollup.projected(await _read(session, query, len(names)), rollup.keys_kept(OWN_TAGS, names))
 
 
-def _numbers(row: Sums) -> list[int]:
-    return [getattr(row, name) for name in SUMS]
+async def _read(session: AsyncSession, query: Select[Any], width: int) -> rollup.Summed:
+    """Rows of ``width`` columns of a key, then numbers; without those that are 0 altogether."""
+    rows = await session.execute(query)
+    found = {tuple(row[:width]): [int(value) for value in row[width:]] for row in rows}
+    return {key: numbers for key, numbers in found.items() if any(numbers)}
 
 
-def _compare(found: Verified, kept: Iterable[Sums], real: Iterable[Sums], bucket: str) -> None:
-    ours: dict[Any, Sums] = {(row.start, row.group): row for row in kept}
-    theirs: dict[Any, Sums] = {(row.start, row.group): row for row in real}
-    for key in sorted(ours.keys() | theirs.keys()):
-        if ours.get(key) != theirs.get(key):
-            start, group = key
-            found.fault("sums_differ", f"{bucket} {start} of {', '.join(group)}")
+def _compare(found: Verified, level: Level, size: int, kept: rollup.Summed, real: rollup.Summed) -> None:
+    at, bucket = level.keys.index("start"), "hour" if size == HOUR else "day"
+    for key in sorted(kept.keys() | real.keys()):
+        if kept.get(key) != real.get(key):
+            named = ", ".join(str(part) for part in (*key[:at], *key[at + 1 :]))
+            found.fault("sums_differ", f"{bucket} {key[at]} of {named} in {level.table_name(size)}")
 
 
 async def _verify_parts(session: AsyncSession, found: Verified) -> None:

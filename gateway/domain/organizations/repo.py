@@ -31,6 +31,12 @@ async def by_reference(session: AsyncSession, reference: str | int, *, lock: boo
     return ranked[0] if ranked else None
 
 
+async def id_of(session: AsyncSession, reference: str) -> str:
+    """The id of the organisation of an id, a slug or a number; what names none is given back."""
+    row = await by_reference(session, reference)
+    return reference if row is None else row.id
+
+
 async def by_name(session: AsyncSession, name: str) -> Organization | None:
     """The organisation of an id or a slug, in that order, and of no number; not a deleted one."""
     named = or_(Organization.id == name, Organization.slug == name)

@@ -17,29 +17,22 @@ from sqlalchemy import (
     CompoundSelect,
     Connection,
     Select,
-    String,
     and_,
     bindparam,
-    cast,
     func,
-    literal,
-    null,
-    or_,
     select,
-    union_all,
 )
 
-from gateway.contract.policy import CredentialPolicy, LimitPolicy
+from gateway.contract.policy import CredentialPolicy
 from gateway.domain.apps.model import App
-from gateway.domain.budgets.model import Budget
 from gateway.domain.changes.model import PolicyChange
 from gateway.domain.credentials.model import Credential
 from gateway.domain.credits.model import CreditEntry
-from gateway.domain.limits.model import Limit
-from gateway.domain.limits.scopes import OWNED, SHARED
+from gateway.domain.limits.scopes import SHARED
 from gateway.domain.organizations.model import Organization
 from gateway.domain.plans.model import Plan
 from gateway.domain.policy import compose
+from gateway.domain.policy.limited import Numbered, in_order, limited, numbered
 from gateway.domain.policy.repo import Subject
 from gateway.domain.users.model import Membership, User
 
@@ -49,7 +42,6 @@ _STEPS = (1, 8, 64, MOST)
 # Rows of Core statements: their columns are those of the table they are named for.
 _Rows: TypeAlias = dict[Any, Any]
 _Select: TypeAlias = "Select[*tuple[Any, ...]]"
-_Numbered: TypeAlias = tuple[tuple[bool, int], LimitPolicy]
 
 
 class Looked(NamedTuple):
@@ -85,8 +77,7 @@ def _composed(connection: Connection, keys: Iterable[Any], now: datetime) -> dic
         whose = (("key", row.id), ("user", row.user_id), ("organization", row.organization_id))
         concerned = [item for scope in whose for item in limits.get(scope, ())]
         concerned += shared
-        concerned.sort(key=_order)
-        composed[row.id] = compose.of_credential(row, subjects[row.id], [limit for _, limit in concerned], now)
+        composed[row.id] = compose.of_credential(row, subjects[row.id], in_order(concerned), now)
     return composed
 
 
@@ -125,7 +116,7 @@ def _users(connection: Connection, keys: Sequence[Any], organizations: _Rows) ->
     return {row.id: row for row in rows}, {(row.id, row.organization_id): row.role for row in rows}
 
 
-def _limits(connection: Connection, keys: Sequence[Any]) -> Mapping[tuple[str, str], Sequence[_Numbered]]:
+def _limits(connection: Connection, keys: Sequence[Any]) -> Mapping[tuple[str, str], Sequence[Numbered]]:
     """Limits and budgets by scope and id, those that all share by empty ones; each with its place in the order."""
     if not keys:
         return {}
@@ -135,16 +126,11 @@ def _limits(connection: Connection, keys: Sequence[Any]) -> Mapping[tuple[str, s
         "user": _padded({row.user_id or "" for row in keys}),
         "organization": _padded({row.organization_id for row in keys}),
     }
-    found: dict[tuple[str, str], list[_Numbered]] = defaultdict(list)
+    found: dict[tuple[str, str], list[Numbered]] = defaultdict(list)
     for row in connection.execute(_limited(), given):
-        policy = LimitPolicy(*row[1:])
-        place = (policy.source == "budget", row.number)
+        place, policy = numbered(row)
         found[("", "") if policy.scope in SHARED else (policy.scope, policy.scope_id)].append((place, policy))
     return found
-
-
-def _order(item: _Numbered) -> tuple[bool, int]:
-    return item[0]
 
 
 def _rows(connection: Connection, query: _Select, by: str, **given: Iterable[Any]) -> _Rows:
@@ -218,20 +204,4 @@ def _granted() -> _Select:
 
 @cache
 def _limited() -> CompoundSelect[Any]:
-    """A number, then the fields of a :class:`LimitPolicy` in their order."""
-    none = cast(null(), String)
-    limited = select(
-        Limit.number, Limit.scope, Limit.scope_id, Limit.metric, Limit.limit,
-        Limit.window, Limit.sliding, Limit.model, Limit.provider, literal("limit").label("source"),
-        literal("").label("name"),
-    ).where(or_(*_whose(Limit), Limit.scope.in_(SHARED)))  # fmt: skip
-    budgeted = select(
-        Budget.number, Budget.scope, Budget.scope_id, literal("cost"), Budget.amount_nanos,
-        Budget.period, literal(value=False), none, none, literal("budget"), Budget.name,
-    ).where(or_(*_whose(Budget)))  # fmt: skip
-    return union_all(limited, budgeted)
-
-
-def _whose(table: type[Limit] | type[Budget]) -> list[ColumnElement[bool]]:
-    # One condition for each, so that each is found by the index.
-    return [and_(table.scope == scope, _in(table.scope_id, scope)) for scope in OWNED]
+    return limited(_in)

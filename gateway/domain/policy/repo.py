@@ -1,4 +1,4 @@
-"""Reading what a policy is put together from, in two queries: a data plane that starts asks for many at once."""
+"""Reading what one policy is put together from, in two queries; :mod:`.lookup` reads it for many at once."""
 
 from __future__ import annotations
 
@@ -6,35 +6,26 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
-    ColumnElement,
     CompoundSelect,
     Select,
-    String,
     and_,
     bindparam,
-    cast,
     func,
-    literal,
     null,
-    or_,
     select,
-    union_all,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from gateway.contract.policy import LimitPolicy
 from gateway.domain.apps.model import App
-from gateway.domain.budgets.model import Budget
 from gateway.domain.credits.model import CreditEntry
-from gateway.domain.limits.model import Limit
-from gateway.domain.limits.scopes import OWNED, SHARED
 from gateway.domain.organizations.model import Organization
 from gateway.domain.plans.model import Plan
+from gateway.domain.policy.limited import in_order, limited, numbered
 from gateway.domain.users.model import Membership, User
 
 _Tier = aliased(Plan)
-_FIELDS = LimitPolicy.__struct_fields__
 
 
 class Subject(NamedTuple):
@@ -64,9 +55,7 @@ async def limits(session: AsyncSession, organization: str, user: str | None, key
     """The limits and budgets set for them, and what the platform set for models, providers and everyone."""
     # No id is empty, so that what is not given matches nothing.
     given = {"organization": organization, "user": user or "", "key": key or ""}
-    rows = (await session.execute(_limits_query(), given)).all()
-    ordered = sorted(rows, key=lambda row: (row.source == "budget", row.number))
-    return [LimitPolicy(**{name: getattr(row, name) for name in _FIELDS}) for row in ordered]
+    return in_order(numbered(row) for row in await session.execute(_limits_query(), given))
 
 
 # Made once: making a query, and its key in the cache of compiled ones, takes longer than running it.
@@ -91,18 +80,4 @@ def _subject_query(with_user: bool, with_app: bool) -> Select[Any]:
 
 @cache
 def _limits_query() -> CompoundSelect[Any]:
-    none = cast(null(), String)
-    limited = select(
-        Limit.number, literal("limit").label("source"), literal("").label("name"), Limit.scope, Limit.scope_id,
-        Limit.metric, Limit.limit, Limit.window, Limit.sliding, Limit.model, Limit.provider,
-    ).where(or_(*_whose(Limit), Limit.scope.in_(SHARED)))  # fmt: skip
-    budgeted = select(
-        Budget.number, literal("budget"), Budget.name, Budget.scope, Budget.scope_id,
-        literal("cost"), Budget.amount_nanos, Budget.period, literal(value=False), none, none,
-    ).where(or_(*_whose(Budget)))  # fmt: skip
-    return union_all(limited, budgeted)
-
-
-def _whose(table: type[Limit] | type[Budget]) -> list[ColumnElement[bool]]:
-    # One condition for each, so that each is found by the index.
-    return [and_(table.scope == scope, table.scope_id == bindparam(scope)) for scope in OWNED]
+    return limited(lambda scope_id, scope: scope_id == bindparam(scope))

@@ -12,9 +12,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.pricing import rating, repo
@@ -37,6 +39,8 @@ class PriceBook:
         self._stored: set[str] = set()
         self._used: dict[str, Price] = {}
         self._rates = ExchangeRates()
+        self.calculated: Counter[str] = Counter()
+        """Costs calculated, by provider."""
 
     async def refresh(self, session: AsyncSession) -> bool:
         """Read the prices anew where they have changed since; gives whether they had."""
@@ -87,14 +91,22 @@ class PriceBook:
             return None
         at = moment(at_ns)
         fx_rate = self._rates.at(price.currency, at.date())
-        return None if fx_rate is None else rating.rate(price, used, at, fx_rate)
+        if fx_rate is None:
+            return None
+        self.calculated[price.provider] += 1
+        return rating.rate(price, used, at, fx_rate)
 
     async def keep(self, session: AsyncSession, now: datetime) -> None:
         """Store the default prices that were used and that the table does not hold yet, so that their ids are known."""
         if self._used:
-            await repo.keep_defaults(session, self._used.values(), now)
-            self._stored.update(self._used)
-            self._used.clear()
+            kept = dict(self._used)
+            await repo.keep_defaults(session, kept.values(), now)
+            # A transaction that is rolled back stores none: the next one must.
+            event.listen(session.sync_session, "after_commit", lambda _: self._are_stored(kept), once=True)
+
+    def _are_stored(self, kept: Mapping[str, Price]) -> None:
+        self._stored.update(kept)
+        self._used = {id: price for id, price in self._used.items() if id not in kept}
 
     def _in(self, source: str, provider: str, model: str, organization: str | None, at: datetime) -> Price | None:
         series = self._series.get((source, provider, model, organization))

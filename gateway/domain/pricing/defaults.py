@@ -31,9 +31,11 @@ _RATES: dict[str, tuple[str, int]] = {
     "cache_write": ("cache_write_mtok", 1_000_000),
     "cache_write_1h": ("cache_write_1h_mtok", 1_000_000),
     "input_audio": ("input_audio_mtok", 1_000_000),
+    "input_image": ("input_image_mtok", 1_000_000),
     "output": ("output_mtok", 1_000_000),
     "reasoning": ("output_reasoning_mtok", 1_000_000),
     "output_audio": ("output_audio_mtok", 1_000_000),
+    "output_image": ("output_image_mtok", 1_000_000),
     "request": ("requests_kcount", 1_000),
     "audio_second": ("input_audio_hours", 3_600),
 }

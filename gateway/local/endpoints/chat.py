@@ -10,6 +10,7 @@ from typing import Any
 from gateway.local import grammar as gbnf
 from gateway.local.catalog import recommended_sampling
 from gateway.local.endpoints.common import (
+    EACH_USAGE,
     Head,
     Usage,
     check_common,
@@ -96,9 +97,10 @@ class ChatWork:
 
     def _pieces(self, index: int, answer: Answer) -> Iterator[Piece]:
         reader = CallReader()
+        before = self.usage.completion
         for event in answer.run():
+            self.usage.completion = before + event.tokens
             if isinstance(event, Finish):
-                self.usage.completion += event.tokens
                 self.usage.cached = max(self.usage.cached, event.cached) if index == 0 else self.usage.cached
                 called = reader.count > 0 and event.reason == "stop"
                 yield Piece(index, finish="tool_calls" if called else event.reason)
@@ -175,11 +177,12 @@ async def chat(engine: Engine, exchange: Exchange) -> None:
 async def _stream(engine: Engine, exchange: Exchange, request: ChatRequest, work: ChatWork, head: Head) -> None:
     with_usage = request.stream_options is not None and request.stream_options.include_usage
     tail: dict[str, Any] = {"usage": None} if with_usage else {}
+    each = exchange.header(EACH_USAGE) is not None
     begun: set[int] = set()
 
     async def chunk(index: int, delta: dict[str, Any], scores: Any = None, finish: str | None = None) -> None:
         choice = {"index": index, "delta": delta, "logprobs": scores, "finish_reason": finish}
-        await exchange.event(head.render(choices=[choice], **tail))
+        await exchange.event(head.render(choices=[choice], **tail), work.usage.render() if each else None)
 
     async for piece in engine.stream(exchange, request.model, work):
         if piece.index not in begun:

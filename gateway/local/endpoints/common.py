@@ -15,6 +15,9 @@ from gateway.local.native import LoadedModel
 from gateway.local.requests import Common, invalid
 from gateway.local.residency import Resident
 
+EACH_USAGE = b"x-gateway-usage"
+"""The header by which the data plane asks to be told the usage with each event of a stream."""
+
 _BYTES_PER_TOKEN = 256  # more than any vocabulary's longest token, so a longer text cannot fit
 
 

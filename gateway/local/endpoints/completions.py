@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.local.catalog import recommended_sampling
-from gateway.local.endpoints.common import Head, Usage, check_common, check_length, fit, room
+from gateway.local.endpoints.common import EACH_USAGE, Head, Usage, check_common, check_length, fit, room
 from gateway.local.engine import Engine
 from gateway.local.generate import Answer, AnswerPlan, Finish, TokenScore
 from gateway.local.http import Exchange
@@ -83,9 +83,10 @@ class CompletionWork:
                 index += 1
 
     def _pieces(self, index: int, answer: Answer, *, first: bool) -> Iterator[Piece]:
+        before = self.usage.completion
         for event in answer.run():
+            self.usage.completion = before + event.tokens
             if isinstance(event, Finish):
-                self.usage.completion += event.tokens
                 self.usage.cached += event.cached if first else 0
                 yield Piece(index, finish=event.reason)
             else:
@@ -123,13 +124,14 @@ async def _stream(
 ) -> None:
     with_usage = request.stream_options is not None and request.stream_options.include_usage
     tail: dict[str, Any] = {"usage": None} if with_usage else {}
+    each = exchange.header(EACH_USAGE) is not None
     offsets: dict[int, int] = {}
     async for piece in engine.stream(exchange, request.model, work):
         offset = offsets.get(piece.index, 0)
         scores = scores_for_completion(list(piece.scores), offset) if piece.scores else None
         offsets[piece.index] = offset + len(piece.text)
         choice = {"text": piece.text, "index": piece.index, "logprobs": scores, "finish_reason": piece.finish}
-        await exchange.event(head.render(choices=[choice], **tail))
+        await exchange.event(head.render(choices=[choice], **tail), work.usage.render() if each else None)
     if with_usage:
         await exchange.event(head.render(choices=[], usage=work.usage.render()))
     await exchange.event(b"[DONE]")

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from gateway.dialects.gatewayz.ranking import short
-from gateway.domain.ledger import repo, rollup
+from gateway.domain.ledger.entering import enter
 from gateway.domain.ledger.ingest import row_of
 from gateway.domain.ledger.rating import NoPrices
 from tests.dialects.conftest import Api, Person
@@ -46,8 +46,7 @@ async def through_gateway(api: Api, person: Person, **changes: Any) -> None:
     event = usage_event(**given, started_ns=at, first_token_ns=at + 1, ended_ns=at + 2)
     row = row_of(event, NoPrices(), at) | {"cost_nanos": event.cost_nanos}
     async with api.sidecar.store.writing() as session:
-        await repo.add(session, [row])
-        await rollup.add(session, [row])
+        await enter(session, [row])
 
 
 async def test_documented_examples(every_api: Api) -> None:
@@ -172,14 +171,27 @@ async def test_events_that_are_refused(api: Api, data: dict[str, Any], field: st
     assert field in answer.json()["detail"]
 
 
+async def test_a_new_users_own_key_logs_usage(api: Api) -> None:
+    made = await api.master.post("/admin/create", json={"username": "new", "email": "new@example.com"})
+    http = await api.client(made.json()["api_key"])
+    request, response = example("gatewayz", "POST", LOG)
+    answer = await http.post(LOG, json=request)
+    same_shape(response, answer.json())
+    assert (await told(http, STATS))["statistics"]["total_tokens"] == 100
+    # Only of themselves, and only here.
+    record = {"organization_id": "default", "provider": "openai", "model_id": "m", "input_tokens": 1,
+              "output_tokens": 1, "total_tokens": 2}  # fmt: skip
+    assert (await http.post("/api/v1/usage", json=record)).status_code == 403
+
+
 async def test_what_is_refused(api: Api) -> None:
     user = await api.person(role="user")
-    assert (await user.http.post(LOG, json={"event_type": "api_call", "event_data": {"cost": 1}})).status_code == 403
     assert (await user.http.post(LOG, json={"event_type": "login"})).status_code == 200
     assert (await user.http.post(LOG, json={"event_type": ""})).status_code == 400
     assert (await user.http.post(LOG, json={"event_type": "a", "colour": 1})).status_code == 400
     assert (await api.anyone.get(HISTORY)).status_code == 401
     guest = await api.person("guest@example.com", "guest")
+    assert (await guest.http.post(LOG, json={"event_type": "api_call", "event_data": {"cost": 1}})).status_code == 403
     assert (await guest.http.get(HISTORY)).status_code == 403
     assert (await guest.http.get(STATS)).status_code == 403
     dates = {"start_date": "2025-12-01", "end_date": "2025-11-01"}

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.actor import SYSTEM
+from gateway.domain.organizations.requests import NewOrganization
+from gateway.domain.organizations.service import OrganizationService
 from tests.dialects.conftest import Api, Person
 from tests.dialects.llm_cost_ops.ledger import COSTS, ROWS, filled
 from tests.dialects.llm_cost_ops.test_keys import refused
@@ -251,6 +254,34 @@ async def test_whose_costs(api: Api) -> None:
     guest = await api.person("guest@example.com", "guest", owner.organization)
     refused(await guest.http.get(PATH), 403, "INSUFFICIENT_PERMISSIONS")
     refused(await api.anyone.get(SUMMARY), 401, "MISSING_CREDENTIALS")
+
+
+async def test_an_organization_by_its_slug(every_api: Api) -> None:
+    api = every_api
+    async with api.sidecar.works.begin(SYSTEM) as work:
+        own = (await OrganizationService(work).create(NewOrganization(name="Acme Inc", slug="acme-inc"))).id
+    member = await api.person("member@acme.example", "engineer", own)
+    record = {"organization_id": "acme-inc", "provider": "openai", "model_id": "gpt-4", "input_tokens": 1,
+              "output_tokens": 1, "total_tokens": 2}  # fmt: skip
+    for http in (api.master, member.http):
+        made = await http.post("/api/v1/usage", json=record)
+        assert (made.status_code, made.json()["data"]["organization_id"]) == (201, own), made.text
+    asked = {"organization_id": "acme-inc"}
+    for http in (api.master, member.http):
+        assert (await http.get("/api/v1/usage", params=asked)).json()["pagination"]["total_count"] == 2
+        for path in (PATH, SUMMARY, PATH + "?group_by=model"):
+            assert (await http.get(path, params=asked)).json()["data"]["total_requests"] == 2, path
+        found = await http.post(BREAKDOWN, json=asked | {"dimensions": ["model"]})
+        assert found.json()["data"]["totals"]["request_count"] == 2
+        assert len((await http.post(QUERY, json={"filters": asked})).json()["data"]) == 2
+        days = {"start_date": "2026-01-01", "end_date": "2027-01-01", "interval": "month"}
+        over_time = await http.get("/api/v1/analytics", params=asked | days)
+        assert over_time.json()["data"]["time_series"], over_time.text
+    other = await api.person("other@example.com", "owner")
+    refused(await other.http.get(PATH, params=asked), 403, "INSUFFICIENT_PERMISSIONS")
+    refused(await other.http.post("/api/v1/usage", json=record), 403, "INSUFFICIENT_PERMISSIONS")
+    nobody = await api.master.get(PATH, params={"organization_id": "nobody"})
+    assert nobody.json()["data"]["total_requests"] == 0
 
 
 async def test_what_is_refused(api: Api) -> None:

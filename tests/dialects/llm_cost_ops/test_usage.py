@@ -170,6 +170,16 @@ async def test_errors_of_the_tables(api: Api) -> None:
     refused(await owner.http.post(USAGE, content=large[:2_000_000], headers=content), 413, "PAYLOAD_TOO_LARGE")
 
 
+@pytest.mark.parametrize(
+    ("count", "message"), [(0, "must have at least 1 item"), (1001, "must have at most 1000 items")]
+)
+async def test_how_many_records_a_batch_has(api: Api, count: int, message: str) -> None:
+    owner = await api.person(role="engineer")
+    answer = await owner.http.post(BATCH, json={"records": [record(owner)] * count})
+    assert answer.status_code == 422
+    assert answer.json()["error"]["details"][0]["message"] == message
+
+
 async def test_a_thousand_records_of_more_than_a_megabyte(api: Api) -> None:
     owner = await api.person(role="engineer")
     records = [record(owner, metadata={"note": "x" * 2_000}) for _ in range(1_000)]
@@ -257,6 +267,14 @@ async def test_filters(every_api: Api) -> None:
     assert await count(organization_id=owner.organization) == 9
     assert (await every_api.master.get(USAGE)).json()["pagination"]["total_count"] == 9
     assert await count(provider="nobody") == 0
+
+
+async def test_a_time_zone_in_a_query_as_people_write_it(api: Api) -> None:
+    owner = await api.person(role="engineer")
+    (id,) = await reported(owner, {"timestamp": "2025-11-05T08:30:00Z"})
+    # By hand: the client would encode the plus.
+    found = await owner.http.get(f"{HISTORY}?start_date=2025-11-05T10:30:00+02:00&end_date=2025-11-05T10:30:00+02:00")
+    assert [item["id"] for item in found.json()["data"]] == [id], found.text
 
 
 async def test_lists_that_are_refused(api: Api) -> None:

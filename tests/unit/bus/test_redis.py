@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -26,20 +26,14 @@ from tests.support.sidecar import MASTER
 from tests.unit.bus.test_embedded import next_change, until
 
 
-@pytest.fixture(scope="module")
-def shared_redis() -> Iterator[RedisServer]:
-    with running_redis() as server:
-        yield server
-
-
 @pytest.fixture
-async def redis(shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> RedisServer:
+async def redis(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> RedisServer:
     """An empty Redis; everybody looks often."""
     monkeypatch.setattr(bus, "BLOCK_MS", 20)
     monkeypatch.setattr(publish, "LOOK", 0.02)
-    async with Redis.from_url(shared_redis.url) as client:
+    async with Redis.from_url(server.url) as client:
         await client.flushall()
-    return shared_redis
+    return server
 
 
 @asynccontextmanager

@@ -6,18 +6,26 @@ import asyncio
 import csv
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from redis import Redis
 
+from gateway.bus.usage import GROUP, STREAM
+from gateway.bus.usage_drain import Drain
+from gateway.bus.usage_files import keep_positions
 from gateway.cli.main import cli
 from gateway.contract.usage import UsageEvent
 from gateway.domain.ledger.rating import NoPrices
 from gateway.sidecar.ingest import Ingester
 from gateway.store.engine import Store
+from tests.support.redis_server import RedisServer, running_redis
 from tests.support.usage import usage_event
+from tests.unit.bus.usage_pieces import FILE
+from tests.unit.bus.usage_pieces import enter as enter_from
 
 
 @pytest.fixture
@@ -76,6 +84,74 @@ def test_what_is_pending(config: Path) -> None:
     assert [file["events"] for file in told["files"]] == [2]
 
 
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    with running_redis() as running:
+        yield running
+
+
+@pytest.fixture
+def node(tmp_path: Path, redis: RedisServer) -> Path:
+    """A machine with workers alone: no database."""
+    path = tmp_path / "gateway.yaml"
+    path.write_text(f"master_key: gw_live_of_the_tests\ndata_dir: {tmp_path}/data\nredis_url: {redis.url}\n")
+    return path
+
+
+def test_what_is_pending_through_redis(node: Path, redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert usage(node, "pending").output == "pending: 0 events; set aside: not known here\n"
+    write(node, event(1))
+    folder = node.parent / "data" / "usage"
+    size = (folder / FILE).stat().st_size
+    with Redis.from_url(redis.url, protocol=2) as client:
+        drain = Drain(folder, client)
+        drain.round()
+        write(node, event(2))
+        drain.round()
+        client.xgroup_create(STREAM, GROUP, id="0")
+        client.xreadgroup(GROUP, "a sidecar", {STREAM: ">"}, count=1)
+        write(node, event(3), event(4))
+        (file,) = json.loads(usage(node, "pending", "--json").output)["files"]
+        assert (file["events"], file["bytes"], file["redis"], file["claimed"]) == (4, 4 * size, 2 * size, size)
+        assert f"4 events, {4 * size} bytes" in usage(node, "pending").output
+        assert f"in Redis: {2 * size} bytes, of which taken: {size}" in usage(node, "pending").output
+        enter_from(client, [], last_first=True, most=1)
+        (file,) = json.loads(usage(node, "pending", "--json").output)["files"]
+        assert (file["events"], file["redis"], file["claimed"]) == (3, size, size)
+        enter_from(client, [])
+        drain.round()
+        enter_from(client, [])
+        drain.round()
+        drain.settle()
+    redis.stop()
+    assert usage(node, "pending").stdout == "pending: 0 events; set aside: not known here\n"
+    write(node, event(5))
+    result = usage(node, "pending")
+    assert "Redis can't tell what is there" in result.stderr
+    assert f"{FILE}: 1 events, {size} bytes" in result.stdout
+    assert json.loads(usage(node, "pending", "--json").output)["redis_fault"].startswith("ConnectionError")
+
+
+def test_lines_that_are_set_aside_are_told_of_where_the_ledger_is(config: Path, redis: RedisServer) -> None:
+    write(config, b"no event")
+    enter(config)
+    config.write_text(config.read_text() + f"redis_url: {redis.url}\n")
+    assert usage(config, "pending").output == "pending: 0 events; set aside: 1 lines\n"
+    (config.parent / "data" / "gateway.db").write_text("no database at all")
+    assert usage(config, "pending").output == "pending: 0 events; set aside: not known here\n"
+
+
+def test_what_was_confirmed_through_redis_is_verified(config: Path) -> None:
+    write(config, event(1))
+    enter(config)
+    write(config, event(2))
+    folder = config.parent / "data" / "usage"
+    keep_positions(folder, "stream", {FILE: (folder / FILE).stat().st_size})
+    result = usage(config, "verify")
+    assert result.exit_code == 1
+    assert "missing: req_2" in result.output
+
+
 def test_a_whole_ledger(config: Path) -> None:
     write(config, event(1), b"no event", event(2, outcome="error"))
     enter(config)
@@ -93,7 +169,7 @@ def test_a_whole_ledger(config: Path) -> None:
         ("UPDATE ledger_entries SET cost_nanos = 5 WHERE id = 'req_2'", "sums_differ: hour"),
         ("UPDATE usage_days SET requests = requests + 1", "sums_differ: day"),
         ("DELETE FROM usage_hours", "sums_differ: hour"),
-        ("INSERT INTO usage_days SELECT 'x', start + 86400, '', '', '', '', '', 1, 0,0,0,0,0,0,0,0,0,0,0,0,0"
+        ("INSERT INTO usage_days SELECT 'x', start + 86400, '', '', '', '', '', 1, 0,0,0,0,0,0,0,0,0,0,0,0,0,1"
          " FROM usage_days", "sums_differ: day"),
         ("UPDATE ledger_entries SET cost_parts = '{\"input\": 3}' WHERE id = 'req_1'", "parts_differ: req_1"),
     ],

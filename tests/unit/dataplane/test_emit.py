@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gateway.bus.usage_journal import Journal, journal_name
 from gateway.contract.usage import UsageEvent
 from gateway.dataplane import emit
 from gateway.dataplane.emit import FileSink
@@ -37,7 +38,30 @@ async def sink(tmp_path: Path) -> AsyncIterator[FileSink]:
     one.close()
 
 
-async def test_a_line_is_on_disk_when_its_answer_is_released(sink: FileSink, tmp_path: Path) -> None:
+@pytest.fixture
+async def bare(tmp_path: Path) -> AsyncIterator[FileSink]:
+    """A sink without a journal: another process has it."""
+    held = Journal.open(tmp_path / journal_name(0))
+    assert held is not None
+    one = FileSink(tmp_path, 0, asyncio.get_running_loop())
+    yield one
+    one.close()
+    held.close()
+
+
+async def test_an_answer_is_released_at_once_and_its_event_in_the_file_soon(sink: FileSink, tmp_path: Path) -> None:
+    released = []
+    sink.append(usage_event(id="a"), lambda: released.append("a"))
+    assert released == ["a"]
+    assert ids(tmp_path) == []
+    flushed = asyncio.Event()
+    asyncio.get_running_loop().call_later(2 * emit.GATHER, flushed.set)
+    await flushed.wait()
+    assert ids(tmp_path) == ["a"]
+
+
+async def test_a_line_is_on_disk_when_its_answer_is_released(bare: FileSink, tmp_path: Path) -> None:
+    sink = bare
     seen: list[tuple[str, list[str]]] = []
 
     def release(name: str) -> Callable[[], None]:
@@ -53,7 +77,9 @@ async def test_a_line_is_on_disk_when_its_answer_is_released(sink: FileSink, tmp
     assert seen[-1] == ("c", ["a", "b", "c"])
 
 
-async def test_events_of_one_turn_share_one_write(sink: FileSink, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_events_that_come_soon_after_one_another_share_one_write(
+    sink: FileSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
     writes = []
     write = os.write
 
@@ -64,6 +90,23 @@ async def test_events_of_one_turn_share_one_write(sink: FileSink, monkeypatch: p
     monkeypatch.setattr(os, "write", counted)
     for number in range(50):
         sink.append(usage_event(id=str(number)), lambda: None)
+        await asyncio.sleep(0)
+    assert not writes
+    sink.flush()
+    assert len(writes) == 1
+
+
+async def test_events_of_one_turn_share_one_write(bare: FileSink, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes = []
+    write = os.write
+
+    def counted(fd: int, data: bytes) -> int:
+        writes.append(len(data))
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", counted)
+    for number in range(50):
+        bare.append(usage_event(id=str(number)), lambda: None)
     await asyncio.sleep(0)
     assert len(writes) == 1
 
@@ -148,47 +191,49 @@ class FullDisk:
         return taken
 
 
-async def test_a_full_disk_holds_no_answer_back_and_loses_nothing(
-    sink: FileSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_a_full_disk_holds_answers_back_until_it_takes_their_events(
+    bare: FileSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    sink = bare
+    monkeypatch.setattr(emit, "AGAIN", 0.01)
     disk = FullDisk(100)  # less than a line
     monkeypatch.setattr(os, "write", disk)
     released = []
     for name in ("a", "b"):
-        sink.append(usage_event(id=name), lambda: released.append(1))
+        sink.append(usage_event(id=name), lambda name=name: released.append(name))  # type: ignore[misc]
         sink.flush()
-    assert released == [1, 1]
-    assert "not written yet" in caplog.text
+    assert released == []
+    assert sink.failing
+    assert caplog.text.count("requests are refused") == 1
     disk.room = 10**6
-    sink.append(usage_event(id="c"), lambda: None)
-    sink.flush()
+    done = asyncio.Event()
+    sink.append(usage_event(id="c"), done.set)
+    await done.wait()  # tried again by itself
+    assert released == ["a", "b"]
     assert ids(tmp_path) == ["a", "b", "c"]
+    assert not sink.failing
     assert sink.dropped == 0
 
 
-async def test_what_waits_for_the_disk_is_bounded_and_what_is_lost_is_counted(
-    sink: FileSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_what_a_full_disk_never_took_is_counted_and_its_answers_never_end(
+    bare: FileSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(emit, "MAX_UNWRITTEN", 2000)
-    disk = FullDisk(100)
-    monkeypatch.setattr(os, "write", disk)
-    for number in range(100):
-        sink.append(usage_event(id=str(number)), lambda: None)
-        sink.flush()
-        assert len(sink._buffer) < 4000
-    assert sink.dropped > 0
-    assert "dropped" in caplog.text
-    disk.room = 10**6
-    sink.append(usage_event(id="after"), lambda: None)
-    sink.flush()
-    whole = []
-    for line in lines(tmp_path):
-        try:
-            whole.append(msgspec.json.decode(line, type=UsageEvent).id)
-        except msgspec.DecodeError:
-            continue  # the line that was torn when the disk filled up
-    assert whole[-1] == "after"
-    assert len(whole) + sink.dropped == 101, "each event is either on disk, whole, or counted as lost"
+    sink = bare
+    released = []
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", FullDisk(700))  # a line, and the beginning of another
+        for number in range(3):
+            sink.append(usage_event(id=str(number), tags={"long": "x" * 300}), lambda: released.append(1))
+        sink.close()
+    assert released == []
+    assert sink.dropped == 3
+    assert "is lost" in caplog.text
+    assert len(lines(tmp_path)) == 2
+    after = FileSink(tmp_path, 0, asyncio.get_running_loop())
+    after.append(usage_event(id="after"), lambda: released.append(1))
+    after.close()
+    assert released == [1]
+    assert msgspec.json.decode(lines(tmp_path)[-1], type=UsageEvent).id == "after"
 
 
 async def test_a_file_that_cannot_be_opened_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

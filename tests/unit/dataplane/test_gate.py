@@ -59,6 +59,20 @@ def client_of(running: RunningWorker, key: str | None) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=f"http://{host}:{port}", headers=headers)
 
 
+async def test_a_credential_in_the_query_of_a_stream_is_counted(tmp_path: Path) -> None:
+    async with forwarding(tmp_path, Limit(metric="requests", limit=2, window="hour")) as running:
+        async with client_of(running, None) as client:
+            answer = await client.get("/v1/stream", params={"token": KEY})
+            assert answer.headers["x-ratelimit-remaining"] == "1"
+            for path, token in (("/v1/stream", "gw_test_unknown"), ("/user/balance", KEY), ("/v1/stream", "")):
+                assert "x-ratelimit-remaining" not in (await client.get(path, params={"token": token})).headers
+        async with client_of(running, KEY) as client:
+            # As the sidecar takes it: a header comes before the query.
+            answer = await client.get("/v1/stream?token=gw_test_unknown")
+            assert answer.headers["x-ratelimit-remaining"] == "0"
+            assert (await client.get("/v1/stream?a=b")).status_code == 429
+
+
 async def test_a_request_is_counted_and_told_what_is_left(tmp_path: Path) -> None:
     limits = (Limit(metric="requests", limit=3, window="hour"), Limit(metric="ai_requests", limit=1, window="hour"))
     async with forwarding(tmp_path, *limits) as running, client_of(running, KEY) as client:

@@ -15,11 +15,14 @@ from hypothesis import strategies as st
 
 from gateway.contract.usage import Tokens
 from gateway.dataplane import metrics as module
+from gateway.dataplane.beside import up
 from gateway.dataplane.exposition import COUNTERS, GAUGES, LARGEST, LEAST, error_type, families
 from gateway.dataplane.metrics import SECONDS, Metrics
 from gateway.dataplane.snapshots import merge
 from gateway.kernel.errors import GatewayError, Kind
+from gateway.sidecar.exposition import families as of_sidecar
 from tests.support.scraped import Scraped, written
+from tests.support.sidecar_numbers import numbers
 from tests.support.usage import MS, START, attempt, usage_event
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -230,13 +233,16 @@ def full() -> Scraped:
         metrics.counter(name, lambda labels=labels: [(labels, 1.0)])  # type: ignore[misc]
     for name, (_, labels) in GAUGES.items():
         metrics.gauge(name, lambda labels=labels: [(labels, 1.0)])  # type: ignore[misc]
-    return told(metrics)
+    total = merge([metrics.snapshot(1)], LARGEST, LEAST)
+    return written(families(total, [("worker-0", os.getpid())], [up(True), *of_sidecar(numbers())]))[0]
 
 
 def test_every_metric_is_documented() -> None:
     page = (ROOT / "docs" / "observability.md").read_text()
     exposed = {re.sub(r"_(bucket|count|sum)$", "", name) for name in full().names() if not name.startswith("process_")}
-    documented = set(re.findall(r"^\| `((?:gateway|gen_ai)_[a-z_]+)` \|", page.split("## Access log")[0], re.MULTILINE))
+    documented = set(
+        re.findall(r"^\| `((?:gateway|gen_ai|http|cost)_[a-z_]+)` \|", page.split("## Access log")[0], re.MULTILINE)
+    )
     assert exposed == documented
 
 
@@ -248,7 +254,7 @@ def test_the_dashboard_asks_for_metrics_that_exist() -> None:
     scraped = full()
     exposed = scraped.names()
     for expression in expressions:
-        asked = set(re.findall(r"\b(?:gateway|gen_ai|process)_[a-z_]+(?=[{\[),\s]|$)", expression))
+        asked = set(re.findall(r"\b(?:gateway|gen_ai|process|http|cost)_[a-z_]+(?=[{\[),\s]|$)", expression))
         used = {name for name in asked if not is_label(name, scraped)}
         assert used, expression
         assert used <= exposed, (used - exposed, expression)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from gateway.dataplane.metrics import Metrics
-from gateway.dataplane.snapshots import Labels, Snapshot, SnapshotFiles, Tally, is_alive
+from gateway.dataplane.snapshots import Labels, Snapshot, SnapshotFiles, Tally
+from gateway.kernel.processes import is_alive
 from tests.support.usage import usage_event
 
 RUN = f"{os.getpid()}-abc123"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.contract.usage import Tokens
-from gateway.dataplane.pricing import FREE, Rate, cost_of, rate_of, worst_case
-from gateway.settings.model import Price
+from gateway.dataplane.pricing import FREE, Rate, Schedule, cost_of, rate_of, worst_case
+from gateway.settings.model import ExchangeRate, Price
+from gateway.settings.pricing import PriceTier
 
 COUNT = st.integers(0, 10**7)
 RATE = st.builds(Rate, st.integers(0, 10**10), st.integers(0, 10**10), st.integers(0, 10**10))
@@ -19,7 +21,7 @@ def test_a_published_price_is_exact() -> None:
     price = Price(provider="p", model="m", input_per_1k=0.00015, output_per_1k=0.0006)
     assert rate_of(price) == Rate(150_000, 150_000, 600_000)
     cached = Price(provider="p", model="m", input_per_1k=0.00015, output_per_1k=0.0006, cached_input_per_1k=0.000075)
-    assert rate_of(cached).cached_input == 75_000
+    assert rate_of(cached) == Rate(150_000, 75_000, 600_000)
 
 
 def test_a_cost_is_the_sum_of_its_parts() -> None:
@@ -34,6 +36,7 @@ def test_a_cost_is_the_sum_of_its_parts() -> None:
 def test_a_fraction_is_rounded_up_once(rate: Rate, prompt: int, completion: int, share: int) -> None:
     cached = prompt * share // 100
     cost = cost_of(rate, Tokens(prompt=prompt, cached=cached, completion=completion))
+    assert cost is not None
     exact = Fraction((prompt - cached) * rate.input + cached * rate.cached_input + completion * rate.output, 1000)
     assert exact <= cost < exact + 1
 
@@ -43,4 +46,62 @@ def test_no_request_within_its_limits_costs_more_than_was_reserved(
     rate: Rate, prompt: int, completion: int, share: int, given_share: int
 ) -> None:
     tokens = Tokens(prompt=prompt, cached=prompt * share // 100, completion=completion * given_share // 100)
-    assert cost_of(rate, tokens) <= worst_case(rate, prompt, completion)
+    cost, most = cost_of(rate, tokens), worst_case(rate, prompt, completion)
+    assert cost is not None
+    assert most is not None
+    assert cost <= most
+
+
+def test_every_kind_has_a_price_of_its_own_and_each_token_one() -> None:
+    price = Price(
+        provider="p",
+        model="m",
+        input_per_1k=0.003,
+        output_per_1k=0.015,
+        cached_input_per_1k=0.0003,
+        cache_write_per_1k=0.00375,
+        cache_write_1h_per_1k=0.006,
+        reasoning_per_1k=0.02,
+        output_audio_per_1k=0.08,
+        per_request=0.005,
+        per_image=0.04,
+        per_audio_second=0.0001,
+        tiers=(PriceTier(above_prompt_tokens=200_000, input_per_1k=0.006),),
+    )
+    rate = rate_of(price)
+    tokens = Tokens(
+        prompt=1_000, cached=300, cache_write=200, cache_write_1h=50, completion=100, reasoning=40,
+        audio_completion=10, images=2, audio_seconds=9,
+    )  # fmt: skip
+    prompt = 500 * 3_000 + 300 * 300 + 150 * 3_750 + 50 * 6_000
+    completion = 50 * 15_000 + 40 * 20_000 + 10 * 80_000
+    assert cost_of(rate, tokens) == prompt + completion + 5_000_000 + 2 * 40_000_000 + 9 * 100_000
+    large = Tokens(prompt=200_001, cached=1)
+    assert cost_of(rate, large) == 200_000 * 6_000 + 300 + 5_000_000
+    assert worst_case(rate, 1_000, 100) == 1_000 * 6_000 + 100 * 80_000 + 5_000_000 + 40_000_000 + 100_000
+
+
+def test_a_price_in_another_currency_comes_to_dollars_by_the_day() -> None:
+    price = Price(provider="p", model="m", currency="EUR", input_per_1k=1, output_per_1k=0)
+    rates = [
+        ExchangeRate(currency="EUR", day=day, dollars=dollars)
+        for day, dollars in (("2035-01-01", 1.5), ("2035-01-03", 2))
+    ]
+    schedule = rate_of(price, exchange_rates=rates)
+    assert isinstance(schedule, Schedule)
+    at = datetime(2035, 1, 2, tzinfo=UTC).timestamp()
+    assert schedule.cost(Tokens(prompt=1), at) == 1_500_000
+    assert schedule.cost(Tokens(prompt=1), at + 86_400) == 2_000_000
+
+
+def test_prices_with_a_day_hold_from_then_on() -> None:
+    first = Price(provider="p", model="m", effective_from="2035-01-01", input_per_1k=1, output_per_1k=0)
+    later = Price(provider="p", model="m", effective_from="2035-02-01", input_per_1k=2, output_per_1k=0)
+    schedule = rate_of(later, first)
+    assert isinstance(schedule, Schedule)
+    starts = datetime(2035, 1, 1, tzinfo=UTC).timestamp()
+    for at, cost in ((starts - 1, None), (starts, 1_000_000), (starts + 31 * 86_400, 2_000_000)):
+        assert schedule.cost(Tokens(prompt=1), at) == cost
+        assert schedule.worst_case(1, 0, at) == cost
+    assert cost_of(schedule, Tokens(prompt=1)) is None
+    assert worst_case(schedule, 1, 0) is None

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from gateway.contract.usage import Tokens
 from gateway.dataplane import streaming
-from gateway.dataplane.streaming import EventStream, OversizedEvent
+from gateway.dataplane.counting.texts import Texts, of_answer
+from gateway.dataplane.streaming import _CHAT_TEXT, KEPT, MOST_TEXT, EventStream, OversizedEvent, plain_content
+from gateway.dataplane.vendors import LOCAL
 from tests.support.raw_upstream import DONE, delta, usage_event
 
 END = st.sampled_from([b"\n", b"\r\n", b"\r"])
@@ -191,3 +193,90 @@ def test_the_payload_of_a_usage_event_is_any_json() -> None:
     stream = EventStream(True)
     assert stream.feed(b"data: " + body + b"\n\n") == b""
     assert stream.tokens == Tokens(prompt=10, completion=2)
+
+
+def chunk(text: str, **delta: str) -> bytes:
+    """One event of a chat stream, as OpenAI spells it."""
+    choice = {"index": 0, "delta": {"content": text, **delta}, "finish_reason": None}
+    return b"data: " + orjson.dumps({"id": "x", "choices": [choice], "usage": None}) + b"\n\n"
+
+
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":4}}\n\n'
+
+
+def test_what_came_since_the_last_usage_is_kept() -> None:
+    stream = EventStream(True)
+    assert stream.unread() is None
+    stream.feed(chunk("Hello"))
+    stream.feed(chunk(" there"))
+    kept = stream.unread()
+    assert kept is not None
+    assert kept.events == chunk("Hello") + chunk(" there")
+    stream.feed(USAGE + b"data: [DONE]\n\n")
+    assert stream.unread() is None
+    stream.feed(chunk("more"))
+    again = stream.unread()
+    assert again is not None
+    assert b"more" in again.events
+    assert b"Hello" not in again.events
+
+
+def test_what_holds_no_text_is_not_kept_for_counting() -> None:
+    stream = EventStream(True)
+    stream.feed(USAGE)
+    stream.feed(
+        b'data: {"choices":[{"index":0,"delta":{"content":""},"finish_reason":"stop"}],"padding":"abcd"}\n\n'
+    )
+    assert stream.unread() is None
+
+
+@given(st.lists(st.text(), min_size=1, max_size=30), st.lists(st.text(), max_size=5))
+def test_of_many_events_the_text_is_kept(texts: list[str], thoughts: list[str]) -> None:
+    # Padding that is no text makes each event large enough for several to be condensed.
+    stream = EventStream(True)
+    for text in texts:
+        stream.feed(chunk(text, padding="x" * (KEPT // 3)))
+    for thought in thoughts:
+        stream.feed(chunk("", reasoning_content=thought, padding="x" * (KEPT // 3)))
+    unread = stream.unread()
+    found = of_answer(unread) if unread is not None else Texts()
+    assert "".join(found.texts) == "".join(texts)
+    assert "".join(found.thoughts) == "".join(thoughts)
+    assert unread is None or len(unread.events) <= KEPT + 1_000
+
+
+def test_no_more_text_is_kept_than_a_bound() -> None:
+    stream = EventStream(True)
+    event = chunk("a" * 10_000)
+    for _ in range(100):
+        stream.feed(event)
+    unread = stream.unread()
+    assert unread is not None
+    assert len(unread.events) <= KEPT + len(event)
+    assert MOST_TEXT <= len(unread.text) <= MOST_TEXT + 4 * KEPT
+    assert unread.lost + len(unread.text) + unread.events.count(b"a" * 10_000) * 10_000 == 1_000_000
+
+
+@given(st.lists(st.text(), max_size=8))
+def test_plain_text_is_found_the_fast_way_as_by_the_pattern(texts: list[str]) -> None:
+    events = b"".join(map(chunk, texts))
+    found = plain_content(events)
+    assert found is not None
+    assert found == b"".join(text for _, text in _CHAT_TEXT.findall(events))
+
+
+@pytest.mark.parametrize("spelling", [b'"usage":{', b'"usage": {', b'"usage" : {'])
+def test_usage_is_seen_however_it_is_spelt(spelling: bytes) -> None:
+    stream = EventStream(True)
+    stream.feed(b'data: {"usage":null}\n\ndata: {"choices":[],' + spelling + b'"prompt_tokens":3}}\n\n')
+    assert stream.tokens == Tokens(prompt=3)
+
+
+def test_a_local_models_counts_come_as_comments_and_are_not_passed_on() -> None:
+    stream = EventStream(False, LOCAL, "chat.completions")
+    counts = b': {"usage":{"prompt_tokens":3,"completion_tokens":1}}\n\n'
+    assert stream.feed(chunk("a") + counts) == chunk("a")
+    assert stream.tokens == Tokens(prompt=3, completion=1)
+    assert stream.unread() is None
+    assert not stream.summed
+    assert EventStream(False).feed(counts) == counts

@@ -28,6 +28,7 @@ SECTIONS = {
     "models[].shadow": "Shadow",
     "models[].hedge": "Hedge",
     "pricing": "Price",
+    "pricing[].tiers": "PriceTier",
     "exchange_rates": "ExchangeRate",
     "plans": "Plan",
     "plans[].limits, keys[].limits": "Limit",

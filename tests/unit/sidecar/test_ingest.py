@@ -10,6 +10,8 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
+from gateway.bus import usage_files
+from gateway.bus.usage_files import node_of, segments
 from gateway.contract.usage import UsageEvent
 from gateway.dataplane.emit import FileSink
 from gateway.domain.ledger.ingest import Batch, Ingested, ingest
@@ -17,9 +19,8 @@ from gateway.domain.ledger.model import LedgerEntry, OutboxMark, PoisonEntry
 from gateway.domain.ledger.rating import NoPrices, Rater
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.sidecar import ingest as module
-from gateway.sidecar import segments
 from gateway.sidecar.ingest import Ingester
-from gateway.sidecar.segments import node_of
+from gateway.sidecar.segments import read
 from gateway.store.engine import Store
 from tests.support.usage import usage_event
 
@@ -133,7 +134,7 @@ async def test_a_line_that_was_torn_is_set_aside(store: Store, folder: Path) -> 
 async def test_a_line_that_is_too_long_is_set_aside(
     store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segments, "READ", 1_000)
+    monkeypatch.setattr(usage_files, "READ", 1_000)
     append(folder, "usage-0-00000001.jsonl", line(1), b"x" * 3_500 + b"\n", line(2))
     ingester = await started(store, folder)
     while await ingester.round():
@@ -143,11 +144,11 @@ async def test_a_line_that_is_too_long_is_set_aside(
 
 
 async def test_batches_have_a_bound(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments, "LINES", 4)
+    monkeypatch.setattr(usage_files, "LINES", 4)
     path = append(folder, "usage-0-00000001.jsonl", b"\n", *map(line, range(10)), b"\n")
-    (segment,) = segments.segments(folder)
-    batches = segments.read(segment, "s", 0)
-    assert [len(batch.lines) for batch in batches] == [4, 4, 2]
+    (segment,) = segments(folder)
+    batches = read(segment, "s", 0)
+    assert [len(batch.lines) for batch in batches] == [3, 4, 3]
     assert [batch.begin for batch in batches[1:]] == [batch.end for batch in batches[:-1]]
     assert (batches[0].begin, batches[-1].end) == (0, path.stat().st_size)
     ingester = await started(store, folder)

@@ -227,7 +227,7 @@ async def test_the_error_a_client_asked_for(tmp_path: Path, by: str) -> None:
         assert spare.requests == []
         made = (await gateway.usage())[0]
         assert (made.outcome, made.provider) == ("cut", "up")
-        assert made.tokens.completion == 2
+        assert made.tokens.completion == 3, "counted by a vocabulary"
 
 
 async def test_the_header_outdoes_the_setting_and_is_checked(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ async def test_an_answer_that_was_whole_but_for_its_end_is_whole(tmp_path: Path)
         assert (got.text, got.done, got.code) == ("One two ", True, "")
         assert spare.requests == []
         made = (await gateway.usage())[0]
-        assert (made.outcome, made.tokens.completion, made.estimated) == ("ok", 2, True)
+        assert (made.outcome, made.tokens.completion, made.estimated) == ("ok", 3, True)
 
 
 async def test_a_refusal_within_the_stream_is_the_answer(tmp_path: Path) -> None:

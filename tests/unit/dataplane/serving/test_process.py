@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from gateway.bus.usage_journal import Journal, journal_name, recover
 from tests.support.gateway import RunningGateway, running_gateway
 from tests.support.raw_upstream import DONE, LAST_CHUNK, STREAM_HEAD, Peer, Script, chunk, delta, raw_upstream
 from tests.support.wire import chat, post, wire
@@ -28,6 +30,12 @@ def config(base_url: str, model: str = "m", drain: int = 10) -> dict[str, Any]:
 
 
 def usage(directory: Path) -> list[dict[str, Any]]:
+    # A worker ends a moment after its supervisor that was killed, and has its journal until then.
+    until = time.monotonic() + 10
+    while not (journal := Journal.open(directory / "data/usage" / journal_name(0), wait=0.1)):
+        recover(directory / "data/usage")
+        assert time.monotonic() < until
+    journal.close()
     files = sorted(directory.glob("data/usage/usage-*.jsonl"))
     return [json.loads(line) for path in files for line in path.read_text().splitlines()]
 

@@ -7,12 +7,14 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.contract.usage import UsageEvent
+from gateway.domain.ledger.entering import insert, values_of
 from gateway.domain.ledger.ingest import Batch, Ingested, Line, ingest
+from gateway.domain.ledger.levels import SUMS
 from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.rating import Counts, NoPrices, Rating
-from gateway.domain.ledger.rollup import SUMS
 from gateway.store.engine import Store
 from tests.support.usage import usage_event
 
@@ -49,6 +51,11 @@ def batch_of(events: Sequence[UsageEvent | bytes], begin: int = 0, source: str =
 async def enter(store: Store, *events: UsageEvent | bytes, begin: int = 0) -> Ingested:
     """Enter events by the prices of :class:`PerToken`."""
     return await ingest(store, batch_of(events, begin), PerToken())
+
+
+async def add(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> None:
+    """Add entries without their sums: two transactions that are open at once don't wait for each other."""
+    await insert(session, [values_of(row) for row in rows])
 
 
 async def entries(store: Store) -> list[LedgerEntry]:

@@ -44,8 +44,8 @@ async def test_a_correction_takes_back_and_enters_again(store: Store) -> None:
     assert reversal.cost_parts == {"input": -100, "output": -58}
     assert (adjustment.kind, adjustment.corrects, adjustment.cost_nanos) == ("adjustment", "req_1", 474)
     assert (adjustment.price_id, adjustment.requests, adjustment.started_ns) == ("price_2", 1, START)
-    assert await sums_of(store, "usage_days") == {**before, "cost_nanos": 474}
-    assert await sums_of(store, "usage_hours") == {**before, "cost_nanos": 474}
+    assert await sums_of(store, "usage_days") == {**before, "cost_nanos": 474, "entries": 3}
+    assert await sums_of(store, "usage_hours") == {**before, "cost_nanos": 474, "entries": 3}
     assert await is_whole(store)
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.contract.usage import Tokens
-from gateway.domain.actor import SYSTEM, Actor
-from gateway.domain.ledger.query import Bucket, Dimension, Filter, NewUsage, Sort, Sums
-from gateway.domain.ledger.rollup import DAY, HOUR, SUMS
+from gateway.domain.actor import SYSTEM
+from gateway.domain.ledger import totals
+from gateway.domain.ledger.levels import DAY, HOUR, SUMS
+from gateway.domain.ledger.query import Bucket, Dimension, Filter, NewUsage, Sums
 from gateway.domain.ledger.service import LedgerService
 from gateway.domain.ledger.totals import pieces
-from gateway.kernel.errors import GatewayError, Kind
+from gateway.kernel.errors import GatewayError
 from gateway.store.engine import Store
 from tests.support.accounts import Accounts
 from tests.unit.domain.ledger.support import PerToken, enter, entries, event, sums_of
@@ -43,9 +44,11 @@ async def filled(store: Store) -> None:
     )
 
 
-async def sums(store: Store, wanted: Filter, **options: Any) -> list[Sums]:
-    async with Accounts(store).read(SYSTEM) as work:
-        return await LedgerService(work).sums(wanted, **options)
+async def sums(
+    store: Store, wanted: Filter, by: tuple[Dimension, ...] = (), bucket: Bucket | None = None
+) -> list[Sums]:
+    async with store.reading() as session:
+        return await totals.sums(session, wanted, by, bucket)
 
 
 def plain(rows: list[Sums]) -> dict[tuple[Any, ...], tuple[int, int]]:
@@ -111,55 +114,23 @@ def test_the_pieces_of_a_span_are_the_span(begin: int | None, end: int | None, b
     assert sum(grain == "entry" for grain, _, _ in found) <= 2
 
 
-@pytest.mark.parametrize("by", [(), ("organization", "model"), ("credential", "user", "outcome", "provider")])
+@pytest.mark.parametrize(
+    "by",
+    [(), ("organization",), ("organization", "model"), ("credential",), ("credential", "user", "outcome", "provider")],
+)
 async def test_sums_are_those_of_the_entries(store: Store, by: tuple[Dimension, ...]) -> None:
     await filled(store)
-    spans = [(0.0, 24 * 41), (0.25, 25.6), (0.0, 24.0), (0.4, 0.6), (23.5, 24 * 7 + 0.001), (5, 6)]
-    for begin, end in spans:
-        span = Filter(from_ns=int((MONDAY + begin * HOUR) * SECOND), until_ns=int((MONDAY + end * HOUR) * SECOND))
-        everything = Filter(from_ns=span.from_ns, until_ns=span.until_ns, kinds=("usage", "external"))
-        for bucket in (None, "hour", "day", "week", "month"):
-            assert await sums(store, span, by=by, bucket=bucket) == await sums(store, everything, by=by, bucket=bucket)
-
-
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.sampled_from(["provider", "cost_nanos", "started_ns", "model", "id"]), unique=True), st.data())
-async def test_pages_are_a_whole_in_any_order(tmp_path_factory: pytest.TempPathFactory, fields: Any, data: Any) -> None:
-    order = [Sort(field, data.draw(st.booleans())) for field in fields]
-    store = Store.open(None, str(tmp_path_factory.mktemp("pages")))
-    try:
-        await store.migrate()
-        await filled(store)
-        async with Accounts(store).read(SYSTEM) as work:
-            service = LedgerService(work)
-            whole = [entry.id for entry in await service.page(Filter(), order=order, limit=100)]
-            paged, after = [], None
-            while found := await service.page(Filter(), order=order, limit=2, after=after):
-                paged += [entry.id for entry in found]
-                after = service.position(found[-1], order)
-    finally:
-        await store.close()
-    assert sorted(whole) == [f"req_{n}" for n in range(1, 8)]
-    assert paged == whole
-
-
-async def test_who_is_no_administrator_sees_their_own(store: Store) -> None:
-    await filled(store)
-    actor = Actor(kind="user", id="user_1", organization="other", permissions=frozenset({"usage:read"}))
-    async with Accounts(store).read(actor) as work:
-        service = LedgerService(work)
-        assert [entry.id for entry in await service.page(Filter())] == ["req_2"]
-        assert await service.count(Filter()) == 1
-        assert (await service.sums(Filter()))[0].requests == 1
-        assert (await service.get("req_2")).id == "req_2"
-        for failing, kind in (
-            (service.get("req_1"), Kind.NOT_FOUND),
-            (service.page(Filter(organization="acme")), Kind.FORBIDDEN),
-            (service.sums(Filter(organization="acme")), Kind.FORBIDDEN),
-        ):
-            with pytest.raises(GatewayError) as caught:
-                await failing
-            assert caught.value.kind is kind
+    spans = [(0.0, 24 * 41), (0.25, 25.6), (0.4, 0.6), (23.5, 24 * 7 + 0.001)]
+    filters: list[dict[str, Any]] = [{}, {"organization": "acme"}, {"providers": ("fake",), "users": ("user_1",)}]
+    for (begin, end), of in product(spans, filters):
+        bounds: dict[str, Any] = {
+            "from_ns": int((MONDAY + begin * HOUR) * SECOND),
+            "until_ns": int((MONDAY + end * HOUR) * SECOND),
+        }
+        span = Filter(**bounds, **of)
+        everything = Filter(**bounds, **of, kinds=("usage", "external"))
+        for bucket in (None, "hour", "week"):
+            assert await sums(store, span, by, bucket) == await sums(store, everything, by, bucket)
 
 
 def new_usage(**changes: Any) -> NewUsage:

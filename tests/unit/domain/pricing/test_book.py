@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -126,6 +127,23 @@ async def test_the_default_prices_that_were_used_are_stored(accounts: Accounts) 
     assert (again.id, again.rates) == (used.id, used.rates)
     assert again.number > 0
     assert book.at("openai", "o3", nanoseconds(datetime(2025, 1, 1, tzinfo=UTC))) is not None
+
+
+async def test_the_default_prices_of_a_transaction_that_failed_are_stored_by_the_next(accounts: Accounts) -> None:
+    book = PriceBook()
+    assert book.at("openai", "o3", AT) is not None
+
+    async def fail() -> None:
+        async with accounts.begin(SYSTEM) as work:
+            await book.keep(work.session, work.now)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fail()
+    async with accounts.begin(SYSTEM) as work:
+        await book.keep(work.session, work.now)
+    async with accounts.read(SYSTEM) as work:
+        assert len(await repo.all_versions(work.session)) == 2
 
 
 async def test_own_exchange_rates(accounts: Accounts) -> None:

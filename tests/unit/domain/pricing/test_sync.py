@@ -13,7 +13,7 @@ from gateway.domain.actor import SYSTEM
 from gateway.domain.pricing import repo
 from gateway.domain.pricing.defaults import Defaults, default_id, list_version
 from gateway.domain.pricing.model import PriceRevision, PriceVersion
-from gateway.domain.pricing.price import EPOCH, Price
+from gateway.domain.pricing.price import EPOCH, Price, Tier
 from gateway.domain.pricing.service import PriceService
 from gateway.domain.pricing.sync import complete, reconcile, synchronise
 from gateway.kernel.errors import GatewayError
@@ -151,3 +151,64 @@ def test_a_newer_list_that_says_otherwise_holds_from_now() -> None:
 )
 def test_a_newer_list_that_says_the_same_or_nothing_changes_nothing(fresh: list[Price]) -> None:
     assert reconcile([version({"input": 1})], fresh, NOW) == (None, ())
+
+
+def spans(prices: list[Price]) -> list[tuple[Any, Any, int]]:
+    """When each version holds that holds at all, and what it tells of input."""
+    held = [price for price in prices if price.effective_to is None or price.effective_from < price.effective_to]
+    held.sort(key=lambda price: price.effective_from)
+    return [(price.effective_from, price.effective_to, price.rates.get("input", 0) // 1_000_000_000) for price in held]
+
+
+def day(number: int, month: int = 1) -> datetime:
+    return datetime(2031, month, number, tzinfo=UTC)
+
+
+def dated(first: str | None, input_per_1k: float, **more: Any) -> dict[str, Any]:
+    price = PRICE | {"input_per_1k": input_per_1k} | more
+    return price if first is None else price | {"effective_from": first}
+
+
+async def test_prices_with_a_day_follow_one_another(accounts: Accounts) -> None:
+    two = settings(dated("2031-02-01", 0.002), dated("2031-01-01", 0.001))
+    found = await take_up(accounts, two)
+    assert spans(found) == [(day(1), day(1, 2), 1), (day(1, 2), None, 2)]
+    before = await revision(accounts)
+    assert await take_up(accounts, two) == found
+    assert await revision(accounts) == before
+
+    # Another one in between, and one that says something else from the same day.
+    three = settings(dated("2031-01-01", 0.001), dated("2031-01-15", 0.005), dated("2031-02-01", 0.003))
+    expected = [(day(1), day(15), 1), (day(15), day(1, 2), 5), (day(1, 2), None, 3)]
+    assert spans(await take_up(accounts, three)) == expected
+    # One that is gone leaves its days to the one before it.
+    one = settings(dated("2031-01-01", 0.001))
+    assert spans(await take_up(accounts, one)) == [(day(1), None, 1)]
+
+
+async def test_a_price_with_a_day_follows_what_held_before(accounts: Accounts) -> None:
+    await take_up(accounts, settings(dated(None, 0.007)))
+    found = await take_up(accounts, settings(dated("2031-01-01", 0.001)))
+    assert spans(found) == [(EPOCH, day(1), 7), (day(1), None, 1)]
+    # Without a day again it holds from now on, and what was to come does not.
+    now = accounts.clock.now
+    found = await take_up(accounts, settings(dated(None, 0.009)))
+    assert spans(found) == [(EPOCH, now, 7), (now, None, 9)]
+    accounts.clock.advance(60)
+    assert spans(await take_up(accounts, settings())) == [(EPOCH, now, 7), (now, accounts.clock.now, 9)]
+
+
+async def test_a_configured_price_may_tell_all_that_one_by_api_can(accounts: Accounts) -> None:
+    price = {
+        "provider": "up", "model": "x", "currency": "EUR", "per_request": 0.01, "per_image": 0.04,
+        "per_audio_second": 0.0001, "input_per_1k": 1, "output_per_1k": 2, "cache_write_1h_per_1k": 3,
+        "tiers": [{"above_prompt_tokens": 10, "input_per_1k": 4}],
+    }  # fmt: skip
+    (found,) = await take_up(accounts, settings(price))
+    rates = {
+        "input": 10**12, "output": 2 * 10**12, "cache_write_1h": 3 * 10**12, "request": 10**13, "image": 4 * 10**13,
+        "audio_second": 10**11,
+    }  # fmt: skip
+    assert (found.currency, found.rates) == ("EUR", rates)
+    assert found.tiers == (Tier(10, rates | {"input": 4 * 10**12}),)
+    assert await take_up(accounts, settings(price)) == [found]

@@ -1,0 +1,1 @@
+"""What is entered into the ledger, told to whoever listens."""

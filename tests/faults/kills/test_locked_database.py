@@ -1,0 +1,30 @@
+"""A database that nobody can write to for ten seconds: answers go on, and their usage is entered afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.faults.kills.disturbing import LOCKED, lock
+from tests.faults.kills.stand import stand
+
+SEED = 51
+
+
+async def test_a_locked_database_holds_no_answer_up_and_loses_nothing() -> None:
+    async with stand("embedded", SEED) as at:
+        await at.whole()  # the sidecar has made its tables
+        at.ask()
+        locking = asyncio.create_task(lock(at.deployment))
+        await asyncio.sleep(LOCKED / 2)
+        (pid, *_) = at.deployment.living("sidecar")
+        assert await at.deployment.kill("sidecar", pid)
+        before = sum(request.answered for request in at.traffic.asked.values())
+        await locking
+        await at.cease()
+        after = sum(request.answered for request in at.traffic.asked.values())
+        await at.whole()
+        found = await at.judged()
+    assert before > 50
+    assert after > before + 50
+    assert found.faults == []
+    assert found.entries >= after
