@@ -54,6 +54,9 @@ async def resume(exchange: Exchange, broken: Attempt, route: Route) -> None:
             rounds += 1
             if await recovery.go_on_at(target, how):
                 return
+            refused = how == "prefill" and recovery.way_to(target) == "restart"
+            if refused and await recovery.go_on_at(target, "restart"):
+                return
         finally:
             if not is_closed:
                 target.breaker.release(loop.time())

@@ -24,3 +24,13 @@ def score(record_property: Callable[[str, object], None]) -> Callable[..., None]
         record_property("score", (fault, stream, case, got, calls))
 
     return keep
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str, str], None]:
+    """Keeps a measured number for the scorecard."""
+
+    def keep(name: str, value: str) -> None:
+        record_property("figure", (name, value))
+
+    return keep

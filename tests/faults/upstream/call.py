@@ -34,7 +34,9 @@ def words(text: str) -> list[str]:
 
 
 class Call:
-    """``number`` counts the requests for one model, from 1. Times are ``time.monotonic()``."""
+    """``number`` counts the requests for one model, ``nth`` those of the connection, both from 1. Times are
+    ``time.monotonic()``.
+    """
 
     def __init__(self, peer: Peer, request: Received, number: int) -> None:
         self.peer = peer
@@ -44,6 +46,7 @@ class Call:
         self.stream = self.body.get("stream") is True
         self.number = number
         self.connection = peer.number
+        self.nth = peer.served
         self.at = time.monotonic()
         self.left_at = 0.0
         self.left = asyncio.Event()

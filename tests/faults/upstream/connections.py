@@ -33,7 +33,7 @@ async def reset_once(call: Call) -> None:
 
 @fault("stale-keep-alive", "closes each kept connection just as it is used again")
 async def stale_keep_alive(call: Call) -> None:
-    if call.peer.served > 1:
+    if call.nth > 1:
         call.close(reset=True)  # not a word of the answer: the request had crossed with the end of the connection
     else:
         await call.reply()
