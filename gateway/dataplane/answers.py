@@ -151,7 +151,7 @@ def _failed(
     exchange.attempts.append(attempt.record(reason, tokens))
     now = exchange.wire.loop.time()
     target = attempt.target
-    asked = asked_pause(attempt)
+    asked = asked_pause(attempt.status, attempt.refused)
     if asked is not None or status == 429:
         target.breaker.limited(now, asked if asked is not None else target.provider.retry.backoff)
     if (status is None or status >= 500 or status == 408) and _is_to_blame(exchange, attempt):

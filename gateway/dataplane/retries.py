@@ -75,7 +75,7 @@ def pause_before_retry(exchange: Exchange, attempt: Attempt, tries: int, *, is_l
         return None
     if attempt.too_long or target.breaker.state != CLOSED or _is_final(attempt.refused):
         return None
-    asked = asked_pause(attempt)
+    asked = asked_pause(attempt.status, attempt.refused)
     if not is_last and (attempt.status == 429 or asked is not None):
         return None  # a busy target is not asked again while another may be free
     pause = asked if asked is not None else random.uniform(0, min(LONGEST_PAUSE, retry.backoff * 2 ** (tries - 1)))
@@ -85,9 +85,8 @@ def pause_before_retry(exchange: Exchange, attempt: Attempt, tries: int, *, is_l
     return pause
 
 
-def asked_pause(attempt: Attempt) -> float | None:
-    """Seconds for which the upstream asked to be left alone; None where it said nothing of that."""
-    headers = attempt.refused
+def asked_pause(status: int | None, headers: Headers) -> float | None:
+    """Seconds for which an upstream asked to be left alone in an error; None where it said nothing of that."""
     if not headers:
         return None
     given = {name: value.decode("latin-1").strip() for name, value in headers}
@@ -97,7 +96,7 @@ def asked_pause(attempt: Attempt) -> float | None:
         if text is not None:
             seconds = _number(text)
             return seconds * scale if seconds is not None else _until(text, given.get(b"date"), now)
-    return _reset(given, now) if attempt.status == 429 else None
+    return _reset(given, now) if status == 429 else None
 
 
 def _number(text: str) -> float | None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,8 +14,7 @@ from gateway.dataplane.retries import RESERVE, RetryBudget, asked_pause
 
 
 def asked(*headers: tuple[bytes, bytes], status: int = 429) -> float | None:
-    attempt: Any = SimpleNamespace(status=status, refused=list(headers))
-    return asked_pause(attempt)
+    return asked_pause(status, list(headers))
 
 
 def http_date(seconds: float) -> bytes:
