@@ -30,6 +30,11 @@ COUNTERS: dict[str, tuple[str, Labels]] = {
     "gateway_upstream_errors": ("Failed calls to upstreams.", ("provider", "target", "reason")),
     "gateway_breaker_opened": ("Times that a target was let rest, once by each worker.", ("provider", "target")),
     "gateway_retries_refused": ("Retries not made: a target had used up its budget.", ("provider", "target")),
+    "gateway_hedges": (
+        "Second calls where the first was late, those refused included.",
+        ("model", "result"),
+    ),
+    "gateway_shadows": ("Copies of requests, and those not made for want of budget or room.", ("model", "result")),
     "gateway_plugin_failures": ("Exceptions of plugins.", ("plugin", "hook")),
     "gateway_config_reloads": ("Configurations read again, once by each process.", ("process", "result")),
     "gateway_usage_events_dropped": ("Usage events of unfinished answers, lost at the end of a worker.", ()),

@@ -57,6 +57,8 @@ class Gauges:
         metrics.gauge("gateway_breaker_waiting", self._recovering)
         metrics.counter("gateway_breaker_opened", self._opened)
         metrics.counter("gateway_retries_refused", self._retries_refused)
+        metrics.counter("gateway_hedges", self._hedges)
+        metrics.counter("gateway_shadows", self._shadows)
         metrics.gauge("gateway_access_log_buffer_bytes", lambda: (((), worker.log.buffered),))
         metrics.counter("gateway_access_log_lines_dropped", lambda: (((), worker.log.dropped),))
         metrics.counter("gateway_usage_events_dropped", lambda: (((), sink.dropped),))
@@ -121,6 +123,19 @@ class Gauges:
 
     def _opened(self) -> Iterable[tuple[Labels, float]]:
         return ((labels, target.breaker.opened) for labels, target in self._breakers())
+
+    def _hedges(self) -> Iterator[tuple[Labels, float]]:
+        for name, route in self._worker.runtime.router.routes.items():
+            if route.hedging is not None:
+                yield (name, "won"), route.hedging.won
+                yield (name, "lost"), route.hedging.started - route.hedging.won
+                yield (name, "refused"), route.hedging.refused
+
+    def _shadows(self) -> Iterator[tuple[Labels, float]]:
+        for name, route in self._worker.runtime.router.routes.items():
+            if route.mirror is not None:
+                yield (name, "made"), route.mirror.made
+                yield (name, "passed"), route.mirror.passed
 
     def _retries_refused(self) -> Iterable[tuple[Labels, float]]:
         return ((labels, target.budget.refused) for labels, target in self._breakers())

@@ -30,6 +30,11 @@ class Hedging:
         self.won = 0
         self.refused = 0
 
+    def take_over(self, previous: Hedging) -> None:
+        """Go on with what a configuration before this one has saved and counted."""
+        self._calls, self._nanos = previous._calls, previous._nanos
+        self.started, self.won, self.refused = previous.started, previous.won, previous.refused
+
     def delay(self, target: Target) -> float:
         """Seconds after which a second target may be called; 0 where that is not known yet."""
         after = self._settings.after

@@ -173,6 +173,13 @@ class Route:
         self.fallbacks = tuple(routes[name] for name in model.fallbacks)
         self.splits = tuple((split.share, split.by, routes[split.model]) for split in model.split)
 
+    def take_over(self, previous: Route) -> None:
+        """Go on with what the same model of a configuration before this one has spent and counted."""
+        if self.mirror is not None and previous.mirror is not None:
+            self.mirror.take_over(previous.mirror)
+        if self.hedging is not None and previous.hedging is not None:
+            self.hedging.take_over(previous.hedging)
+
     def complete(self) -> None:
         """Work out what follows from all targets, when every route is linked."""
         self.chain = self._chain()
@@ -222,8 +229,8 @@ class Router:
                 if target.name in targets:
                     target.take_over(targets[target.name])
             before = previous.routes.get(name)
-            if route.mirror is not None and before is not None and before.mirror is not None:
-                route.mirror.spending = before.mirror.spending
+            if before is not None:
+                route.take_over(before)
 
     def find(self, model: str, allowed: frozenset[str]) -> Route:
         """The route of a model. Raises :class:`GatewayError` where it is unknown, or not for this caller."""

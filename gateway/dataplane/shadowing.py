@@ -72,6 +72,11 @@ class Mirror:
         self._most = int(settings.budget * 1e9 / workers)
         self._concurrency = settings.concurrency
 
+    def take_over(self, previous: Mirror) -> None:
+        """Go on with what a configuration before this one has spent and counted."""
+        self.spending = previous.spending
+        self.made, self.passed = previous.made, previous.passed
+
     def reflect(self, exchange: Exchange, first: Target) -> None:
         """Copy a request, or let it pass: by chance, where it goes to the same target first itself, or where budget,
         room or target are lacking. Takes no time.

@@ -14,6 +14,7 @@ import pytest
 from gateway.contract.usage import Tokens
 from gateway.dataplane.hedging import MOST_SAVED, Hedging
 from gateway.dataplane.load import LEAST
+from gateway.dataplane.routing import router_from
 from gateway.settings.model import Hedge, Price
 from tests.support.raw_upstream import (
     LAST_CHUNK,
@@ -253,3 +254,16 @@ async def test_a_stream_that_won_and_breaks_off_goes_on(tmp_path: Path) -> None:
         made = (await gateway.usage())[0]
         assert [attempt.reason for attempt in made.attempts] == ["hedge_lost", "reset", "ok"]
         assert Tokens(prompt=20, completion=1) == made.attempts[-1].tokens
+
+
+async def test_a_reload_keeps_the_budget_and_what_was_learned(tmp_path: Path) -> None:
+    async with pair(tmp_path, late(0.1), quick, Hedge(after=0.02, share=0.1)) as (gateway, _, spare):
+        for _ in range(3):
+            await stream(gateway)
+        assert len(spare.requests) == 1
+        old = gateway.runtime
+        new = router_from(old.settings, old.pools, old.router).routes["m"]
+        assert new.hedging is not None
+        assert (new.hedging.started, new.hedging.won, new.hedging.refused) == (1, 1, 2)
+        assert not new.hedging.take(0), "there is no call to begin with a second time"
+        assert new.targets[0].load is old.router.routes["m"].targets[0].load
