@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import orjson
 import pytest
 
 from gateway.contract.usage import Tokens
+from gateway.plugin.api import Plugin, PluginContext, Request
 from gateway.settings.model import Price
 from tests.support.raw_upstream import STREAM_HEAD, Peer, RawUpstream, Script, answer, chunk, raw_upstream
 from tests.support.streams import DONE, ask, breaks, event, role, says, sent, stream, text, two, usage, whole
@@ -349,3 +351,63 @@ async def test_a_client_that_leaves_a_continuation_ends_it(tmp_path: Path) -> No
         assert made.outcome == "cancelled"
         assert [attempt.reason for attempt in made.attempts] == ["reset", "cancelled"]
         assert made.tokens.completion == 3
+
+
+class _Shouts(Plugin):
+    """Turns the answer into capitals, and holds each piece back until the next."""
+
+    name = "shouts"
+
+    def change(self, request: Request, event: bytes) -> bytes:
+        held = request.state.pop("held", b"")
+        if event == DONE:
+            return held + event
+        request.state["held"] = event.replace(b"two", b"TWO").replace(b"three", b"THREE")
+        return bytes(held)
+
+
+class AtOnce(_Shouts):
+    def on_chunk(self, request: Request, event: bytes) -> bytes:
+        return self.change(request, event)
+
+
+class Waits(_Shouts):
+    async def on_chunk(self, request: Request, event: bytes) -> bytes:
+        await asyncio.sleep(0)
+        return self.change(request, event)
+
+
+@pytest.mark.parametrize("plugin", [AtOnce, Waits])
+async def test_plugins_see_one_stream_and_providers_what_providers_said(tmp_path: Path, plugin: type[_Shouts]) -> None:
+    shouting = [(plugin(None, PluginContext(data_dir=".", redis_url=None)), "closed")]
+    async with (
+        raw_upstream(breaks(*BEGUN)) as up,
+        raw_upstream(says(*whole("three ", "four."))) as spare,
+        running_worker(two(up.base_url, spare.base_url), tmp_path, shouting) as gateway,  # type: ignore[arg-type]
+    ):
+        got = await stream(gateway)
+        assert (got.text, got.done) == ("One TWO THREE four.", True)
+        assert sent(spare.requests[0])["messages"][-1]["content"] == "One two"
+        gateway.runtime.router.routes["m"].targets[1].prefill = "none"
+        got = await stream(gateway, RESTART)
+        assert (got.code, got.done) == ("upstream_reset", False), "what is held back would get into the new answer"
+
+
+async def test_a_slow_client_holds_the_continuation_up(tmp_path: Path) -> None:
+    pieces = [text("x" * 60_000, "c2") for _ in range(200)]
+    rest = (role("c2"), *pieces, event({}, "stop", id="c2"), usage(5, 200, "c2"), DONE)
+    async with (
+        pair(tmp_path, breaks(*BEGUN), says(*rest)) as (gateway, _, _),
+        wire(gateway.address, receive_buffer=16_384) as client,
+    ):
+        await client.send(post("/v1/chat/completions", chat(stream=True)))
+        got = await client.head()
+        while b'"xxx' not in got.body:
+            await client.piece(got)
+        (connection,) = (each for pool in gateway.runtime.pools.values() for each in pool.active)
+        async with asyncio.timeout(10):
+            while connection.transport.is_reading():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await client.rest(got)
+        assert got.complete
+        assert got.body.count(b"x" * 60_000) == 200
