@@ -35,7 +35,7 @@ async def resume(exchange: Exchange, broken: Attempt, route: Route) -> None:
     recovery = _Recovery(exchange, broken, route)
     recovery.keep(broken)
     if recovery.said.complete:
-        recovery.end_complete()
+        recovery.end_complete(broken)
         return
     loop = exchange.wire.loop
     assert exchange.caller is not None
@@ -131,7 +131,7 @@ class _Recovery:
             target.prefill = "none"  # whatever was thought of it
         self.keep(attempt)
         if self.said.complete:
-            self.end_complete()
+            self.end_complete(attempt)
             return True
         return False
 
@@ -198,8 +198,15 @@ class _Recovery:
         exchange.outcome = "error" if exchange.refusal is not None else "ok"
         exchange.hold_end(attempt.tail)
 
-    def end_complete(self) -> None:
-        """The answer was whole, and only its end mark was missing."""
+    def end_complete(self, attempt: Attempt) -> None:
+        """The answer has said that it is finished. Where only the end mark was missing, the client gets it; of
+        anything else that went wrong behind the answer it is told.
+        """
+        self.broken = attempt
+        error, events = attempt.error, attempt.events
+        if error is None or error.reason != "reset" or events is None or events.partial:
+            self.end_in_error()
+            return
         self.exchange.outcome = "ok"
         self.exchange.hold_end(b"data: [DONE]\n\n")
 

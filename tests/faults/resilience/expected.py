@@ -16,7 +16,6 @@ class Row(NamedTuple):
     ``alone`` is the code of the error a client gets, empty for the whole answer; ``status`` the status, ``calls`` how
     often the target is then called. ``spared`` and ``spared_calls`` are the same with another target behind it, calls
     of both. ``words``: how many a broken stream has given before. ``left``: the gateway must give the call up.
-    ``mended``: the stream broke when only its end was missing, which the gateway adds.
     """
 
     fault: str
@@ -28,7 +27,6 @@ class Row(NamedTuple):
     spared: str = WHOLE
     words: int = 0
     left: bool = False
-    mended: bool = False
     timeouts: Timeouts = PATIENT
 
 
@@ -103,7 +101,7 @@ ROWS = [
     _whole("length-too-long", "upstream_reset", 502, 2, (2, 1)),
     Row("length-too-long", True, WHOLE, 200, 1, (1, 0)),
     _whole("length-too-short", "upstream_protocol", 502, 2, (2, 1), left=True),
-    Row("length-too-short", True, WHOLE, 200, 1, (1, 0), left=True, mended=True),
+    Row("length-too-short", True, "upstream_reset", 200, 1, (1, 0), spared="upstream_reset", words=11, left=True),
     _whole("wrong-chunk-size", "upstream_protocol", 502, 2, (2, 1), left=True),
     _streamed("wrong-chunk-size", "upstream_protocol", 4, left=True),
     *_both("gzip", WHOLE, 200, 1, (1, 0)),

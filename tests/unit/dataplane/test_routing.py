@@ -14,7 +14,7 @@ from gateway.dataplane.routing import Router, router_from
 from gateway.dataplane.upstream.pool import Pool
 from gateway.dataplane.upstream.resolver import Resolver
 from gateway.kernel.errors import GatewayError, Kind
-from gateway.settings.model import Breaker, Model, Price, Provider, Settings, Target
+from gateway.settings.model import Breaker, Model, Price, Provider, Retry, Settings, Target
 from tests.support.asked import asked
 
 CHAT = "chat.completions"
@@ -101,6 +101,24 @@ async def test_models_share_the_breaker_of_a_target_whatever_its_weight() -> Non
     one = router([model("m", ("a", 1.0), "b"), model("n", ("a", 5.0), "b")], breaker=Breaker(failures=1, cooldown=10))
     one.find("m", frozenset()).targets[0].breaker.failed(0.0)
     assert order(one, "n", now=5.0) == ["b", "a"]
+
+
+async def test_a_reload_keeps_what_is_known_of_a_target_that_stays() -> None:
+    """A breaker that other rules made is not kept: its cooldown would be another one."""
+    rules = Breaker(failures=1, cooldown=600)
+    before = router([model("m", "a", "b")], breaker=rules)
+    target = before.find("m", frozenset()).targets[0]
+    target.breaker.failed(0.0)
+    target.budget.left = 3.0
+    same = router([model("n", "b", "a")], breaker=rules)
+    same.take_over(before)
+    assert order(same, "n", now=5.0) == ["b", "a"]
+    assert same.find("n", frozenset()).targets[1].breaker is target.breaker
+    assert same.find("n", frozenset()).targets[1].budget.left == 3.0
+    other = router([model("m", "a", "b")], breaker=Breaker(failures=1, cooldown=1), retry=Retry(budget=0.5))
+    other.take_over(before)
+    assert order(other, now=5.0) == ["a", "b"]
+    assert other.find("m", frozenset()).targets[0].budget.left > 3.0
 
 
 async def test_an_unknown_model_and_a_forbidden_one() -> None:
