@@ -106,6 +106,7 @@ class Exchange(Request):
     )
 
     trace: TraceContext  # set by the tracer alone
+    uncounted: EventStream | bytes | None  # what the upstream has told no usage of
     transcript: Transcript | None  # of the stream that the client gets
     seam: Seam | None  # where another target goes on with it
     recovery: Recovery | None  # what the client wants of a stream that breaks off
@@ -169,11 +170,10 @@ class Exchange(Request):
         self.tokens: Tokens | None = None
         self.events_seen = 0
         self.estimated = False  # some of the tokens are
-        self.uncounted: EventStream | bytes | None = None
         self.route: Route | None = None
         self.target: Target | None = None
         self.first_at = 0.0
-        self.transcript = self.seam = None
+        self.transcript = self.seam = self.uncounted = None
         self.recovery = self.wanted = None
         self.deadline = self.patience = self.waited = 0.0
         self.outcome: Outcome = "error"
