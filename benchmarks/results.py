@@ -109,9 +109,13 @@ class Results(Struct):
 def begin(versions: dict[str, str]) -> Results:
     """Empty results of a run that starts now on this machine; ``versions`` are those of the optional peers."""
     made = datetime.now(UTC).strftime("%Y-%m-%d")
+    return Results(made=made, machine=machine(), versions={**_versions(), **versions})
+
+
+def machine() -> Machine:
+    """This one."""
     system = f"{platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}"
-    machine = Machine(cores=os.cpu_count() or 1, processor=_processor(), system=system)
-    return Results(made=made, machine=machine, versions={**_versions(), **versions})
+    return Machine(cores=os.cpu_count() or 1, processor=_processor(), system=system)
 
 
 def write(results: Results, path: Path) -> None:

@@ -36,6 +36,7 @@ MODULES = (
     "gateway/dataplane/metrics.py",
     "gateway/dataplane/opening.py",
     "gateway/dataplane/pipeline.py",
+    "gateway/dataplane/receiving.py",
     "gateway/dataplane/relay.py",
     "gateway/dataplane/retries.py",
     "gateway/dataplane/routing.py",

@@ -6,14 +6,14 @@ import asyncio
 import re
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 import msgspec
 import orjson
 from sqlalchemy.exc import DBAPIError
 
-from gateway.cli.config import FAULTY, config_option, config_path, json_option, read_or_exit
+from gateway.cli.config import FAULTY, config_option, config_path, give_up, json_option, read_or_exit
 from gateway.domain.actor import SYSTEM
 from gateway.domain.audit.verification import Anchor, Report, verify
 from gateway.domain.work import Works
@@ -45,9 +45,9 @@ def verify_command(config: Path | None, as_json: bool, expect: str | None) -> No
     try:
         report = asyncio.run(_verify(settings, anchor))
     except GatewayError as error:
-        _exit(error.message)
+        give_up(error.message)
     except (DBAPIError, OSError) as error:
-        _exit(f"cannot read the audit log: {getattr(error, 'orig', None) or error}")
+        give_up(f"cannot read the audit log: {getattr(error, 'orig', None) or error}")
     if as_json:
         click.echo(orjson.dumps(_as_json(report), option=orjson.OPT_INDENT_2))
     else:
@@ -59,11 +59,11 @@ async def _verify(settings: Settings, anchor: Anchor | None) -> Report:
     try:
         master_key = settings.master_key or existing(settings.data_dir)
     except MasterKeyError as error:
-        _exit(str(error))
+        give_up(str(error))
     if master_key is None:
-        _exit("there is no master key yet, so nothing was recorded")
+        give_up("there is no master key yet, so nothing was recorded")
     if settings.database_url is None and not (Path(settings.data_dir) / FILE).exists():
-        _exit(f"there is no database in {settings.data_dir}")
+        give_up(f"there is no database in {settings.data_dir}")
     store = Store.open(settings.database_url, settings.data_dir)
     try:
         async with Works(store, master_key=master_key).read(SYSTEM) as work:
@@ -90,8 +90,3 @@ def _in_words(report: Report) -> str:
     name = f" ({report.broken.id})" if report.broken.id is not None else ""
     intact = f"the {report.records} before it are intact" if report.records else "it is the first"
     return f"broken at record {report.broken.seq}{name}: {report.broken.reason} ({intact})"
-
-
-def _exit(message: str) -> NoReturn:
-    click.echo(f"error: {message}", err=True)
-    sys.exit(2)

@@ -16,6 +16,7 @@ from gateway.settings.model import PluginUse
 
 DEFAULT = Path("gateway.yaml")
 FAULTY = 1
+IMPOSSIBLE = 2
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -73,5 +74,11 @@ def fail(faults: tuple[Fault, ...]) -> NoReturn:
     for fault in faults:
         click.echo(f"{fault.severity}: {fault}", err=True)
     errors = sum(fault.severity == "error" for fault in faults)
-    click.echo(f"The configuration has {errors} fault{'s' if errors != 1 else ''}; nothing was started.", err=True)
+    click.echo(f"The configuration has {errors} fault{'s' if errors != 1 else ''}; nothing was done.", err=True)
     sys.exit(FAULTY)
+
+
+def give_up(message: str, code: int = IMPOSSIBLE) -> NoReturn:
+    """Print on standard error why a command can't be done, and exit."""
+    click.echo(f"error: {message}", err=True)
+    sys.exit(code)

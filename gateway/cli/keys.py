@@ -16,11 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import click
 import orjson
@@ -29,7 +28,7 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy.exc import DBAPIError
 
-from gateway.cli.config import FAULTY, config_option, config_path, json_option, read_or_exit
+from gateway.cli.config import FAULTY, config_option, config_path, give_up, json_option, read_or_exit
 from gateway.cli.poke import poke
 from gateway.cli.serve import CANNOT_START
 from gateway.domain.actor import EVERYTHING, SYSTEM, Actor
@@ -189,11 +188,11 @@ def _run(
             click.echo(f"A master key was made and is kept in {key_file(settings.data_dir)}.", err=True)
         return asyncio.run(_worked(settings, master_key, act, prepare))
     except GatewayError as error:
-        _exit(error.message, CANNOT_START if error.kind is Kind.UNAVAILABLE else FAULTY)
+        give_up(error.message, CANNOT_START if error.kind is Kind.UNAVAILABLE else FAULTY)
     except MasterKeyError as error:
-        _exit(str(error), CANNOT_START)
+        give_up(str(error), CANNOT_START)
     except (DBAPIError, OSError) as error:
-        _exit(f"the database cannot be used: {getattr(error, 'orig', None) or error}", CANNOT_START)
+        give_up(f"the database cannot be used: {getattr(error, 'orig', None) or error}", CANNOT_START)
 
 
 async def _worked(
@@ -258,8 +257,3 @@ def _table(page: CredentialPage) -> Table:
         cells = (str(row.number), row.name, row.masked, row.organization_id, _status(row), ends)
         table.add_row(*(Text(cell) for cell in cells))
     return table
-
-
-def _exit(message: str, code: int) -> NoReturn:
-    click.echo(f"error: {message}", err=True)
-    sys.exit(code)

@@ -16,8 +16,9 @@ import msgspec
 import orjson
 from sqlalchemy.exc import DBAPIError
 
+from gateway.bus.usage_files import positions_of
 from gateway.cli import drift, exports
-from gateway.cli.config import FAULTY, config_option, config_path, json_option, read_or_exit
+from gateway.cli.config import FAULTY, config_option, config_path, give_up, json_option, read_or_exit
 from gateway.dataplane.vendors import vendor_of
 from gateway.domain.actor import SYSTEM
 from gateway.domain.ledger import poison, repo
@@ -45,7 +46,7 @@ def usage() -> None:
     """The ledger: one entry per request."""
 
 
-@usage.command("pending")
+@usage.command("pending", short_help="What this machine has written and the ledger does not hold yet.")
 @config_option
 @json_option
 def pending_command(config: Path | None, as_json: bool) -> None:
@@ -67,11 +68,13 @@ def pending_command(config: Path | None, as_json: bool) -> None:
         return
     for file in files:
         there = f"; in Redis: {file.redis} bytes, of which taken: {file.claimed}" if settings.redis_url else ""
-        click.echo(f"{file.name}: {file.events} events, {file.bytes} bytes, since {_iso(file.oldest_ns)}{there}")
+        events = _count(file.events, "event", "events")
+        click.echo(f"{file.name}: {events}, {file.bytes} bytes, since {_iso(file.oldest_ns)}{there}")
     if fault is not None:
         click.echo(f"Redis can't tell what is there: {fault}", err=True)
-    lines = "not known here" if aside is None else f"{aside} lines"
-    click.echo(f"pending: {sum(file.events for file in files)} events; set aside: {lines}")
+    lines = "not known here" if aside is None else _count(aside, "line", "lines")
+    events = _count(sum(file.events for file in files), "event", "events")
+    click.echo(f"pending: {events}; set aside: {lines}")
 
 
 async def _pending_here(settings: Settings, works: Works) -> tuple[list[Pending], int]:
@@ -92,7 +95,7 @@ def _set_aside(settings: Settings) -> int | None:
         return None
 
 
-@usage.command("verify")
+@usage.command("verify", short_help="Hold sums, costs and written events against the entries.")
 @config_option
 @json_option
 @click.option(
@@ -116,10 +119,12 @@ def verify_command(
     if against is not None:
         _verify_against(settings, against, provider, columns, tolerance, as_json=as_json)
 
+    told_before = positions_of(_folder(settings))
+
     async def run(works: Works) -> Verified:
         async with works.read(SYSTEM) as work:
             found = await verify(work)
-            await verify_outbox(work.session, found, _folder(settings))
+            await verify_outbox(work.session, found, _folder(settings), told_before)
             return found
 
     found = _run(settings, run)
@@ -140,12 +145,12 @@ def _verify_against(
     try:
         export = drift.read_export(path, None if columns is None else drift.columns_of(columns))
     except (drift.ExportError, OSError) as error:
-        _exit(str(error))
+        give_up(str(error))
     named = [each.name for each in settings.providers]
     of_vendor = [each.name for each in settings.providers if vendor_of(each.name, each.base_url).name == export.vendor]
     providers = of_vendor if provider is None and export.vendor is not None else [provider] if provider else []
     if not providers or not set(providers) <= set(named):
-        _exit(f"name the provider it is of by --provider: {', '.join(named) or 'gateway.yaml has none'}")
+        give_up(f"name the provider it is of by --provider: {', '.join(named) or 'gateway.yaml has none'}")
     rows, whole = drift.compare(export, _run(settings, partial(_daily, tuple(providers), export.days)))
     within = all(row.within(tolerance) for row in (*rows, whole))
     if as_json:
@@ -189,7 +194,7 @@ async def _daily(
     ]
 
 
-@usage.command("export")
+@usage.command("export", short_help="Write the entries as CSV, JSON lines or Parquet.")
 @config_option
 @click.option("--format", "form", type=click.Choice(exports.FORMATS), default="csv", show_default=True)
 @click.option("--from", "begin", metavar="TIME", help="From this ISO 8601 time on.")
@@ -208,12 +213,12 @@ def export_command(
             return await _export(works, wanted, writer)
 
     try:
-        click.echo(f"{_run(settings, run)} entries", err=True)
+        click.echo(_count(_run(settings, run), "entry", "entries"), err=True)
     except exports.ExportFault as fault:
-        _exit(str(fault))
+        give_up(str(fault))
 
 
-@usage.command("replay")
+@usage.command("replay", short_help="Try to enter the lines that were set aside.")
 @config_option
 def replay_command(config: Path | None) -> None:
     """Try to enter the lines that were set aside; exit code 1 where some still can't be."""
@@ -258,9 +263,9 @@ def _run(settings: Settings, work: Callable[[Works], Awaitable[T]]) -> T:
     try:
         return asyncio.run(run())
     except GatewayError as error:
-        _exit(error.message)
+        give_up(error.message)
     except (DBAPIError, OSError) as error:
-        _exit(f"cannot read the ledger: {getattr(error, 'orig', None) or error}")
+        give_up(f"cannot read the ledger: {getattr(error, 'orig', None) or error}")
 
 
 @asynccontextmanager
@@ -268,9 +273,9 @@ async def _works(settings: Settings) -> AsyncIterator[Works]:
     try:
         master_key = settings.master_key or existing(settings.data_dir)
     except MasterKeyError as error:
-        _exit(str(error))
+        give_up(str(error))
     if master_key is None or not _has_ledger(settings):
-        _exit(f"there is no ledger in {settings.data_dir} yet")
+        give_up(f"there is no ledger in {settings.data_dir} yet")
     store = Store.open(settings.database_url, settings.data_dir)
     try:
         yield Works(store, master_key=master_key)
@@ -287,11 +292,17 @@ def _folder(settings: Settings) -> Path:
 
 
 def _in_words(found: Verified) -> str:
-    dollars = f"{found.cost_nanos / _NS:.6f} USD"
-    looked = f"{found.entries} entries of {found.days} days, {dollars}, {found.unpriced} unpriced, {found.written} ids"
+    entries, days = _count(found.entries, "entry", "entries"), _count(found.days, "day", "days")
+    unpriced = _count(found.unpriced, "request", "requests")
+    looked = f"{entries} of {days}, {found.cost_nanos / _NS:.9f} USD, {unpriced} unpriced"
+    looked += f"; {_count(found.written, 'written id', 'written ids')} looked up"
     if found.is_whole:
         return f"whole: {looked}"
     return f"not whole: {', '.join(f'{count} {kind}' for kind, count in found.counts.items())} ({looked})"
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def _iso(ns: int | None) -> str:
@@ -306,8 +317,3 @@ def _ns(value: str | None, option: str) -> int | None:
     except ValueError:
         raise click.BadParameter("expected an ISO 8601 time such as 2026-01-31T00:00:00Z", param_hint=option) from None
     return int((at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()) * _NS
-
-
-def _exit(message: str) -> NoReturn:
-    click.echo(f"error: {message}", err=True)
-    sys.exit(2)

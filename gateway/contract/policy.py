@@ -14,6 +14,7 @@ Scope = Literal["key", "user", "organization", "model", "provider", "global"]
 Metric = Literal["requests", "tokens", "cost", "concurrency", "ai_requests"]
 Status = Literal["active", "revoked", "expired", "disabled", "suspended"]
 Source = Literal["limit", "plan", "budget", "credit"]
+ChangeKind = Literal["credential", "user", "organization", "plan", "app", "everything"]
 
 
 class LimitPolicy(Struct, frozen=True, omit_defaults=True):
@@ -114,6 +115,6 @@ class Change(Struct, frozen=True, omit_defaults=True):
 
     seq: int
     at_ns: int
-    kind: Literal["credential", "user", "organization", "plan", "app", "everything"]
+    kind: ChangeKind
     id: str
     digest: str | None = None

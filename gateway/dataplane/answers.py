@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
@@ -259,7 +260,10 @@ def give_up(exchange: Exchange, attempt: Attempt) -> None:
 
 def give(exchange: Exchange, answer: Answer) -> None:
     """A plugin's answer, whole or as a stream."""
-    exchange.outcome = "cached" if answer.cached else "ok"
+    exchange.outcome = "ok"
+    if answer.cached:
+        exchange.outcome = "cached"
+        _tell_saved(exchange, answer)
     lines = b"server-timing: gateway;dur=%.2f\r\n" % ((time.perf_counter() - exchange.started) * 1000)
     if exchange.stream and answer.events is not None:
         events = list(answer.events)
@@ -268,6 +272,16 @@ def give(exchange: Exchange, answer: Answer) -> None:
         return
     content_type = answer.content_type.replace("\r", "").replace("\n", "").encode("latin-1", "replace")
     exchange.hold(answer.status, b"content-type: %b\r\n%b" % (content_type, lines), answer.body)
+
+
+def _tell_saved(exchange: Exchange, answer: Answer) -> None:
+    """What an answer from a cache would have used, at the first target of its model."""
+    route = exchange.route
+    exchange.target = route.targets[0] if route is not None and route.targets else None
+    exchange.tokens = answer.tokens
+    if answer.tokens is None and answer.body:
+        with contextlib.suppress(msgspec.DecodeError):
+            exchange.tokens = read_answer(answer.body, endpoint=exchange.endpoint)[0]
 
 
 def fail(exchange: Exchange, error: GatewayError) -> None:

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol, TypeAlias
 
-from gateway.contract.usage import Attempt, UsageEvent
+from gateway.contract.usage import Attempt, Tokens, UsageEvent
 from gateway.dataplane.snapshots import Labels, SeriesKey, Snapshot
 from gateway.kernel.errors import GatewayError
 
@@ -24,6 +24,7 @@ TOKENS: Final = tuple(4**power for power in range(14))
 MAX_SERIES = 1_000
 """Label sets kept of each family; those that come later are counted under ``other``."""
 _ABSURD: Final = 2**40
+_NO_TOKENS: Final = Tokens()
 """Tokens an upstream may claim for one request; what is beyond is not believed."""
 
 _NANOS: Final = tuple(int(bound * 1e9) for bound in SECONDS)
@@ -107,7 +108,7 @@ class Metrics:
             took = first - started
             series[FIRST] += took
             series[_FIRST + bisect_left(_NANOS, took)] += 1
-        tokens = event.tokens
+        tokens = event.tokens if outcome != "cached" else _NO_TOKENS
         count = tokens.prompt
         if 0 < count < _ABSURD:
             series[INPUT] += count

@@ -15,14 +15,14 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from gateway.dataplane import pipeline
-from gateway.dataplane.admitting import identify
 from gateway.dataplane.answers import error_lines, fail
 from gateway.dataplane.body import invalid
 from gateway.dataplane.endpoints.inference import BY_PATH, Endpoint
 from gateway.dataplane.envelope import body_of, status_of
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.flow import Flow
-from gateway.dataplane.opening import body_too_large, open_exchange
+from gateway.dataplane.opening import open_exchange
+from gateway.dataplane.receiving import DISCARDED, answer_early, receive
 from gateway.dataplane.settlement import settle
 from gateway.dataplane.sweeping import sweep
 from gateway.kernel.errors import GatewayError, Kind
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 MAX_HEAD_BYTES: Final = 65_536
 MAX_HEADERS: Final = 200
 MAX_PIPELINED: Final = 16
-_WINDOW: Final = 262_144  # bytes of a body kept while it can't be served or sent on yet
-_DISCARDED: Final = 1_048_576  # bytes of a refused body read to keep the connection; beyond, it is closed
 
 
 class GatewayProtocol(HttpToolsProtocol):
@@ -151,12 +149,8 @@ class GatewayProtocol(HttpToolsProtocol):
         cycle = self.cycle
         if type(cycle) is not Exchange:
             super().on_body(body)
-        elif cycle.response_complete or cycle.refusal is not None:
-            self._discard(cycle, body)
-        elif cycle.upload is not None:
-            self._upload(cycle, body)
         else:
-            self._keep(cycle, body)
+            receive(self, cycle, body)
 
     def on_message_complete(self) -> None:
         self.head_fed = 0
@@ -172,7 +166,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if cycle.upload is not None and cycle.flow is not None:
             cycle.upload_ended()
         elif cycle.turn:
-            self._run(cycle)
+            self.run(cycle)
 
     # inference requests
 
@@ -195,15 +189,15 @@ class GatewayProtocol(HttpToolsProtocol):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.expect_100_continue = False
         if exchange.complete:
-            self._run(exchange)
+            self.run(exchange)
         elif exchange.refusal is not None:
-            if self.expect_100_continue or (exchange.declared_length or 0) > _DISCARDED:
-                self._answer_early(exchange)
+            if self.expect_100_continue or (exchange.declared_length or 0) > DISCARDED:
+                answer_early(self, exchange)
         elif exchange.upload is not None and exchange.upload.model is not None:
-            self._run(exchange)
+            self.run(exchange)
 
-    def _run(self, exchange: Exchange) -> None:
-        """Start the pipeline; a request refused at its head needs no task."""
+    def run(self, exchange: Exchange) -> None:
+        """Start the pipeline, or answer at once what is refused already."""
         if exchange.refusal is not None:
             fail(exchange, exchange.refusal)
             settle(exchange)
@@ -259,57 +253,6 @@ class GatewayProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()  # idle connections are closed by the worker's sweep
         self.busy_since = self.loop.time()
 
-    # bodies that are refused or relayed
-
-    def refuse(self, exchange: Exchange, error: GatewayError) -> None:
-        exchange.drop_body()
-        if exchange.flow is not None:
-            exchange.keep_alive = False
-            exchange.refuse(error)
-            return
-        exchange.refusal = error
-        if exchange.turn:
-            self._answer_early(exchange)
-
-    def _keep(self, exchange: Exchange, body: bytes) -> None:
-        self.busy_since = self.loop.time()
-        size = exchange.feed(body)
-        if size > self.worker.max_body_bytes:
-            self.refuse(exchange, body_too_large(self.worker))
-        elif not exchange.turn and size > _WINDOW:
-            self.read_more(False)  # it goes on when those before it are answered
-        elif exchange.caller is None and size > _WINDOW:
-            self._look_up(exchange)
-
-    def _look_up(self, exchange: Exchange) -> None:
-        """No more is kept of one who is not known before it is known who that is."""
-        if self.reading and exchange.turn:
-            self.read_more(False)
-            self.lookup = self.loop.create_task(self._learn(exchange))
-
-    async def _learn(self, exchange: Exchange) -> None:
-        try:
-            if not exchange.response_complete:
-                await identify(exchange)
-        except GatewayError as error:
-            if exchange.flow is None and not exchange.response_complete:
-                self.refuse(exchange, error.with_traceback(None))
-        finally:
-            self.read_more(True)
-
-    def _discard(self, exchange: Exchange, body: bytes) -> None:
-        exchange.received += len(body)
-        unanswered = exchange.flow is None and exchange.turn and not exchange.settled
-        if exchange.received > _DISCARDED and unanswered:
-            self._answer_early(exchange)
-
-    def _answer_early(self, exchange: Exchange) -> None:
-        """Answer before the body is complete; the connection can't be used again."""
-        exchange.keep_alive = False
-        assert exchange.refusal is not None
-        fail(exchange, exchange.refusal)
-        settle(exchange)
-
     def _answered_early(self) -> None:
         # Closing with unread bytes would reset the connection and take the answer with it (RFC 9112 §9.6): let the
         # client finish or notice, for a while.
@@ -318,29 +261,6 @@ class GatewayProtocol(HttpToolsProtocol):
         self.linger_until = self.loop.time() + 2.0
         if self.transport.can_write_eof():
             self.transport.write_eof()
-
-    def _upload(self, exchange: Exchange, body: bytes) -> None:
-        upload = exchange.upload
-        assert upload is not None
-        exchange.received += len(body)
-        if exchange.received > self.worker.max_body_bytes:
-            self.refuse(exchange, body_too_large(self.worker))
-            return
-        try:
-            upload.feed(body)
-        except GatewayError as error:
-            self.refuse(exchange, error)
-            return
-        if exchange.upload_more(body):
-            return
-        held = exchange.feed(body)
-        if exchange.flow is not None:
-            if held > _WINDOW:
-                self.read_more(False)
-        elif upload.model is not None and exchange.turn:
-            self._run(exchange)
-        elif exchange.caller is None and held > _WINDOW:
-            self._look_up(exchange)
 
     def read_more(self, wanted: bool) -> None:
         """Read from the client, or leave its bytes in the kernel."""
@@ -372,7 +292,7 @@ class GatewayProtocol(HttpToolsProtocol):
             else:
                 cycle.refusal = error
                 if cycle.turn:
-                    self._run(cycle)
+                    self.run(cycle)
             return
         if cycle is not None and not cycle.response_complete:
             cycle.keep_alive = False  # answer what came before the garbage, then close

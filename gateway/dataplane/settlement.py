@@ -33,9 +33,7 @@ def usage_event(exchange: Exchange, counted: Counted | None = None) -> UsageEven
         tokens = _with(tokens, counted)
     elif tokens is None:
         tokens = _by_size(exchange) if estimated else _NONE
-    attempts = exchange.attempts
-    last = attempts[-1] if attempts else None
-    served = exchange.target if exchange.seam is not None else None  # the last attempt need not be the one that counts
+    provider, model = _answered_by(exchange)
     first_at = exchange.first_at
     caller = exchange.caller
     assert caller is not None
@@ -48,9 +46,9 @@ def usage_event(exchange: Exchange, counted: Counted | None = None) -> UsageEven
         caller.id,
         caller.organization,
         exchange.model,
-        served.provider.name if served is not None else last.provider if last is not None else None,
-        served.model if served is not None else last.model if last is not None else None,
-        attempts,
+        provider,
+        model,
+        exchange.attempts,
         tokens,
         estimated or exchange.estimated,
         exchange.stream,
@@ -60,6 +58,19 @@ def usage_event(exchange: Exchange, counted: Counted | None = None) -> UsageEven
         exchange.tags,
         caller.user,
     )
+
+
+def _answered_by(exchange: Exchange) -> tuple[str | None, str | None]:
+    """The provider and its model: of the last attempt, or those that a cached answer has spared; of a stream that was
+    gone on with those of the part that counts.
+    """
+    target = exchange.target
+    if exchange.seam is not None and target is not None:
+        return target.provider.name, target.model
+    if exchange.attempts:
+        last = exchange.attempts[-1]
+        return last.provider, last.model
+    return (target.provider.name, target.model) if exchange.outcome == "cached" and target is not None else (None, None)
 
 
 def uncounted(exchange: Exchange) -> Ask | None:
@@ -100,8 +111,10 @@ def _was_produced(exchange: Exchange) -> bool:
 
 def _cost(exchange: Exchange, tokens: Tokens) -> int | None:
     target = exchange.target
+    if exchange.outcome == "cached":
+        return 0
     if target is None:
-        return 0 if exchange.outcome == "cached" else None
+        return None
     return None if target.rate is None else cost_of(target.rate, tokens)
 
 
@@ -113,8 +126,8 @@ def _by_size(exchange: Exchange) -> Tokens:
 
 def repaired(exchange: Exchange, event: UsageEvent, counted: Counted | None = None) -> UsageEvent:
     """The event as plugins left it, or, where they put something into it that can't be counted, as it was made."""
-    spoilt: Any = event  # compiled code would not even read what is of another type
-    if _is_sound(spoilt.tokens, spoilt.cost_nanos):
+    left: Any = event  # compiled, a field of another type than declared can't be read as what it is declared
+    if _is_sound(left.tokens, left.cost_nanos):
         return event
     logger.error("a plugin spoilt a usage event", extra={"request_id": exchange.id})
     return usage_event(exchange, counted)
@@ -159,7 +172,8 @@ def _close(exchange: Exchange, event: UsageEvent) -> None:
     runtime = exchange.runtime
     grant = exchange.grant
     assert grant is not None
-    tokens = event.tokens
+    # An answer from a cache has used nothing: its tokens tell what was saved.
+    tokens = _NONE if event.outcome == "cached" else event.tokens
     limiter.settle(grant, tokens.prompt + tokens.completion, event.cost_nanos or 0)
     if exchange.provider_grant is not None:
         limiter.settle(exchange.provider_grant, tokens.prompt + tokens.completion, event.cost_nanos or 0)

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.receiving import refuse
 from gateway.dataplane.sockets import has_left
 from gateway.kernel.errors import GatewayError, Kind
 
@@ -40,4 +41,4 @@ def sweep(client: GatewayProtocol, now: float, idle: float, incomplete: float) -
         and (age > incomplete or time.perf_counter() - cycle.started > LONGEST_BODY)
     ):
         error = GatewayError(Kind.INVALID, "request_timeout", "The request's body did not arrive in time.")
-        client.refuse(cycle, error)
+        refuse(client, cycle, error)

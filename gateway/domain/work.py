@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from gateway.contract.policy import ChangeKind
 from gateway.domain.actor import Actor
 from gateway.domain.audit import chain
 from gateway.domain.audit.model import AuditRecord
@@ -19,7 +20,6 @@ from gateway.kernel.secrets import Seal
 from gateway.store.base import fit
 from gateway.store.engine import Store
 
-ChangeKind = Literal["credential", "user", "organization", "plan", "app", "everything"]
 Severity = Literal["info", "warning", "critical"]
 Status = Literal["success", "failure", "denied"]
 T = TypeVar("T")

@@ -158,33 +158,24 @@ def rate_for(rates: Rates, kind: str) -> int:
 
 def counts_of(used: Quantities) -> dict[str, int]:
     """How many of each rate, every token once. Where the kinds say more than their whole, the whole is believed."""
-    prompt = _Whole(used.prompt)
-    completion = _Whole(used.completion)
-    counts = {
-        "cached_input": prompt.take(used.cached),
-        "cache_write_1h": prompt.take(used.cache_write_1h),
-        "cache_write": prompt.take(used.cache_write),
-        "input_audio": prompt.take(used.audio_prompt),
-        "input_image": prompt.take(used.image_prompt),
-        "input": prompt.left,
-        "reasoning": completion.take(used.reasoning),
-        "output_audio": completion.take(used.audio_completion),
-        "output_image": completion.take(used.image_completion),
-        "output": completion.left,
-        "request": used.requests,
-        "image": used.images,
-        "audio_second": used.audio_seconds,
-    }
-    return {kind: count for kind, count in counts.items() if count > 0}
-
-
-class _Whole:
-    """A number of tokens that kinds are taken from."""
-
-    def __init__(self, tokens: int) -> None:
-        self.left = max(0, tokens)
-
-    def take(self, tokens: int) -> int:
-        taken = min(max(0, tokens), self.left)
-        self.left -= taken
-        return taken
+    counts: dict[str, int] = {}
+    left = used.prompt
+    for kind, tokens in (
+        ("cached_input", used.cached), ("cache_write_1h", used.cache_write_1h), ("cache_write", used.cache_write),
+        ("input_audio", used.audio_prompt), ("input_image", used.image_prompt), ("input", left),
+    ):  # fmt: skip
+        if tokens > 0 and left > 0:
+            counts[kind] = min(tokens, left)
+            left -= counts[kind]
+    left = used.completion
+    for kind, tokens in (
+        ("reasoning", used.reasoning), ("output_audio", used.audio_completion),
+        ("output_image", used.image_completion), ("output", left),
+    ):  # fmt: skip
+        if tokens > 0 and left > 0:
+            counts[kind] = min(tokens, left)
+            left -= counts[kind]
+    for kind, count in (("request", used.requests), ("image", used.images), ("audio_second", used.audio_seconds)):
+        if count > 0:
+            counts[kind] = count
+    return counts

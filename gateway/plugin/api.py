@@ -20,7 +20,7 @@ from gateway.kernel.errors import GatewayError
 from gateway.plugin.request import Request as Request
 
 if TYPE_CHECKING:
-    from gateway.contract.usage import UsageEvent
+    from gateway.contract.usage import Tokens, UsageEvent
 
 
 class NoConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,10 +31,11 @@ class Answer:
     """A whole answer given by a plugin instead of an upstream.
 
     ``events`` (complete server-sent events, terminators included) is used for a streaming request, ``body`` otherwise.
-    ``cached`` marks the usage event as served from cache.
+    ``cached`` marks the usage event as served from cache: it costs nothing, and tells what it saved. ``tokens`` are
+    those of the answer, for that; None where its body tells them.
     """
 
-    __slots__ = ("body", "cached", "content_type", "events", "status")
+    __slots__ = ("body", "cached", "content_type", "events", "status", "tokens")
 
     def __init__(
         self,
@@ -44,7 +45,9 @@ class Answer:
         content_type: str = "application/json",
         events: Iterable[bytes] | None = None,
         cached: bool = False,
+        tokens: Tokens | None = None,
     ) -> None:
+        self.tokens = tokens
         self.body = body
         self.status = status
         self.content_type = content_type

@@ -10,6 +10,7 @@ from fastapi import APIRouter, FastAPI
 
 from gateway import __version__
 from gateway.contract.scrape import PATH
+from gateway.dialects.common.bodies import Turns
 from gateway.sidecar import internal, metrics
 from gateway.sidecar.parts import Sidecar
 
@@ -30,6 +31,7 @@ def create_app(sidecar: Sidecar, dialects: tuple[str, ...] = DIALECTS, shared: t
     """The application over the parts of a running sidecar, which handlers find as ``app.state.context``."""
     app = FastAPI(title="LLM gateway", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.context = sidecar
+    app.state.turns = Turns()
     app.add_exception_handler(internal.Forbidden, internal.forbidden)
     app.add_middleware(metrics.Counted)
     app.include_router(internal.router(sidecar, (PATH, metrics.told)))

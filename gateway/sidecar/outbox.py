@@ -11,7 +11,7 @@ from msgspec import Struct
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.bus.usage_files import Segment, node_of, positions_of, segments
+from gateway.bus.usage_files import Positions, Segment, node_of, segments
 from gateway.bus.usage_journal import recover
 from gateway.contract.usage import UsageEvent
 from gateway.domain.ledger.ingest import marks_in
@@ -63,14 +63,16 @@ def pending_of(segment: Segment, parts: Sequence[tuple[int, int]], redis: int = 
     return Pending(segment.name, events, sum(end - begin for begin, end in parts), oldest, redis, claimed)
 
 
-async def verify_outbox(session: AsyncSession, found: Verified, folder: Path) -> None:
-    """Look for every event that was read from this machine's files; lines that were set aside are not events."""
+async def verify_outbox(session: AsyncSession, found: Verified, folder: Path, told: Positions) -> None:
+    """Look for every event that was read from this machine's files; lines that were set aside are not events.
+
+    ``told`` is how far the files are in the ledger by what Redis has confirmed, read before the session's moment.
+    """
     if not await asyncio.to_thread(folder.is_dir):
         return
     await asyncio.to_thread(recover, folder)
     node = await asyncio.to_thread(node_of, folder)
     positions = await marks_in(session, f"{node}/")
-    told = await asyncio.to_thread(positions_of, folder)
     if told.by == "stream":
         for name, position in told.files.items():
             source = f"{node}/{name}"

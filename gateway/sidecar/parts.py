@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway.bus.policy import Query
 from gateway.contract.policy import CredentialPolicy, Resolution
+from gateway.dialects.llm_cost_ops.stream_wire import event_of
 from gateway.domain.actor import SYSTEM
 from gateway.domain.authentication.service import Authenticator
 from gateway.domain.authentication.sessions import Sessions
@@ -25,7 +26,6 @@ from gateway.domain.pricing import sync as pricing
 from gateway.domain.pricing.book import PriceBook, bases_of
 from gateway.domain.tokens.service import Tokens
 from gateway.domain.usage.counters import Counters, open_counters
-from gateway.domain.usage.requests import RequestCount
 from gateway.domain.users.attempts import Attempts
 from gateway.domain.work import Works
 from gateway.kernel.errors import GatewayError, Kind
@@ -58,11 +58,10 @@ class Sidecar:
         self.master_key = master_key
         self.store = store
         self.counters = counters
-        self.requests = RequestCount(settings.data_dir)
         self.started = time.monotonic()
         self.ingester = ingester(settings, store, self.rater)
         self.feed = Feed(StoredLog(store))
-        self.live = Hub(store, lambda: self.feed.subscribe(None))
+        self.live = Hub(store, lambda: self.feed.subscribe(None), event_of)
         self.works = Works(store, master_key=master_key, on_commit=self.feed.poke)
         self.rerater = Rerater(self.works, self.rater)
         self.counts = Counts()

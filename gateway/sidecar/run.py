@@ -25,6 +25,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from gateway.kernel.memory import be_sparing
 from gateway.settings.faults import ConfigError
 from gateway.settings.load import load
 from gateway.settings.master_key import MasterKeyError, ensure
@@ -58,6 +59,7 @@ class Options(Struct, frozen=True, kw_only=True):
 
 def run(options: Options) -> int:
     """Serve until a signal; gives the exit code."""
+    be_sparing()
     with ExitStack() as stack:
         try:
             settings = options.settings()

@@ -14,6 +14,7 @@ import uvloop
 from fastapi import FastAPI
 
 from gateway.kernel.errors import GatewayError
+from gateway.kernel.memory import give_back
 from gateway.settings.faults import ConfigError
 from gateway.settings.model import Settings
 from gateway.sidecar.app import create_app
@@ -73,6 +74,7 @@ class _Process:
         loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
         reloading = asyncio.create_task(self._reload(sidecar))
         gc.collect()
+        give_back()
         gc.freeze()
         gc.enable()  # it was off while everything was loaded
         await server.startup(sockets=self.listening)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import orjson
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.plugin.api import Answer, Plugin, PluginContext, Request, Response
@@ -42,11 +43,15 @@ class CacheConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Turn(Struct):
-    """What is known of one request that missed. ``events`` is None once its stream cannot be stored any more."""
+    """What is known of one request that missed.
+
+    ``events`` is None once its stream cannot be stored any more, or is whole and waits, as ``stream``, for its usage.
+    """
 
     key: str
     write: bool
     events: list[bytes] | None
+    stream: Entry | None = None
     size: int = 0
     leads: bool = False
 
@@ -98,7 +103,12 @@ class ResponseCache(Plugin):
             request.response_headers[HEADER] = "hit"
             request.response_headers["age"] = str(_age(entry))
             return Answer(
-                entry.body, status=entry.status, content_type=entry.content_type, events=entry.events, cached=True
+                entry.body,
+                status=entry.status,
+                content_type=entry.content_type,
+                events=entry.events,
+                cached=True,
+                tokens=entry.tokens,
             )
         if wish.only_cached:
             raise GatewayError(Kind.TIMEOUT, "not_cached", "The answer is not in the cache, as only-if-cached asks.")
@@ -157,12 +167,15 @@ class ResponseCache(Plugin):
             return event
         turn.events.append(event)
         if data.strip() == DONE:
-            entry = Entry(time.time(), 200, "text/event-stream", events=turn.events)
+            turn.stream = Entry(time.time(), 200, "text/event-stream", events=turn.events)
             turn.events = None
-            self.store.put(turn.key, entry)
         return event
 
     def on_usage(self, request: Request, event: UsageEvent) -> None:
+        turn: _Turn | None = request.state.get(self.name)
+        if turn is not None and turn.stream is not None:
+            # Only now is known what it used: the events are without, unless the client asked for it.
+            self.store.put(turn.key, replace(turn.stream, tokens=event.tokens))
         self._end(request)
 
     def on_error(self, request: Request, error: GatewayError) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from gateway.contract.usage import Tokens
+
 logger = logging.getLogger("gateway.plugin")
 
 MAX_PENDING = 256
@@ -22,13 +24,17 @@ LOG_EVERY = 60.0
 
 
 class Entry(Struct, array_like=True, frozen=True):
-    """A stored answer: ``events`` of a stream, else ``body``. ``stored`` is in Unix seconds."""
+    """A stored answer: ``events`` of a stream, else ``body``. ``stored`` is in Unix seconds.
+
+    ``tokens`` are those of a stream, whose events may not tell them.
+    """
 
     stored: float
     status: int
     content_type: str
     body: bytes = b""
     events: list[bytes] | None = None
+    tokens: Tokens | None = None
 
 
 class Store:

@@ -13,6 +13,8 @@ from typing import Any
 import jsonschema
 import pytest
 
+from gateway.dataplane.streaming import EventStream
+from gateway.dataplane.vendors import LOCAL
 from gateway.local.catalog import locate
 from tests.support.local_engine import MODEL, RunningEngine
 
@@ -114,6 +116,33 @@ def test_usage_is_not_streamed_unasked(engine: RunningEngine) -> None:
     events = engine.events(messages=CONVERSATIONS[0], max_tokens=2)
     assert events.pop() == "[DONE]"
     assert all("usage" not in event and event["choices"] for event in events)
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Count from one to twenty."}], "n": 2}),
+        ("/v1/completions", {"prompt": "One, two, three,"}),
+    ],
+)
+def test_the_data_plane_is_told_the_usage_with_each_event(
+    engine: RunningEngine, path: str, asked: dict[str, Any]
+) -> None:
+    body = {"model": MODEL, "stream": True, "max_tokens": 9, "temperature": 0, **asked}
+    stream = EventStream(True, LOCAL, "")
+    prompts, completions, out = set(), [], b""
+    with engine.http.stream("POST", path, json=body, headers={"x-gateway-usage": "each"}) as response:
+        for piece in response.iter_bytes():
+            out += stream.feed(piece)
+            if stream.tokens is not None:
+                prompts.add(stream.tokens.prompt)
+                completions.append(stream.tokens.completion)
+                assert stream.unread() is None
+    assert len(prompts) == 1
+    assert completions == sorted(completions)
+    assert completions[-1] == 9 * asked.get("n", 1)
+    assert out.endswith(b"data: [DONE]\n\n")
+    assert b"usage" not in out
 
 
 def test_usage_counts_tokens(engine: RunningEngine) -> None:

@@ -15,6 +15,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
@@ -53,8 +55,11 @@ class PostgresServer:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.reset = ""
+        self.log: deque[str] = deque(maxlen=20)
+        """The last lines that it wrote."""
         self._names = count(1)
         self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
         self._as_user: dict[str, Any] = {}
         self._binaries = max(PACKAGE.glob("pginstall*"), key=lambda found: len(found.name)) / "bin"
 
@@ -76,12 +81,15 @@ class PostgresServer:
             stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=self.folder, **self._as_user,
         )  # fmt: skip
         assert self._process.stderr is not None
-        seen: list[str] = []
         for line in self._process.stderr:
-            seen.append(line)
+            self.log.append(line)
             if READY in line:
-                return
-        raise RuntimeError("postgres ended at start: " + "".join(seen[-5:]))
+                break
+        else:
+            raise RuntimeError("postgres ended at start: " + "".join(self.log))
+        # A full pipe would stop whichever of its processes writes next, with all it has locked.
+        self._reader = threading.Thread(target=self.log.extend, args=(self._process.stderr,), daemon=True)
+        self._reader.start()
 
     def stop(self, *, cleanly: bool = False) -> None:
         """End the process, and every connection with it. Unless ``cleanly``, what was last written may be lost."""
@@ -93,6 +101,8 @@ class PostgresServer:
             finally:
                 process.kill()
                 process.wait()
+                if self._reader is not None:
+                    self._reader.join(START_SECONDS)
                 assert process.stderr is not None
                 process.stderr.close()
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from gateway.dialects.ai_marketplace import wire
-from gateway.dialects.common.context import ContextOf
 from gateway.dialects.common.fields import naming
 from gateway.dialects.common.routing import make_router
 from gateway.dialects.common.work import Reading, Writing
 from gateway.domain.apps.service import AppService
-from gateway.domain.apps.usage import requests_this_month
+from gateway.domain.apps.usage import usage_this_month
 from gateway.domain.plans.service import PlanService
 
 router = make_router()
@@ -25,11 +24,10 @@ async def register(asked: wire.RegisterApp, work: Writing) -> wire.Registration:
 
 
 @router.get("/v1/apps/{appId}")
-async def details(appId: str, work: Reading, context: ContextOf) -> wire.Details:
+async def details(appId: str, work: Reading) -> wire.Details:
     """One app: for itself, for its organisation with ``apps:read``, for the platform."""
     app = await AppService(work).get(appId)
-    requests = await requests_this_month(work, context.counters, app)
-    return wire.details(app, await PlanService(work).find(app.plan), requests)
+    return wire.details(app, await PlanService(work).find(app.plan), await usage_this_month(work, app))
 
 
 @router.post("/v1/apps/{appId}/keys")

@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 from gateway.dialects.common.models import CamelAnswer, CamelAsked, Dollars
 from gateway.domain.apps.features import features_of
 from gateway.domain.apps.model import App
+from gateway.domain.apps.usage import AppUsage
 from gateway.domain.credentials.secret import app_bearer
 from gateway.domain.plans.model import Plan
 
@@ -49,7 +50,7 @@ class RegisteredApp(_AppAnswer):
 
 
 class MonthUsage(CamelAnswer):
-    """What an app has used in this calendar month (UTC); ``totalCost`` in dollars."""
+    """What an app has used in this calendar month (UTC); ``totalCost`` in dollars, of what has a price."""
 
     requests_count: int
     ml_routing_count: int
@@ -64,7 +65,10 @@ class Usage(CamelAnswer):
 
 
 class Analytics(CamelAnswer):
-    """How an app's requests went; ``avgResponseTime`` in milliseconds."""
+    """How an app's requests of this month went; those failed that did not get their whole answer.
+
+    ``avgResponseTime`` is milliseconds until the end of the answer.
+    """
 
     total_requests: int
     successful_requests: int
@@ -118,15 +122,21 @@ def registered(app: App, plan: Plan | None, bearer: str) -> Registration:
     return Registration(app=RegisteredApp(**_common(app, plan)), credentials=credentials(bearer))
 
 
-def details(app: App, plan: Plan | None, requests: int) -> Details:
-    """An app that made ``requests`` this month.
-
-    How requests went, what was routed and what it cost is not kept: nothing is recorded of it, and 0 is told.
-    """
-    month = MonthUsage(requests_count=requests, ml_routing_count=0, total_cost=0)
-    usage = Usage(requests_this_period=requests, current_month_usage=month)
-    analytics = Analytics(total_requests=requests, successful_requests=0, failed_requests=0, avg_response_time=0)
-    shown = AppDetails(**_common(app, plan), description=app.description, usage=usage, analytics=analytics)
+def details(app: App, plan: Plan | None, used: AppUsage) -> Details:
+    """An app that ``used`` this much in this month. Nothing is routed by ``/v1/ml/route``, which is not served."""
+    month = MonthUsage(requests_count=used.requests, ml_routing_count=0, total_cost=used.cost_nanos)
+    analytics = Analytics(
+        total_requests=used.requests,
+        successful_requests=used.succeeded,
+        failed_requests=used.failed,
+        avg_response_time=used.average_ms,
+    )
+    shown = AppDetails(
+        **_common(app, plan),
+        description=app.description,
+        usage=Usage(requests_this_period=used.requests, current_month_usage=month),
+        analytics=analytics,
+    )
     return Details(app=shown)
 
 

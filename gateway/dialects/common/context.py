@@ -17,7 +17,6 @@ from gateway.domain.live.hub import Hub
 from gateway.domain.pricing.book import PriceBook
 from gateway.domain.tokens.service import Tokens
 from gateway.domain.usage.counters import Counters
-from gateway.domain.usage.requests import RequestCount
 from gateway.domain.work import Works
 from gateway.kernel.ids import new_id
 from gateway.settings.model import Settings
@@ -37,7 +36,6 @@ class Context(Protocol):
     tokens: Tokens
     sessions: Sessions
     counters: Counters
-    requests: RequestCount
     prices: PriceBook
     live: Hub
     started: float

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
+from gateway.dialects.common.bodies import SlicedRequest, Turns
+from gateway.dialects.common.context import context_of
 from gateway.dialects.common.headers import NOT_KEPT, headers_of
 
 LARGEST_BODY = 1_048_576  # bytes
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 class Route(APIRoute):
@@ -22,7 +26,7 @@ class Route(APIRoute):
 
     largest = LARGEST_BODY
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+    def get_route_handler(self) -> Handler:  # type: ignore[override]
         """The handler around that of FastAPI."""
         handle, largest = super().get_route_handler(), self.largest
 
@@ -30,17 +34,40 @@ class Route(APIRoute):
             length = request.headers.get("content-length", "")
             if length.isascii() and length.isdecimal() and int(length[:20]) > largest:
                 raise _too_large(largest)
-            response = await handle(Request(request.scope, _bounded(request.receive, largest)))
+            response = await self.handled(handle, request, _bounded(request.receive, largest))
             response.headers.update(headers_of(request))
             response.headers.setdefault(*NOT_KEPT)
             return response
 
         return handler
 
+    async def handled(self, handle: Handler, request: Request, receive: Receive) -> Response:
+        """The answer to a request whose body comes by ``receive``."""
+        return await handle(Request(request.scope, receive))
+
+
+class LargeRoute(Route):
+    """A route for bodies of megabytes, see :mod:`gateway.dialects.common.bodies`."""
+
+    kind: type[SlicedRequest] = SlicedRequest
+
+    async def handled(self, handle: Handler, request: Request, receive: Receive) -> Response:
+        """As above, once the body is there and no other large one is being handled."""
+        turns: Turns = request.app.state.turns
+        async with turns.whole(receive, context_of(request).settings.data_dir) as body:
+            return await handle(self.kind(request, body))
+
 
 def make_router(largest: int = LARGEST_BODY) -> APIRouter:
     """An empty router for one reference's operations, whose bodies have at most ``largest`` bytes."""
     return APIRouter(route_class=type("SizedRoute", (Route,), {"largest": largest}), redirect_slashes=False)
+
+
+def make_large_router(largest: int, sliced: str) -> APIRouter:
+    """An empty router for operations whose bodies may have megabytes; ``sliced`` is what is long in them."""
+    kind = type("LargeRequest", (SlicedRequest,), {"sliced": sliced})
+    made = type("SizedRoute", (LargeRoute,), {"largest": largest, "kind": kind})
+    return APIRouter(route_class=made, redirect_slashes=False)
 
 
 # FastAPI's own limit answers in plain text, whatever the application says of errors.

@@ -54,7 +54,7 @@ class AllRates(Rates):
 
 
 class Used(Answer):
-    """Requests so far; null where none is limited, and so none is counted."""
+    """Requests so far; null for the minute where it has no limit, and so nobody counts it."""
 
     requests_this_minute: int | None
     requests_this_hour: int | None

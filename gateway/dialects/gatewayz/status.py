@@ -11,6 +11,8 @@ from gateway.dialects.common.context import ContextOf
 from gateway.dialects.common.models import Answer, Instant
 from gateway.dialects.common.routing import make_router
 from gateway.dialects.common.work import Reading
+from gateway.domain.analytics.service import Reader
+from gateway.domain.ledger.query import Filter
 from gateway.domain.users.activity import active_users
 
 router = make_router()
@@ -26,7 +28,7 @@ class Pong(Answer):
 
 
 class SystemState(Answer):
-    """``uptime`` is seconds, ``active_users`` may sign in, ``total_requests`` are those of models."""
+    """``uptime`` is seconds, ``active_users`` may sign in, ``total_requests`` are all in the ledger."""
 
     status: str = "healthy"
     uptime: int
@@ -62,9 +64,8 @@ async def monitor(work: Reading, context: ContextOf) -> Monitor:
     began = time.perf_counter()
     active = await active_users(work)
     took = math.ceil((time.perf_counter() - began) * 1000)
-    system = SystemState(
-        uptime=_uptime(context.started), active_users=active, total_requests=await context.requests.total()
-    )
+    (all_,) = await Reader(work, "system:read").sums(Filter(), numbers=("requests",))
+    system = SystemState(uptime=_uptime(context.started), active_users=active, total_requests=all_.requests)
     return Monitor(system=system, database=DatabaseState(response_time=took))
 
 

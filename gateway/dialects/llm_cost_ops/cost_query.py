@@ -20,17 +20,7 @@ from gateway.dialects.common.models import Answer, Asked, EndMoment, Moment
 from gateway.dialects.common.routing import make_router
 from gateway.dialects.common.work import Reading
 from gateway.dialects.llm_cost_ops.cost_records import CostRecord, cost_record
-from gateway.dialects.llm_cost_ops.listing import (
-    Listing,
-    NumberedPage,
-    after_of,
-    bounds,
-    cursor_page,
-    numbered,
-    numbered_page,
-    sorts_of,
-)
-from gateway.dialects.llm_cost_ops.paging import CountedPage
+from gateway.dialects.llm_cost_ops.listing import Listing, Paging, listed
 from gateway.domain.analytics.conditions import Condition, Operator
 from gateway.domain.analytics.conditions import Field as Name
 from gateway.domain.analytics.entries import COSTS
@@ -67,7 +57,7 @@ class CostRecords(Answer):
     """A page of single costs."""
 
     data: list[CostRecord]
-    pagination: CountedPage | NumberedPage
+    pagination: Paging
 
 
 class _Known(Struct, frozen=True):
@@ -83,13 +73,8 @@ async def query(asked: Wanted, work: Reading) -> CostRecords:
     """Single costs that meet every condition, the newest first unless another order is asked for."""
     listing = Listing.model_validate(asked.model_dump(exclude={"filters"}, exclude_unset=True))
     wanted, more = split(conditions_of(asked.filters))
-    limit, offset = bounds(listing)
-    found = await Reader(work, "costs:read").page(
-        wanted, more=more, order=sorts_of(listing), limit=limit, after=after_of(listing), offset=offset
-    )
-    by_number = numbered(listing)
-    page = numbered_page(listing, found.total) if by_number else cursor_page(listing, found.total, found.after)
-    return CostRecords(data=[cost_record(item.entry) for item in found.items], pagination=page)
+    found, page = await listed(Reader(work, "costs:read"), listing, wanted, more)
+    return CostRecords(data=[cost_record(item.entry) for item in found], pagination=page)
 
 
 def conditions_of(filters: dict[str, Any]) -> list[Condition]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.dialects.common.models import Answer, Dollars, Instant
-from gateway.dialects.llm_cost_ops.usage_wire import metadata_of, tags_shown
+from gateway.dialects.llm_cost_ops.entries import shown
 from gateway.domain.analytics.periods import of_ns
 from gateway.domain.ledger.model import LedgerEntry
 
@@ -39,20 +39,10 @@ class CostRecord(Answer):
 def cost_record(entry: LedgerEntry) -> CostRecord:
     """An entry as it is."""
     return CostRecord(
-        id=entry.id,
+        **shown(entry),
         kind=entry.kind,
         corrects=entry.corrects,
-        timestamp=of_ns(entry.started_ns),
-        organization_id=entry.organization,
-        provider=entry.provider,
-        model_id=entry.model,
         requests=entry.requests,
-        input_tokens=entry.prompt_tokens,
-        output_tokens=entry.completion_tokens,
-        total_tokens=entry.total_tokens,
-        cached_tokens=entry.cached_tokens,
         total_cost=entry.cost_nanos,
-        tags=tags_shown(entry.tags),
-        metadata=metadata_of(entry),
         created_at=of_ns(entry.recorded_ns),
     )

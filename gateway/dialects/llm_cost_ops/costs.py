@@ -16,15 +16,13 @@ from gateway.dialects.llm_cost_ops.cost_records import CostRecord, cost_record
 from gateway.dialects.llm_cost_ops.listing import (
     Listing,
     NumberedPage,
-    after_of,
+    Paging,
     bounds,
-    cursor_page,
+    listed,
     numbered_page,
     order_of,
-    sorts_of,
 )
 from gateway.dialects.llm_cost_ops.metrics import READ_NUMBERS, added, average_cost, average_tokens, tokens
-from gateway.dialects.llm_cost_ops.paging import CountedPage
 from gateway.domain.analytics.entries import COSTS
 from gateway.domain.analytics.periods import Interval, Period, between, days, named, of_seconds
 from gateway.domain.analytics.service import Reader
@@ -51,18 +49,21 @@ class Chosen(Listing):
     group_by: GroupBy = "none"
 
 
-class Group(Answer):
-    """The costs of one provider, model, day or so. ``value`` is null for what has none."""
-
+class _Row(Answer):
     dimension: str
     value: str | None
-    cost: Dollars
+    cost: Dollars | None
     tokens: int
     requests: int
 
 
-class Single(Group):
-    """A cost for itself; ``value`` is its id. What takes another back counts -1 request."""
+class Group(_Row):
+    """The costs of one provider, model, day or so. ``value`` is null for what has none."""
+
+
+class Single(_Row):
+    """A cost for itself, null where nobody knows the price; ``value`` is its id. What takes another back counts -1
+    request."""
 
     timestamp: Instant
     organization_id: str
@@ -87,7 +88,7 @@ class CostsAnswer(Answer):
     """Costs, and which of their groups are shown."""
 
     data: Costs
-    pagination: CountedPage | NumberedPage
+    pagination: Paging
 
 
 class ChosenPeriod(Parameters):
@@ -201,13 +202,10 @@ def _counted(sums: Sums) -> dict[str, int]:
 
 
 async def _ungrouped(reader: Reader, chosen: Chosen, wanted: Filter) -> CostsAnswer:
-    by_cursor = "limit" in chosen.model_fields_set or chosen.cursor is not None
-    limit, offset = bounds(chosen)
-    every = structs.replace(wanted, kinds=COSTS)
-    found = await reader.page(every, order=sorts_of(chosen), limit=limit, after=after_of(chosen), offset=offset)
+    by_number = "limit" not in chosen.model_fields_set and chosen.cursor is None
+    found, page = await listed(reader, chosen, structs.replace(wanted, kinds=COSTS), by_number=by_number)
     (whole,) = await reader.sums(wanted, numbers=READ_NUMBERS)
-    rows = [_single(cost_record(item.entry)) for item in found.items]
-    page = cursor_page(chosen, found.total, found.after) if by_cursor else numbered_page(chosen, found.total)
+    rows = [_single(cost_record(item.entry)) for item in found]
     return CostsAnswer(data=await _costs(reader, chosen, wanted, whole, rows), pagination=page)
 
 
@@ -215,7 +213,7 @@ def _single(record: CostRecord) -> Single:
     return Single(
         dimension="none",
         value=record.id,
-        cost=record.total_cost or 0,
+        cost=record.total_cost,
         tokens=record.total_tokens,
         requests=record.requests,
         timestamp=record.timestamp,

@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 from pydantic import Field
 
 from gateway.dialects.common.models import Answer, Parameters
 from gateway.dialects.llm_cost_ops.paging import CountedPage
+from gateway.domain.analytics.conditions import Condition
+from gateway.domain.analytics.service import Reader, Shown
 from gateway.domain.fields import invalid
-from gateway.domain.ledger.query import Sort, Sortable
+from gateway.domain.ledger.query import Filter, Sort, Sortable
 
 SORTABLE: dict[str, Sortable] = {
     "timestamp": "started_ns",
@@ -50,6 +53,9 @@ class NumberedPage(Answer):
     total_count: int
     has_previous: bool
     has_next: bool
+
+
+Paging: TypeAlias = CountedPage | NumberedPage
 
 
 def numbered(asked: Listing) -> bool:
@@ -134,6 +140,19 @@ def numbered_page(asked: Listing, total: int) -> NumberedPage:
         has_previous=page > 1 and total > 0,
         has_next=page < pages,
     )
+
+
+async def listed(
+    reader: Reader, asked: Listing, wanted: Filter, more: Sequence[Condition] = (), *, by_number: bool = False
+) -> tuple[tuple[Shown, ...], Paging]:
+    """A page of entries, and where it is. ``by_number`` is for who asks for neither way."""
+    limit, offset = bounds(asked)
+    found = await reader.page(
+        wanted, more=more, order=sorts_of(asked), limit=limit, after=after_of(asked), offset=offset
+    )
+    if by_number or numbered(asked):
+        return found.items, numbered_page(asked, found.total)
+    return found.items, cursor_page(asked, found.total, found.after)
 
 
 def _spelt(asked: Listing) -> str:

@@ -154,7 +154,7 @@ class _Session:
                 listener.doubted = False
                 due = time.monotonic() + await self._check()
             while listener.queue and not listener.doubted and not listener.over:
-                await self._send(wire.event_of(listener.queue.popleft()))
+                await self._send(listener.take())
             if listener.missed and not listener.queue:
                 count, listener.missed = listener.missed, 0
                 await self._send(wire.acted("missed", _now(), count=count))

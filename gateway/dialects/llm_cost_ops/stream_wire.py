@@ -10,12 +10,12 @@ from pydantic import Field
 
 from gateway.contract.envelopes.base import timestamp
 from gateway.dialects.common.models import Asked
-from gateway.dialects.llm_cost_ops.usage_wire import metadata_of, tags_shown
+from gateway.dialects.llm_cost_ops.entries import metadata_of, tags_shown
 from gateway.domain.actor import Actor
 from gateway.domain.analytics.periods import of_ns
 from gateway.domain.fields import invalid
 from gateway.domain.ledger.model import LedgerEntry
-from gateway.domain.live.hub import EVERY, StreamName, Told, Topic
+from gateway.domain.live.hub import EVERY, StreamName, Topic
 from gateway.domain.organizations import repo as organizations
 from gateway.domain.organizations.service import OrganizationService
 from gateway.domain.work import Work
@@ -80,20 +80,17 @@ def channel_of(topic: Topic) -> str:
     return ":".join(part for part in topic if part is not None)
 
 
-def event_of(told: Told) -> str:
-    """An entry as the listeners of its channel are told; written out once for all of them."""
-    if told.text is None:
-        entry = told.entry
-        is_cost = told.topic.stream == "costs"
-        told.text = written(
-            {
-                "channel": channel_of(told.topic),
-                "event": "cost.calculated" if is_cost else "usage.submitted",
-                "timestamp": timestamp(of_ns(entry.recorded_ns)),
-                "data": _cost(entry) if is_cost else _usage(entry),
-            }
-        )
-    return told.text
+def event_of(topic: Topic, entry: LedgerEntry) -> str:
+    """An entry as the listeners of its channel are told."""
+    is_cost = topic.stream == "costs"
+    return written(
+        {
+            "channel": channel_of(topic),
+            "event": "cost.calculated" if is_cost else "usage.submitted",
+            "timestamp": timestamp(of_ns(entry.recorded_ns)),
+            "data": _cost(entry) if is_cost else _usage(entry),
+        }
+    )
 
 
 def _common(entry: LedgerEntry) -> dict[str, Any]:

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated
 
 from fastapi import Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
+from starlette.exceptions import HTTPException
 
 from gateway.contract.envelopes import render
+from gateway.dialects.common.bodies import Text
 from gateway.dialects.common.context import Context, ContextOf, origin_of
 from gateway.dialects.common.faults import of_validation
 from gateway.dialects.common.fields import IdempotencyKey
 from gateway.dialects.common.models import Answer, EndMoment, Moment
-from gateway.dialects.common.routing import make_router
+from gateway.dialects.common.routing import LARGEST_BODY, make_large_router, make_router
 from gateway.dialects.common.work import Reading, Writing
 from gateway.dialects.llm_cost_ops import usage_wire as wire
-from gateway.dialects.llm_cost_ops.listing import (
-    Listing,
-    NumberedPage,
-    after_of,
-    bounds,
-    cursor_page,
-    numbered,
-    numbered_page,
-    sorts_of,
-)
-from gateway.dialects.llm_cost_ops.paging import CountedPage
+from gateway.dialects.llm_cost_ops.listing import Listing, Paging, listed
 from gateway.domain.analytics.entries import REPORTED
 from gateway.domain.analytics.periods import between
 from gateway.domain.analytics.service import Reader
@@ -34,13 +27,14 @@ from gateway.domain.ledger.query import Filter
 from gateway.domain.ledger.reporting import Report, Reporting, Result
 from gateway.domain.organizations import repo as organizations
 from gateway.domain.work import Work
-from gateway.kernel.errors import GatewayError
+from gateway.kernel.errors import GatewayError, Kind
 
 LARGEST_BATCH = 10_485_760  # bytes
+_TOGETHER = 262_144  # bytes of records that are entered at once
 READ = "usage:read"
 
 router = make_router()
-_large = make_router(LARGEST_BATCH)
+_large = make_large_router(LARGEST_BATCH, "records")
 
 
 class Chosen(Listing):
@@ -58,7 +52,7 @@ class Records(Answer):
     """A page of records."""
 
     data: list[wire.Record]
-    pagination: CountedPage | NumberedPage
+    pagination: Paging
 
 
 @router.post("/api/v1/usage", status_code=201)
@@ -89,17 +83,8 @@ async def submit_batch(
     idempotency_key: IdempotencyKey = None,
 ) -> wire.BatchAnswer:
     """Report up to 1,000 requests. What is wrong with one keeps no other from being entered."""
-    known = known_providers(context)
-    reports: dict[int, Report] = {}
-    errors: dict[int, GatewayError] = {}
-    for index, item in enumerate(asked.records):
-        key = None if idempotency_key is None else f"{idempotency_key}:{index}"
-        try:
-            reports[index] = wire.report_of(_record(item), work.now, known, key)
-        except GatewayError as error:
-            errors[index] = error
-    found = dict(zip(reports, await Reporting(work, context.prices).record(list(reports.values())), strict=True))
-    results = [_result(index, errors.get(index) or found[index], request, work) for index in range(len(asked.records))]
+    taken = _Batch(Reporting(work, context.prices), known_providers(context), idempotency_key)
+    results = [_result(index, item, request, work) async for index, item in taken.results(asked.records)]
     failed = sum(item.status == "failed" for item in results)
     if failed == len(results):
         response.status_code = 200  # nothing was created
@@ -120,13 +105,8 @@ async def list_records(work: Reading, chosen: Annotated[Chosen, Query()]) -> Rec
         users=() if chosen.user_id is None else (chosen.user_id,),
         kinds=REPORTED,
     )
-    limit, offset = bounds(chosen)
-    found = await Reader(work, READ).page(
-        wanted, order=sorts_of(chosen), limit=limit, after=after_of(chosen), offset=offset
-    )
-    by_number = numbered(chosen)
-    page = numbered_page(chosen, found.total) if by_number else cursor_page(chosen, found.total, found.after)
-    return Records(data=[wire.record_of(item) for item in found.items], pagination=page)
+    found, page = await listed(Reader(work, READ), chosen, wanted)
+    return Records(data=[wire.record_of(item) for item in found], pagination=page)
 
 
 router.include_router(_large)
@@ -144,9 +124,52 @@ def known_providers(context: Context) -> frozenset[str]:
     return wire.PROVIDERS | {item.name for item in configured} | {item.kind for item in configured}
 
 
+class _Batch:
+    """Records on their way into the ledger, a part at a time: what they unfold to goes again in between."""
+
+    def __init__(self, reporting: Reporting, known: frozenset[str], idempotency_key: str | None) -> None:
+        self._reporting = reporting
+        self._known = known
+        self._key = idempotency_key
+
+    async def results(self, items: Sequence[object]) -> AsyncIterator[tuple[int, Result]]:
+        """What became of each, in their order. Raises what is wrong with the body as a whole."""
+        waiting: dict[int, Report | GatewayError] = {}
+        size = 0
+        for index, item in enumerate(items):
+            try:
+                waiting[index] = self._report(index, item)
+            except GatewayError as error:
+                waiting[index] = error
+            size += item.size if isinstance(item, Text) else 0
+            if size >= _TOGETHER:
+                for result in await self._entered(waiting):
+                    yield result
+                waiting, size = {}, 0
+        for result in await self._entered(waiting):
+            yield result
+        await self._reporting.audit()
+
+    def _report(self, index: int, item: object) -> Report:
+        if isinstance(item, Text) and item.size > LARGEST_BODY:
+            message = f"A record must have at most {LARGEST_BODY} bytes."
+            raise GatewayError(Kind.TOO_LARGE, "payload_too_large", message)
+        key = None if self._key is None else f"{self._key}:{index}"
+        return wire.report_of(_record(item), self._reporting.work.now, self._known, key)
+
+    async def _entered(self, waiting: Mapping[int, Report | GatewayError]) -> list[tuple[int, Result]]:
+        reports = {index: item for index, item in waiting.items() if isinstance(item, Report)}
+        found = dict(zip(reports, await self._reporting.enter(list(reports.values())), strict=True))
+        return [(index, item if isinstance(item, GatewayError) else found[index]) for index, item in waiting.items()]
+
+
 def _record(item: object) -> wire.NewRecord:
     try:
-        return wire.NewRecord.model_validate(item)
+        value = item.read() if isinstance(item, Text) else item
+    except (ValueError, RecursionError):
+        raise HTTPException(400) from None
+    try:
+        return wire.NewRecord.model_validate(value)
     except ValidationError as error:
         raise of_validation(RequestValidationError(error.errors())) from None
 

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from gateway.dialects.common.models import Answer, Asked, Dollars, Instant, Moment
-from gateway.domain.analytics.periods import of_ns, to_ns
+from gateway.dialects.llm_cost_ops.entries import shown
+from gateway.domain.analytics.periods import to_ns
 from gateway.domain.analytics.service import Shown
 from gateway.domain.fields import LARGEST
-from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.query import NewUsage
 from gateway.domain.ledger.reporting import Report
 from gateway.kernel.errors import FieldFault, GatewayError, Kind
@@ -195,49 +195,6 @@ def tags_of(tags: list[str], project: str | None) -> dict[str, str]:
     return found
 
 
-def tags_shown(tags: Mapping[str, Any] | None) -> list[str]:
-    """Tags as this reference writes them."""
-    return [f"{name}:{value}" if value else name for name, value in (tags or {}).items()]
-
-
-def record_of(shown: Shown) -> Record:
-    """An entry as this reference writes it."""
-    entry = shown.entry
-    return Record(
-        id=entry.id,
-        timestamp=of_ns(entry.started_ns),
-        organization_id=entry.organization,
-        provider=entry.provider,
-        model_id=entry.model,
-        input_tokens=entry.prompt_tokens,
-        output_tokens=entry.completion_tokens,
-        total_tokens=entry.total_tokens,
-        cached_tokens=entry.cached_tokens,
-        reasoning_tokens=entry.reasoning_tokens,
-        estimated_cost=shown.cost_nanos,
-        tags=tags_shown(entry.tags),
-        metadata=metadata_of(entry),
-    )
-
-
-def metadata_of(entry: LedgerEntry) -> dict[str, Any]:
-    """What was reported with an entry, or what the gateway knows of it: ``request_id`` is the ``x-request-id``."""
-    if entry.source == "api":
-        return entry.details or {}
-    told = {
-        "request_id": entry.id if entry.corrects is None else None,
-        "user_id": entry.user,
-        "api_key_id": entry.credential,
-        "app_id": entry.app,
-        "endpoint": entry.endpoint,
-        "requested_model": entry.requested_model,
-        "status": entry.status,
-        "outcome": entry.outcome,
-        "stream": entry.stream,
-        "estimated": entry.estimated,
-        "duration_ms": (entry.ended_ns - entry.started_ns) // 1_000_000,
-        "first_token_ms": entry.first_token_ms,
-        "cached_saving": entry.saved_nanos / 1e9 if entry.saved_nanos else None,
-        "attempts": len(entry.attempts or ()),
-    }
-    return {name: value for name, value in told.items() if value is not None} | (entry.details or {})
+def record_of(found: Shown) -> Record:
+    """An entry as this reference writes it, at what it costs by its last correction."""
+    return Record(**shown(found.entry), reasoning_tokens=found.entry.reasoning_tokens, estimated_cost=found.cost_nanos)

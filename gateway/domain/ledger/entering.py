@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -14,6 +15,7 @@ from gateway.domain.ledger import rollup
 from gateway.domain.ledger.levels import Level
 from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.statements import insert_statements
+from gateway.domain.turns import take_turn
 from gateway.store.base import fit
 
 _JSON_COLUMNS = ("cost_parts", "units", "tags", "attempts", "metadata")
@@ -24,9 +26,10 @@ _encode = msgspec.json.Encoder().encode
 # Given to the drivers as they are: what SQLAlchemy does with each value of a statement is half of all the work.
 _INSERTS = insert_statements(LedgerEntry.__tablename__, (*_COLUMNS, *_JSON_COLUMNS))
 _MANY = 100  # rows; fewer are not worth a thread
+_ROOM, _USUAL_ROOM = 8_000, 2_000  # KiB of a connection's pages; SQLite's own choice is the latter
 
 Row: TypeAlias = Mapping[str, Any]
-_Prepared: TypeAlias = tuple[list[tuple[Any, ...]], dict[tuple[Level, int], rollup.Summed]]
+_Prepared: TypeAlias = tuple[list[tuple[Any, ...]], dict[tuple[Level, int], list[tuple[Any, ...]]]]
 
 
 async def enter(session: AsyncSession, rows: Sequence[Row], *, are_fit: bool = False) -> None:
@@ -40,14 +43,30 @@ async def enter(session: AsyncSession, rows: Sequence[Row], *, are_fit: bool = F
     if not are_fit:
         rows = [{name: made_fit(value) for name, value in row.items()} for row in rows]
     values, sums = await asyncio.to_thread(_prepared, rows) if len(rows) >= _MANY else _prepared(rows)
-    await insert(session, values)
-    await rollup.add(session, sums)
+    async with _room(session, len(rows)):
+        await insert(session, values)
+        if any(sums.values()):
+            # Everyone adds to some of the same rows, in whatever order they come: one after the other.
+            await take_turn(session, "sums")
+            await rollup.add(session, sums)
 
 
 async def insert(session: AsyncSession, values: list[tuple[Any, ...]]) -> None:
     """Add the entries alone, each as :func:`values_of` gives it."""
     connection = await session.connection()
     await connection.exec_driver_sql(_INSERTS[connection.dialect.name], values)
+
+
+@asynccontextmanager
+async def _room(session: AsyncSession, rows: int) -> AsyncIterator[None]:
+    """Let SQLite keep all that many rows change in memory: else it writes and reads the same pages again and again."""
+    if rows < _MANY or session.get_bind().dialect.name != "sqlite":
+        yield
+        return
+    connection = await session.connection()
+    await connection.exec_driver_sql(f"PRAGMA cache_size = -{_ROOM}")
+    yield
+    await connection.exec_driver_sql(f"PRAGMA cache_size = -{_USUAL_ROOM}")
 
 
 def blank() -> dict[str, Any]:
@@ -65,7 +84,8 @@ def made_fit(value: Any) -> Any:
 
 
 def _prepared(rows: Sequence[Row]) -> _Prepared:
-    return [values_of(row) for row in rows], rollup.summed(row for row in rows if row["kind"] != "activity")
+    sums = rollup.summed(row for row in rows if row["kind"] != "activity")
+    return [values_of(row) for row in rows], {place: rollup.rows_of(found) for place, found in sums.items()}
 
 
 def values_of(row: Row) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ source, and by the ids of its events.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -13,18 +14,20 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Struct
 from sqlalchemy import delete, insert, select, text
-from sqlalchemy.exc import OperationalError, StatementError
+from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.contract.usage import Tokens, UsageEvent
 from gateway.domain.ledger import entering, repo
 from gateway.domain.ledger.model import OutboxMark, PoisonEntry
 from gateway.domain.ledger.rating import BILLED, UNITS, Counts, Rater, Rating
+from gateway.domain.ledger.refusals import is_about_lines
 from gateway.store.base import fit
 from gateway.store.engine import Store
 
 KEPT_TEXT = 65_536  # characters of a line that is set aside
 _LARGEST = 2**53
+_TURN = 200  # lines
 _LATEST_NS = 2**62
 
 _NUL = b"\\u0000"  # as JSON spells it; halves of surrogate pairs are no JSON
@@ -85,9 +88,9 @@ async def ingest(store: Store, batch: Batch, rater: Rater) -> Ingested:
     """
     try:
         return await _enter(store, batch, rater)
-    except OperationalError:
-        raise  # about the database, not about the lines
     except (StatementError, OverflowError) as error:
+        if not is_about_lines(error):
+            raise
         # Another sidecar may also have been faster with an event that is in two sources: then it is known by now.
         reason = f"the database refuses it: {getattr(error, 'orig', None) or error}"
     if len(batch.lines) == 1:
@@ -102,7 +105,7 @@ async def ingest(store: Store, batch: Batch, rater: Rater) -> Ingested:
 
 async def _enter(store: Store, batch: Batch, rater: Rater) -> Ingested:
     now = time.time_ns()
-    rows, poison = parse(batch, rater, now)
+    rows, poison = await parse_in_turns(batch, rater, now)
     async with store.writing() as session:
         position = await _position(session, batch.source)
         if position != batch.begin:
@@ -149,6 +152,18 @@ async def forget(store: Store, sources: Sequence[str]) -> None:
     """Remove the marks of sources that are no more."""
     async with store.writing() as session:
         await session.execute(delete(OutboxMark).where(OutboxMark.source.in_(sources)))
+
+
+async def parse_in_turns(batch: Batch, rater: Rater, now: int) -> _Parsed:
+    """As :func:`parse`, letting whoever else waits for the event loop have a turn every few milliseconds."""
+    rows: list[dict[str, Any]] = []
+    poison: list[dict[str, Any]] = []
+    for start in range(0, len(batch.lines), _TURN):
+        found, faulty = parse(msgspec.structs.replace(batch, lines=batch.lines[start : start + _TURN]), rater, now)
+        rows += found
+        poison += faulty
+        await asyncio.sleep(0)
+    return rows, poison
 
 
 def parse(batch: Batch, rater: Rater, now: int) -> _Parsed:
@@ -212,7 +227,7 @@ def row_of(event: UsageEvent, rater: Rater, now: int) -> dict[str, Any]:
         "currency": None if cost is None else "USD" if rating is None else rating.currency,
         "price_id": None if rating is None else rating.price_id,
         "cost_parts": None if rating is None else dict(rating.parts),
-        "units": {name: count for name in UNITS if (count := getattr(tokens, name))} or None,
+        "units": _units(tokens),
         "tags": event.tags or None,
         "attempts": event.attempts or None,
         "metadata": None,
@@ -222,11 +237,17 @@ def row_of(event: UsageEvent, rater: Rater, now: int) -> dict[str, Any]:
     }
 
 
+def _units(tokens: Tokens) -> dict[str, int] | None:
+    if not any(counts := [getattr(tokens, name) for name in UNITS]):
+        return None
+    return {name: count for name, count in zip(UNITS, counts, strict=True) if count}
+
+
 def _check(event: UsageEvent) -> None:
-    tokens = event.tokens
-    for name, count in zip(_KINDS, msgspec.structs.astuple(tokens), strict=True):
-        if not 0 <= count < _LARGEST:
-            raise ValueError(f"tokens.{name} must be between 0 and {_LARGEST - 1}")
+    counts = msgspec.structs.astuple(event.tokens)
+    if min(counts) < 0 or max(counts) >= _LARGEST:
+        name = next(name for name, count in zip(_KINDS, counts, strict=True) if not 0 <= count < _LARGEST)
+        raise ValueError(f"tokens.{name} must be between 0 and {_LARGEST - 1}")
     if not 0 <= event.started_ns <= event.ended_ns < _LATEST_NS:
         raise ValueError("expected 0 <= started_ns <= ended_ns, in Unix nanoseconds")
     if not event.id:

@@ -8,20 +8,19 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 
 import msgspec
 from sqlalchemy import select, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
+from sqlalchemy.exc import StatementError
 
-from gateway.domain.ledger.ingest import Batch, Ingested, Line, add_new, parse
+from gateway.domain.ledger.ingest import Batch, Ingested, Line, add_new, parse_in_turns
 from gateway.domain.ledger.model import OutboxMark
 from gateway.domain.ledger.rating import Rater
+from gateway.domain.ledger.refusals import is_about_lines, is_passing
 from gateway.store.engine import Store
 
 TRIES = 4
-# Classes of SQLSTATE: bad data, broken constraints, too large; everything else is about the database.
-_ABOUT_LINES = ("22", "23", "54")
-_PASSING = ("40001", "40P01")  # could not be serialized, deadlock
 
 _SET_ASIDE = text(
     "INSERT INTO poison_entries (source, position, line, reason, found_ns) "
@@ -50,9 +49,9 @@ async def enter(store: Store, batches: Sequence[Batch], rater: Rater) -> Ingeste
             return await _enter(store, batches, rater)
         except (StatementError, OverflowError) as error:
             # Another sidecar may have been faster with an event: then it is known by the next look.
-            if attempt < TRIES and (isinstance(error, IntegrityError) or _state(error) in _PASSING):
+            if attempt < TRIES and is_passing(error):
                 continue
-            if not _is_about_lines(error):
+            if not is_about_lines(error) or not any(batch.lines for batch in batches):
                 raise
             reason = f"the database refuses it: {getattr(error, 'orig', None) or error}"
             break
@@ -69,8 +68,9 @@ async def enter(store: Store, batches: Sequence[Batch], rater: Rater) -> Ingeste
 
 async def _enter(store: Store, batches: Sequence[Batch], rater: Rater) -> Ingested:
     now = time.time_ns()
-    parsed = [parse(batch, rater, now) for batch in batches]
-    rows = [row for some, _ in parsed for row in some]
+    parsed = [await parse_in_turns(batch, rater, now) for batch in batches]
+    # In one order everywhere: of writers that meet in several events one waits for the other, and never both.
+    rows = sorted((row for some, _ in parsed for row in some), key=itemgetter("id"))
     poison = [row for _, some in parsed for row in some]
     async with store.writing() as session:
         await rater.keep(session)
@@ -88,20 +88,6 @@ def _halves(batches: Sequence[Batch]) -> tuple[list[Batch], list[Batch]]:
     middle = len(batch.lines) // 2
     first, second = batch.lines[:middle], batch.lines[middle:]
     return [msgspec.structs.replace(batch, lines=first)], [msgspec.structs.replace(batch, lines=second)]
-
-
-def _state(error: Exception) -> str:
-    return str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
-
-
-def _is_about_lines(error: Exception) -> bool:
-    """Whether it is what was entered that the database refuses."""
-    if state := _state(error):
-        return state.startswith(_ABOUT_LINES)
-    # SQLite has no states. What SQLAlchemy itself refuses did not reach the database.
-    return not isinstance(error, OperationalError) and (
-        not isinstance(error, DBAPIError) or not error.connection_invalidated
-    )
 
 
 async def identity(store: Store) -> str:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 from sqlalchemy import delete, func, select, update
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from gateway.domain.ledger.ingest import Batch, Line, add_new, parse
 from gateway.domain.ledger.model import PoisonEntry
 from gateway.domain.ledger.rating import Rater
+from gateway.domain.ledger.refusals import is_about_lines
 from gateway.domain.work import Work
 
 MOST = 500
@@ -59,7 +60,7 @@ async def replay(work: Work, rater: Rater, *, after: int = 0) -> Replayed:
             async with work.session.begin_nested():
                 fresh = await add_new(work.session, parsed)
         except (DBAPIError, OverflowError) as error:
-            if isinstance(error, OperationalError):
+            if not is_about_lines(error):
                 raise  # about the database, not about the line
             failed += 1
             continue

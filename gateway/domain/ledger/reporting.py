@@ -36,12 +36,20 @@ class Reporting:
         self.work = work
         self._book = book
         self._permission = permission
+        self._count = 0
+        self._last: str | None = None
 
     async def record(self, reports: Sequence[Report]) -> list[Result]:
         """Enter what can be entered; the results are in the order of the reports.
 
         Needs the permission. A report under an idempotency key that is known gives the entry of before.
         """
+        results = await self.enter(reports)
+        await self.audit()
+        return results
+
+    async def enter(self, reports: Sequence[Report]) -> list[Result]:
+        """As :meth:`record`, for a part of the reports: when all have been entered comes :meth:`audit`."""
         await self._book.refresh(self.work.session)
         organizations = {name: await self._organization(name) for name in {r.usage.organization for r in reports}}
         results: dict[int, Result] = {}
@@ -55,9 +63,15 @@ class Reporting:
         results |= zip(items, await self._entered(list(items.values())), strict=True)
         entered = [item for item in results.values() if isinstance(item, Recorded) and item.is_new]
         if entered:
-            alone = entered[0].id if len(entered) == 1 else None
-            await self.work.audit("usage.submitted", "usage", alone, metadata={"records": len(entered)})
+            self._count += len(entered)
+            self._last = entered[0].id
         return [results[index] for index in range(len(reports))]
+
+    async def audit(self) -> None:
+        """Note in the audit log what was entered, if anything was."""
+        if self._count:
+            alone = self._last if self._count == 1 else None
+            await self.work.audit("usage.submitted", "usage", alone, metadata={"records": self._count})
 
     async def _entered(self, items: Sequence[NewUsage]) -> list[Result]:
         service = LedgerService(self.work, BookRater(self._book))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import add as add_up
 from operator import itemgetter
 from typing import Any, TypeAlias
@@ -28,7 +28,8 @@ from gateway.domain.ledger.statements import insert_statements
 from gateway.domain.ledger.tags import spelt
 
 Key: TypeAlias = tuple[Any, ...]
-Summed: TypeAlias = dict[Key, list[int]]
+Numbers: TypeAlias = tuple[int, ...]
+Summed: TypeAlias = dict[Key, Numbers]
 
 SOURCES = ((OWN_MODELS, EVERY), (CALLERS, EVERY), (ORGANIZATIONS, OWN_MODELS), (MODELS, OWN_MODELS), (TAGS, OWN_TAGS))
 _Kept: TypeAlias = Callable[[Key], Key]
@@ -58,11 +59,15 @@ def summed(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[Level, int], Summed]
         start = started - started % HOUR
         organization, provider, model = row["organization"], row["provider"] or "", row["model"]
         numbers = _numbers(row)
-        _add(every, (
+        key: Key = (
             organization, start, provider, model, row["credential"] or "", row["user"] or "", row["outcome"],
-        ), numbers)  # fmt: skip
+        )  # fmt: skip
+        before = every.get(key)
+        every[key] = numbers if before is None else (*map(add_up, before, numbers),)
         for tag in spelt(row["tags"]):
-            _add(tagged, (organization, start, tag, provider, model), numbers)
+            key = (organization, start, tag, provider, model)
+            before = tagged.get(key)
+            tagged[key] = numbers if before is None else (*map(add_up, before, numbers),)
     return levelled(every, tagged)
 
 
@@ -71,24 +76,30 @@ def levelled(every: Summed, tagged: Summed) -> dict[tuple[Level, int], Summed]:
     hours = {EVERY: every, OWN_TAGS: tagged}
     for level, source in SOURCES:
         hours[level] = projected(hours[source], _KEPT[level])
-    # Those that most writers share come last: they are held from then on until the transaction ends.
     found: dict[tuple[Level, int], Summed] = {}
     for level in LEVELS:
         found[level, HOUR], found[level, DAY] = hours[level], by_day(level, hours[level])
     return found
 
 
-def projected(sums: Mapping[Key, list[int]], kept: _Kept) -> Summed:
+def projected(sums: Mapping[Key, Numbers], kept: _Kept) -> Summed:
     """The same by fewer keys, or by others."""
     found: Summed = {}
     for key, numbers in sums.items():
-        _add(found, kept(key), numbers)
+        short = kept(key)
+        before = found.get(short)
+        found[short] = numbers if before is None else (*map(add_up, before, numbers),)
     return found
 
 
-def by_day(level: Level, hours: Mapping[Key, list[int]]) -> Summed:
+def by_day(level: Level, hours: Mapping[Key, Numbers]) -> Summed:
     """Sums of hours added up to days."""
     at = level.keys.index("start")
+    starts = {key[at] for key in hours}
+    if len(starts) == 1:  # what is entered as it happens
+        (start,) = starts
+        day = (start - start % DAY,)
+        return {key[:at] + day + key[at + 1 :]: numbers for key, numbers in hours.items()}
     return projected(hours, lambda key: (*key[:at], key[at] - key[at] % DAY, *key[at + 1 :]))
 
 
@@ -98,27 +109,25 @@ def keys_kept(level: Level, names: Iterable[str]) -> _Kept:
     return itemgetter(*(order.index(name) for name in level.keys))
 
 
-async def add(session: AsyncSession, sums: Mapping[tuple[Level, int], Summed]) -> None:
-    """Add to the sums of hours and days."""
+async def add(session: AsyncSession, sums: Mapping[tuple[Level, int], Sequence[tuple[Any, ...]]]) -> None:
+    """Add to the sums of hours and days, by rows that :func:`rows_of` gave."""
     connection = await session.connection()
-    for place, found in sums.items():
-        if found:
-            # In one order everywhere: two writers that meet wait for each other instead of blocking each other.
-            values = [(*key, *found[key]) for key in sorted(found)]
-            await connection.exec_driver_sql(_UPSERTS[place][connection.dialect.name], values)
+    for place, rows in sums.items():
+        if rows:
+            await connection.exec_driver_sql(_UPSERTS[place][connection.dialect.name], rows)
 
 
-def _add(sums: Summed, key: Key, numbers: list[int]) -> None:
-    before = sums.get(key)
-    sums[key] = numbers if before is None else list(map(add_up, before, numbers))
+def rows_of(sums: Mapping[Key, Numbers]) -> list[tuple[Any, ...]]:
+    """Sums as the drivers take them, in the order that the tables have."""
+    return sorted([key + numbers for key, numbers in sums.items()])
 
 
-def _numbers(row: Mapping[str, Any]) -> list[int]:
+def _numbers(row: Mapping[str, Any]) -> Numbers:
     requests, cost, first = row["requests"], row["cost_nanos"], row["first_token_ms"]
-    return [
+    return (
         requests, row["prompt_tokens"], row["cached_tokens"], row["cache_write_tokens"], row["completion_tokens"],
         row["reasoning_tokens"], cost or 0, row["saved_nanos"], requests if cost is None else 0,
         requests if row["estimated"] else 0, requests if row["stream"] else 0,
         requests * ((row["ended_ns"] - row["started_ns"]) // 1_000_000),
         0 if first is None else requests * first, 0 if first is None else requests, 1,
-    ]  # fmt: skip
+    )  # fmt: skip

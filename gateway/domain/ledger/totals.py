@@ -118,7 +118,9 @@ def of_sums(
     """A statement for a piece of days or hours, from the tables of a level that knows all that is asked for."""
     grain, begin, end = piece
     table = level.table(SIZES[grain])
-    start: ColumnElement[Any] = table.c.start if bucket is not None else literal(0)
+    start: ColumnElement[Any] = literal(0)
+    if bucket is not None:
+        start = _week(table.c.start) if bucket == "week" else table.c.start
     columns = [table.c[name] for name in by]
     query = select(*columns, start, *(func.sum(table.c[name]) for name in numbers))
     query = query.where(*_within(table, begin, end), *_who(level, piece, wanted))
@@ -182,7 +184,13 @@ def _start_in_entries(bucket: Bucket) -> ColumnElement[Any]:
     # Written out: with parameters the expression would not be the same one in SELECT and in GROUP BY.
     seconds: Any = LedgerEntry.started_ns // literal_column(str(SECOND), BigInteger)
     found: ColumnElement[Any] = seconds - seconds % literal_column(str(size), BigInteger)
-    return found
+    return _week(found) if bucket == "week" else found
+
+
+def _week(start: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The beginning of the week: far fewer rows than days. Months have no such size, and are added up from days."""
+    monday, size = (literal_column(str(seconds), BigInteger) for seconds in (4 * DAY, 7 * DAY))
+    return start - (start - monday) % size
 
 
 def _number_in_entries(name: str) -> ColumnElement[Any]:

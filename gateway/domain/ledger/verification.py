@@ -118,7 +118,7 @@ async def _tagged(session: AsyncSession, within: Filter) -> rollup.Summed:
 async def _read(session: AsyncSession, query: Select[Any], width: int) -> rollup.Summed:
     """Rows of ``width`` columns of a key, then numbers; without those that are 0 altogether."""
     rows = await session.execute(query)
-    found = {tuple(row[:width]): [int(value) for value in row[width:]] for row in rows}
+    found = {tuple(row[:width]): tuple(map(int, row[width:])) for row in rows}
     return {key: numbers for key, numbers in found.items() if any(numbers)}
 
 

@@ -8,12 +8,15 @@ from msgspec import Struct, UnsetType
 
 from gateway.contract.policy import LimitPolicy
 from gateway.domain.fields import invalid
+from gateway.domain.ledger.query import Filter
 from gateway.domain.limits.service import LimitService, LimitSpec, policy_of
+from gateway.domain.usage.calls import calls, since
 from gateway.domain.usage.counters import Counters
 from gateway.domain.users.service import UserService
 from gateway.domain.work import Work
 
 PERIODS = ("minute", "hour", "day")
+_SUMMED = ("hour", "day")
 _OF_MODELS = "minute"
 
 
@@ -60,10 +63,15 @@ class RateService:
         return await self._of(user)
 
     async def used(self, found: RateLimits, counters: Counters) -> dict[str, int]:
-        """What is used, by period, of those that are set."""
+        """What is used by period: as it is counted where a limit is set, else by the ledger, seconds after a call has
+        ended. The ledger sums up no minutes: without a limit that period is left out."""
         keys = {period: _policy(found.user, period).key for period in found.periods}
         used = await counters.used(list(keys.values()), self.work.now.timestamp())
-        return {period: used.get(key, 0) for period, key in keys.items()}
+        entered = {period: await self._entered(found.user, period) for period in _SUMMED if period not in keys}
+        return entered | {period: used.get(key, 0) for period, key in keys.items()}
+
+    async def _entered(self, user: str, period: str) -> int:
+        return await calls(self.work.session, Filter(users=(user,), from_ns=since(period, self.work.now)))
 
     async def _of(self, user: str) -> RateLimits:
         periods, models = {}, {}

@@ -25,6 +25,7 @@ from gateway.store.engine import Store
 
 LOOK = 0.2  # seconds
 QUEUE = 1_000  # entries that may wait for one listener
+WAITING = 2_097_152  # characters of them
 LISTENERS = 1_024
 EACH = 128  # listeners of one organisation
 EVERY = "*"
@@ -49,12 +50,11 @@ class Topic(NamedTuple):
     provider: str | None = None
 
 
-class Told(Struct):
-    """An entry for the listeners of a topic. ``text`` is kept by the first who writes it out, for the others."""
+class Told(Struct, frozen=True):
+    """An entry as the listeners of a topic are told of it: written out once for all of them."""
 
     topic: Topic
-    entry: LedgerEntry
-    text: str | None = None
+    text: str
 
 
 class Listener:
@@ -69,6 +69,8 @@ class Listener:
         self.depends = frozenset(depends)
         self.topics: dict[Topic, None] = {}
         self.queue: deque[Told] = deque()
+        self.waiting = 0
+        """Characters of what is in the queue."""
         self.missed = 0
         self.doubted = True  # a change may have come between the check and now
         self.over = False
@@ -77,26 +79,35 @@ class Listener:
 
     def push(self, told: Told) -> bool:
         """Have it told, unless too much waits already; gives whether it will be."""
-        if len(self.queue) >= QUEUE:
+        if len(self.queue) >= QUEUE or self.waiting >= WAITING:
             self.missed += 1
             return False
         self.queue.append(told)
+        self.waiting += len(told.text)
         self.news.set()
         return True
+
+    def take(self) -> str:
+        """What is to be told next. Raises IndexError where nothing is."""
+        text = self.queue.popleft().text
+        self.waiting -= len(text)
+        return text
 
 
 class Hub:
     """Tells listeners what is entered. Use it as ``async with``.
 
-    ``changes`` gives the changes of accounts and credentials, as :meth:`gateway.sidecar.feed.Feed.subscribe`.
+    ``changes`` gives the changes of accounts and credentials, as :meth:`gateway.sidecar.feed.Feed.subscribe`;
+    ``write`` writes out what is told.
     """
 
-    def __init__(self, store: Store, changes: Changes) -> None:
+    def __init__(self, store: Store, changes: Changes, write: Callable[[Topic, LedgerEntry], str]) -> None:
         self.missed = 0
         """Entries that listeners were not told because they did not keep up."""
         self.told: Counter[StreamName] = Counter()
         self._tail = Tail(store)
         self._changes = changes
+        self._write = write
         self._listeners: set[Listener] = set()
         self._topics: dict[Topic, dict[Listener, None]] = {}
         self._someone = asyncio.Event()
@@ -218,7 +229,7 @@ class Hub:
         for topic in _topics_of(entry):
             listeners = self._topics.get(topic)
             if listeners:
-                told = Told(topic, entry)
+                told = Told(topic, self._write(topic, entry))
                 for listener in listeners:
                     if listener.push(told):
                         self.told[topic.stream] += 1

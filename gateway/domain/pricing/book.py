@@ -99,7 +99,7 @@ class PriceBook:
     async def keep(self, session: AsyncSession, now: datetime) -> None:
         """Store the default prices that were used and that the table does not hold yet, so that their ids are known."""
         if self._used:
-            kept = dict(self._used)
+            kept = dict(sorted(self._used.items()))  # two writers that meet wait in one order
             await repo.keep_defaults(session, kept.values(), now)
             # A transaction that is rolled back stores none: the next one must.
             event.listen(session.sync_session, "after_commit", lambda _: self._are_stored(kept), once=True)

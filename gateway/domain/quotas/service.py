@@ -9,10 +9,12 @@ from sqlalchemy import func, select
 
 from gateway.contract.policy import LimitPolicy, Metric, Source
 from gateway.domain.fields import amount, invalid
+from gateway.domain.ledger.query import Filter
 from gateway.domain.organizations.model import Organization
 from gateway.domain.plans.conversion import quotas_of
 from gateway.domain.plans.service import PlanService
 from gateway.domain.tokens.model import RefreshFamily
+from gateway.domain.usage.calls import calls, since
 from gateway.domain.usage.counters import Counters
 from gateway.domain.users.model import Membership
 from gateway.domain.work import Work
@@ -63,8 +65,8 @@ class QuotaCheck(Struct, frozen=True):
 class QuotaService:
     """What is known of quotas, within one work. ``session_seconds`` is how long a sign-in counts after its last token.
 
-    Requests are counted by the data plane, where a limit on them holds: without one they are not counted and told as 0.
-    Nothing stores projects and files, so there are none.
+    Requests are counted by the data plane from when a limit on them holds, and by the ledger, seconds after they end:
+    the larger is told. Nothing stores projects and files, so there are none.
     """
 
     def __init__(self, work: Work, counters: Counters, *, session_seconds: float) -> None:
@@ -98,7 +100,9 @@ class QuotaService:
             LimitPolicy("organization", organization, metric, 0, window=window, source=source).key
             for source in _SOURCES
         ]
-        return max((await self.counters.used(keys, self.work.now.timestamp())).values())
+        counted = await self.counters.used(keys, self.work.now.timestamp())
+        within = Filter(organization=organization, from_ns=since(window, self.work.now))
+        return max(*counted.values(), await calls(self.work.session, within))
 
     async def _members(self, organization: str) -> int:
         query = select(func.count()).select_from(Membership).where(Membership.organization_id == organization)

@@ -9,12 +9,12 @@ import msgspec
 import pytest
 
 from gateway.bus.policy import Query
-from gateway.contract.policy import LimitPolicy
+from gateway.contract.usage import Tokens
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.kernel.secrets import digest_of
+from tests.dialects.entered import called, stopped
 from tests.dialects.served import MASTER_KEY, Served
 from tests.dialects.shape import example, same_shape
-from tests.support.counted import count
 
 REGISTER = "/v1/apps/register"
 UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -147,15 +147,32 @@ async def test_without_a_tier_it_is_the_free_one(served: Served) -> None:
     assert (await register(served))["app"]["tier"] == "COMMUNITY"
 
 
-async def test_usage_is_what_the_data_plane_counted_for_this_app(served: Served) -> None:
-    made, other = await register(served), await register(served)
-    credential = (await served.resolve(bearer_of(made))).policy.id
-    count(served.data_dir, LimitPolicy("key", credential, "requests", 1_000, window="month", source="plan"), 47)
+async def test_usage_is_what_the_ledger_has_of_this_app_in_this_month(
+    every_served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, store = every_served, every_served.sidecar.store
+    now = stopped(served.sidecar.works, monkeypatch)
+    made, other = await register(served, tier="ENTERPRISE"), await register(served)
+    before, credential = bearer_of(made), (await served.resolve(bearer_of(made))).policy.id
+    await called(store, now, credential, 1)
+    await called(store, now, credential, 2, outcome="cached", cost_nanos=0)
+    rotated = (await served.ask("POST", f"/v1/apps/{made['app']['appId']}/keys", before)).json()
+    of_new_secret = (await served.resolve(bearer_of(rotated))).policy.id
+    for number, outcome in enumerate(("error", "cancelled", "cut", "refused"), 3):
+        await called(store, now, of_new_secret, number, outcome=outcome, tokens=Tokens(), cost_nanos=None)
+    await called(store, now, of_new_secret, 7, milliseconds=1_000)
+    await called(store, now, credential, 8, days=32)
+    await called(store, now, "key_of_no_app", 9)
     app = (await served.ask("GET", f"/v1/apps/{made['app']['appId']}", MASTER_KEY)).json()["app"]
-    assert app["usage"]["requestsThisPeriod"] == app["usage"]["currentMonthUsage"]["requestsCount"] == 47
-    assert app["analytics"]["totalRequests"] == 47
+    month = {"requestsCount": 7, "mlRoutingCount": 0, "totalCost": 0.5}
+    assert app["usage"] == {"requestsThisPeriod": 7, "currentMonthUsage": month}
+    assert app["analytics"] == {
+        "totalRequests": 7, "successfulRequests": 3, "failedRequests": 4, "avgResponseTime": 400,
+    }  # fmt: skip
     app = (await served.ask("GET", f"/v1/apps/{other['app']['appId']}", MASTER_KEY)).json()["app"]
-    assert app["usage"]["requestsThisPeriod"] == 0
+    nothing = {"requestsCount": 0, "mlRoutingCount": 0, "totalCost": 0}
+    assert app["usage"] == {"requestsThisPeriod": 0, "currentMonthUsage": nothing}
+    assert set(app["analytics"].values()) == {0}
 
 
 async def test_what_is_done_is_in_the_audit_log_without_secrets(served: Served) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from gateway.domain.credits.service import policy_of
 from gateway.domain.policy.service import PolicyService
 from gateway.kernel.money import to_nanos
 from tests.dialects.conftest import Api
+from tests.dialects.entered import called, stopped
 from tests.dialects.gatewayz.test_rights import first_key, refused
 from tests.support.counted import count
 
@@ -152,7 +154,7 @@ async def test_limits_are_lifted_and_what_is_left_out_stays(api: Api) -> None:
     found = (await http.get(path)).json()
     assert found["user_id"] == person.id
     assert found["rate_limits"]["custom_limits"] == {"gpt-4": 3}
-    used = {"requests_this_minute": None, "requests_this_hour": None, "requests_this_day": 0}
+    used = {"requests_this_minute": None, "requests_this_hour": 0, "requests_this_day": 0}
     assert found["current_usage"] == used
     await http.post("/admin/rate-limits", json={"user_id": person.id, "custom_limits": {"gpt-4": None}})
     assert (await http.get(path)).json()["rate_limits"]["custom_limits"] == {}
@@ -233,8 +235,25 @@ async def test_what_is_used_is_told_as_the_data_plane_counts_it(api: Api, tmp_pa
     answer = await api.master.post("/admin/add_credits", json={"user_id": person.id, "credits": 1})
     assert answer.json()["new_balance"] == 8.5
     found = (await api.master.get(f"/admin/rate-limits/{person.id}")).json()
-    current = {"requests_this_minute": 0, "requests_this_hour": None, "requests_this_day": 7}
+    current = {"requests_this_minute": 0, "requests_this_hour": 0, "requests_this_day": 7}
     assert found["current_usage"] == current
+
+
+async def test_what_no_limit_counts_is_told_by_the_ledger(every_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    api, person = every_api, await every_api.person()
+    now = stopped(api.sidecar.works, monkeypatch)
+    mine: dict[str, Any] = {"user": person.id, "organization": person.organization}
+    for number, days in enumerate((0, 0, 2)):
+        await called(api.sidecar.store, now, "key_1", number, days=days, **mine)
+    await called(api.sidecar.store, now, "key_2", 3, user="user_of_another")
+    # Usage of another system is no request of theirs.
+    reported = {"organization_id": person.organization, "provider": "openai", "model_id": "gpt-4", "input_tokens": 1,
+                "output_tokens": 1, "total_tokens": 2, "metadata": {"user_id": person.id}}  # fmt: skip
+    assert (await person.http.post("/api/v1/usage", json=reported)).status_code == 201
+    found = (await api.master.get(f"/admin/rate-limits/{person.id}")).json()
+    used = {"requests_this_minute": None, "requests_this_hour": 2, "requests_this_day": 2}
+    assert found["current_usage"] == used
+    assert (await api.master.get("/admin/monitor")).json()["system"]["total_requests"] == 5
 
 
 async def test_more_is_used_than_was_given(api: Api, tmp_path: Path) -> None:

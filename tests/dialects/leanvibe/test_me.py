@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.contract.policy import LimitPolicy
+from tests.dialects.entered import called, stopped
 from tests.dialects.leanvibe.refusing import refused
 from tests.dialects.served import MASTER_KEY, Served
 from tests.dialects.shape import example, same_shape
@@ -110,6 +111,24 @@ async def test_usage(served: Served) -> None:
     assert body["current_usage"]["api_calls_this_month"] == 25_000
     assert (body["utilization"]["api_calls"], body["utilization"]["users"]) == (25.0, 10.0)
     assert body["period"]["start"] <= body["calculated_at"] < body["period"]["end"]
+
+
+async def test_requests_that_no_limit_counts_are_told_by_the_ledger(
+    every_served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, store = every_served, every_served.sidecar.store
+    now = stopped(served.sidecar.works, monkeypatch)
+    owner = await served.signed_in("acme", "owner")
+    for number, days in enumerate((0, 0, 0, 32)):
+        await called(store, now, "key_1", number, days=days)
+    await called(store, now, "key_2", 4, organization="other")
+    used = (await served.ask("GET", USAGE, owner)).json()["current_usage"]
+    assert (used["api_calls_this_month"], used["ai_requests_today"]) == (3, 3)
+    body = (await served.ask("GET", f"{CHECK}api_calls", owner)).json()
+    assert body["current_usage"] == 3
+    # The data plane counts what is no call of a model as well.
+    calls(served, 5)
+    assert (await served.ask("GET", USAGE, owner)).json()["current_usage"]["api_calls_this_month"] == 5
 
 
 async def test_a_quota_as_documented(every_served: Served) -> None:

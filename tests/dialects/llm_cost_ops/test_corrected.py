@@ -45,7 +45,7 @@ async def test_a_record_costs_what_its_last_correction_says(every_api: Api) -> N
     assert body["pagination"]["total_count"] == 5 + 5 * 2
     data = body["data"]
     assert (data["total_cost"], data["total_requests"], data["unpriced_requests"]) == (14.5, 5, 0)
-    assert sum(item["cost"] for item in data["breakdown"]) == data["total_cost"]
+    assert sum(item["cost"] or 0 for item in data["breakdown"]) == data["total_cost"]
     assert sum(item["requests"] for item in data["breakdown"]) == data["total_requests"]
     asked = {"filters": {"model_id": "none"}, "sort_by": "created_at", "order": "asc"}
     found = (await owner.http.post("/api/v1/costs/query", json=asked)).json()["data"]

@@ -138,7 +138,7 @@ async def test_single_costs(every_api: Api) -> None:
     owner = await filled(every_api)
     body = await costs(owner)
     assert [(item["cost"], item["provider"]) for item in body["data"]["breakdown"]] == [
-        (cost or 0, row[0]) for cost, row in zip(COSTS[::-1], ROWS[::-1], strict=True)
+        (cost, row[0]) for cost, row in zip(COSTS[::-1], ROWS[::-1], strict=True)
     ]
     assert body["data"]["period_start"] == "2025-11-03T00:00:00Z"
     assert body["pagination"]["total_count"] == 5

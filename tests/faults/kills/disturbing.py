@@ -29,7 +29,7 @@ from tests.faults.kills.tree import Tree
 from tests.support.usage import usage_event
 
 OLD = 3 * 86_400  # seconds since what is to go already
-OLD_EVENTS = 5_000
+OLD_EVENTS = 3_000
 OLD_TOKENS = Tokens(prompt=7, completion=3)
 AGED = 3_600.0  # seconds; a file that was read goes after five minutes
 LOCKED = 10.0  # seconds

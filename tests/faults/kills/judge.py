@@ -2,7 +2,7 @@
 
 1. A request whose client got a complete answer has one entry, under the ``x-request-id`` that the client got. Its
    tokens are those that the provider counted, its cost is theirs at the price; where the provider told no usage, it is
-   marked ``estimated`` and at most what the provider sent.
+   marked ``estimated`` and not above what the provider sent, nor below it where all of it arrived.
 2. No request has two entries, and no entry is about a request that nobody made.
 3. A request without a complete answer has one entry or none. None is right only where its worker was killed or it never
    was admitted: there are at most as many as could be under way in the processes that were killed. What such an entry
@@ -45,6 +45,7 @@ class Verdict(Struct):
     """What was found. ``faults`` is empty where every rule holds."""
 
     requests: int = 0
+    dispatched: int = 0
     answered: int = 0
     entries: int = 0
     corrected: int = 0
@@ -57,7 +58,8 @@ class Verdict(Struct):
     unrecorded: int = 0
     """Dispatched, no complete answer, no entry: under way in a process that was killed."""
     tokens: dict[str, int] = field(default_factory=dict)
-    """Of usage that the provider told: of complete answers, in the ledger, and dispatched."""
+    """Of usage that the provider told: of complete answers, in the ledger, and dispatched. Of what it did not tell:
+    completions that were estimated, and what it sent of them."""
     faults: list[str] = field(default_factory=list)
 
     def fault(self, text: str) -> None:
@@ -83,7 +85,12 @@ def judge(
     for entry in used:
         by_nonce.setdefault(entry.nonce, []).append(entry)
     dispatched = [nonce for nonce in asked if nonce in books.served]
-    found = Verdict(requests=len(asked), entries=len(used), estimated=sum(entry.estimated for entry in used))
+    found = Verdict(
+        requests=len(asked),
+        dispatched=len(dispatched),
+        entries=len(used),
+        estimated=sum(entry.estimated for entry in used),
+    )
     for nonce, rows in by_nonce.items():
         if nonce not in asked:
             found.strangers += len(rows)
@@ -115,6 +122,9 @@ def _compare(found: Verdict, request: Asked, entry: Entry, books: Counting) -> N
         found.fault(f"{request}: {len(entry.attempts)} attempts are entered, {len(attempts)} were made")
     if request.answered and entry.status != request.status:
         found.fault(f"{request} is entered with status {entry.status}")
+    if entry.estimated and last is not None:
+        found.tokens["estimated"] = found.tokens.get("estimated", 0) + entry.completion_tokens
+        found.tokens["sent"] = found.tokens.get("sent", 0) + last.completion
     wrong = _wrong(entry, last)
     if wrong:
         found.fault(f"{wrong}: {entry} of {request}, counted by the provider: {attempts}")
@@ -132,7 +142,8 @@ def _wrong(entry: Entry, last: Served | None) -> str:
         return "" if entry.outcome != "ok" and not any(numbers) else "not the provider's numbers"
     if entry.outcome == "ok" and last.told:
         return "estimated although the usage was told"
-    return "" if 0 <= entry.completion_tokens <= last.completion + SLACK else "more than the provider sent"
+    least = last.completion if entry.outcome == "ok" else 0
+    return "" if least <= entry.completion_tokens <= last.completion + SLACK else "not what the provider sent"
 
 
 def _sum_up(
@@ -151,7 +162,7 @@ def _sum_up(
         totals["ledger"] += sum(
             entry.prompt_tokens + entry.completion_tokens for entry in by_nonce.get(nonce, ()) if not entry.estimated
         )
-    found.tokens = dict(totals)
+    found.tokens |= totals
     if not totals["answered"] <= totals["ledger"] <= totals["dispatched"]:
         found.fault(f"the totals are out of bounds: {found.tokens}")
 

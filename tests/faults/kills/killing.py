@@ -12,7 +12,7 @@ from itertools import cycle, islice
 from tests.faults.kills.deployment import Deployment
 
 LEAST, MOST = 0.15, 1.0  # seconds between two kills
-WAIT = 3.0  # seconds that a kind may be away until another is killed instead
+WAIT = 1.5  # seconds that a kind may be away until another is killed instead
 
 
 async def kill_in_turn(deployment: Deployment, kills: int, chance: random.Random, done: Counter[str]) -> None:

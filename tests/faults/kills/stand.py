@@ -157,4 +157,6 @@ async def command(name: str, config: Path, *more: str) -> tuple[int, str]:
     """``gateway usage`` with a command: its exit code and what it wrote."""
     words = ["usage", name, "--config", str(config), *more]
     done = await asyncio.to_thread(CliRunner().invoke, cli, words)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
     return done.exit_code, done.output

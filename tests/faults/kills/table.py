@@ -13,7 +13,8 @@ _ROWS: tuple[tuple[str, Callable[[Outcome], object]], ...] = (
     ("seed", lambda it: it.seed),
     ("kills", lambda it: f"{it.kills.total()}: " + ", ".join(f"{count} {kind}" for kind, count in it.kills.items())),
     ("seconds", lambda it: f"{it.seconds:.0f}"),
-    ("requests", lambda it: f"{it.verdict.requests:,}"),
+    ("requests, also those that nobody heard", lambda it: f"{it.verdict.requests:,}"),
+    ("requests that the provider saw", lambda it: f"{it.verdict.dispatched:,}"),
     ("answered completely", lambda it: f"{it.verdict.answered:,}"),
     ("entries", lambda it: f"{it.verdict.entries:,}"),
     ("missing", lambda it: it.verdict.missing),
@@ -26,6 +27,8 @@ _ROWS: tuple[tuple[str, Callable[[Outcome], object]], ...] = (
     ("tokens of complete answers", lambda it: f"{it.verdict.tokens['answered']:,}"),
     ("tokens in the ledger", lambda it: f"{it.verdict.tokens['ledger']:,}"),
     ("tokens the provider counted", lambda it: f"{it.verdict.tokens['dispatched']:,}"),
+    ("completion tokens estimated where the provider told none", lambda it: f"{it.verdict.tokens['estimated']:,}"),
+    ("completion tokens the provider sent there", lambda it: f"{it.verdict.tokens['sent']:,}"),
     ("seconds until the ledger was whole", lambda it: f"{it.whole_after:.1f}"),
     ("faults", lambda it: len(it.verdict.faults)),
 )

@@ -8,6 +8,8 @@ import random
 import struct
 from pathlib import Path
 
+import pytest
+
 from tests.faults.kills.killing import kill_at_random
 from tests.faults.kills.stand import stand
 
@@ -25,6 +27,7 @@ async def step(clock: Path) -> None:
         await asyncio.sleep(1)
 
 
+@pytest.mark.timeout(300)
 async def test_a_clock_that_steps_loses_and_doubles_nothing(tmp_path: Path) -> None:
     clock = tmp_path / "clock"
     clock.write_bytes(struct.pack("<q", 0))

@@ -6,6 +6,8 @@ import asyncio
 import resource
 import time
 
+import pytest
+
 from tests.faults.kills.stand import Stand, stand
 from tests.faults.kills.tree import kill
 
@@ -32,6 +34,7 @@ async def until(at: Stand, more: int) -> None:
         await asyncio.sleep(0.02)
 
 
+@pytest.mark.timeout(300)
 async def test_what_a_full_disk_does_not_take_is_not_answered_and_nothing_answered_is_lost() -> None:
     async with stand("embedded", SEED) as at:
         at.ask()
@@ -57,6 +60,7 @@ async def test_what_a_full_disk_does_not_take_is_not_answered_and_nothing_answer
     assert verdict.missing == 0
 
 
+@pytest.mark.timeout(300)
 async def test_a_disk_that_is_still_full_when_a_worker_starts_again_loses_nothing() -> None:
     async with stand("embedded", SEED + 1) as at:
         (tree,) = at.deployment.nodes

@@ -97,7 +97,7 @@ def test_a_client_without_an_answer_may_be_unrecorded_but_not_charged_for_more_t
     estimate = changed(estimate, cost_nanos=296)
     assert judged([estimate], LEFT, cut).faults == []
     more = changed(estimate, completion_tokens=40, cost_nanos=520)
-    assert any("more than the provider sent" in fault for fault in judged([more], LEFT, cut).faults)
+    assert any("not what the provider sent" in fault for fault in judged([more], LEFT, cut).faults)
 
 
 def test_a_corrected_entry_stands_at_the_new_price() -> None:

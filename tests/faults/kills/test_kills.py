@@ -7,11 +7,12 @@ import pytest
 from tests.faults.kills.run import run
 from tests.faults.kills.table import faults, table
 
-KILLS = 10
+KILLS = 8
 SEED = 20
 LEAST = 100  # answers
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["embedded", "scaled"])
 async def test_whatever_is_killed_each_answer_is_in_the_ledger_once(name: str) -> None:
     outcome = await run(name, KILLS, SEED)

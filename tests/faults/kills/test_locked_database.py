@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from tests.faults.kills.disturbing import LOCKED, lock
 from tests.faults.kills.stand import stand
 
 SEED = 51
 
 
+@pytest.mark.timeout(300)
 async def test_a_locked_database_holds_no_answer_up_and_loses_nothing() -> None:
     async with stand("embedded", SEED) as at:
         await at.whole()  # the sidecar has made its tables

@@ -217,7 +217,7 @@ def test_a_faulty_file_starts_nothing(start: Start, tmp_path: Path) -> None:
     text = "".join(running.lines)
     assert 'gateway.yaml:1:10: server.prt: unknown key (did you mean "port"?)' in text
     assert 'gateway.yaml:2:1: providrs: unknown key (did you mean "providers"?)' in text
-    assert "2 faults; nothing was started" in text
+    assert "2 faults; nothing was done" in text
     assert not (tmp_path / "data").exists()
 
 

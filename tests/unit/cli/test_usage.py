@@ -20,6 +20,8 @@ from gateway.bus.usage_files import keep_positions
 from gateway.cli.main import cli
 from gateway.contract.usage import UsageEvent
 from gateway.domain.ledger.rating import NoPrices
+from gateway.domain.ledger.verification import Verified, verify
+from gateway.domain.work import Work
 from gateway.sidecar.ingest import Ingester
 from gateway.store.engine import Store
 from tests.support.redis_server import RedisServer, running_redis
@@ -128,7 +130,7 @@ def test_what_is_pending_through_redis(node: Path, redis: RedisServer, monkeypat
     write(node, event(5))
     result = usage(node, "pending")
     assert "Redis can't tell what is there" in result.stderr
-    assert f"{FILE}: 1 events, {size} bytes" in result.stdout
+    assert f"{FILE}: 1 event, {size} bytes" in result.stdout
     assert json.loads(usage(node, "pending", "--json").output)["redis_fault"].startswith("ConnectionError")
 
 
@@ -136,7 +138,7 @@ def test_lines_that_are_set_aside_are_told_of_where_the_ledger_is(config: Path, 
     write(config, b"no event")
     enter(config)
     config.write_text(config.read_text() + f"redis_url: {redis.url}\n")
-    assert usage(config, "pending").output == "pending: 0 events; set aside: 1 lines\n"
+    assert usage(config, "pending").output == "pending: 0 events; set aside: 1 line\n"
     (config.parent / "data" / "gateway.db").write_text("no database at all")
     assert usage(config, "pending").output == "pending: 0 events; set aside: not known here\n"
 
@@ -152,12 +154,27 @@ def test_what_was_confirmed_through_redis_is_verified(config: Path) -> None:
     assert "missing: req_2" in result.output
 
 
+def test_what_is_confirmed_meanwhile_is_not_missed(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(config, event(1))
+    enter(config)
+    folder = config.parent / "data" / "usage"
+
+    async def verify_slowly(work: Work) -> Verified:
+        found = await verify(work)
+        write(config, event(2))  # and it is entered, which this moment of the ledger does not show
+        keep_positions(folder, "stream", {FILE: (folder / FILE).stat().st_size})
+        return found
+
+    monkeypatch.setattr("gateway.cli.usage.verify", verify_slowly)
+    assert usage(config, "verify").exit_code == 0
+
+
 def test_a_whole_ledger(config: Path) -> None:
     write(config, event(1), b"no event", event(2, outcome="error"))
     enter(config)
     write(config, event(3))
     result = usage(config, "verify")
-    assert result.output.startswith("whole: 2 entries of 1 days, 0.000000 USD, 0 unpriced, 2 ids"), result.output
+    assert result.output.startswith("whole: 2 entries of 1 day, 0.000000010 USD, 0 requests unpriced; 2 written ids"), result.output
     assert result.exit_code == 0
     assert json.loads(usage(config, "verify", "--json").output)["cost_nanos"] == 10
 
@@ -204,7 +221,7 @@ def test_lines_that_were_set_aside_are_tried_again(config: Path) -> None:
     result = usage(config, "replay")
     assert result.output == "entered: 1; in the ledger before: 0; still set aside: 1\n"
     assert result.exit_code == 1
-    assert "set aside: 1 lines" in usage(config, "pending").output
+    assert "set aside: 1 line" in usage(config, "pending").output
     assert '"req_7"' in usage(config, "export", "--format", "jsonl").stdout
     assert usage(config, "verify").exit_code == 0
 

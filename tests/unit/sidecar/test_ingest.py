@@ -19,6 +19,7 @@ from gateway.domain.ledger.model import LedgerEntry, OutboxMark, PoisonEntry
 from gateway.domain.ledger.rating import NoPrices, Rater
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.sidecar import ingest as module
+from gateway.sidecar import segments as batching
 from gateway.sidecar.ingest import Ingester
 from gateway.sidecar.segments import read
 from gateway.store.engine import Store
@@ -145,12 +146,18 @@ async def test_a_line_that_is_too_long_is_set_aside(
 
 async def test_batches_have_a_bound(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage_files, "LINES", 4)
+    monkeypatch.setattr(batching, "MOST", 4)
     path = append(folder, "usage-0-00000001.jsonl", b"\n", *map(line, range(10)), b"\n")
     (segment,) = segments(folder)
     batches = read(segment, "s", 0)
     assert [len(batch.lines) for batch in batches] == [3, 4, 3]
     assert [batch.begin for batch in batches[1:]] == [batch.end for batch in batches[:-1]]
     assert (batches[0].begin, batches[-1].end) == (0, path.stat().st_size)
+    monkeypatch.setattr(batching, "MOST", 8)
+    joined = read(segment, "s", 0)
+    assert [(len(batch.lines), batch.begin, batch.end) for batch in joined] == [
+        (7, 0, batches[1].end), (3, batches[1].end, path.stat().st_size),
+    ]  # fmt: skip
     ingester = await started(store, folder)
     await ingester.round()
     assert len(await ids(store)) == 10

@@ -1,24 +1,18 @@
-"""What tiers allow, the gate before what they don't, and what an app has used."""
+"""What tiers allow, and the gate before what they don't."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
 import pytest
 
-from gateway.contract.policy import LimitPolicy
 from gateway.domain.apps.features import features_of, require_feature
-from gateway.domain.apps.service import AppService
-from gateway.domain.apps.usage import requests_this_month
 from gateway.domain.plans.service import PlanService
-from gateway.domain.usage.counters import FileCounters
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.kernel.shipped import shipped
 from gateway.settings.model import Plan
 from tests.support.accounts import MASTER, Accounts, with_key
-from tests.support.counted import count
 
 ALL = ("ml_routing", "analytics", "caching", "custom_models", "batch_routing")
 
@@ -70,18 +64,3 @@ async def test_a_refusal_names_the_tiers_that_have_it(accounts: Accounts, plans:
 async def test_the_platform_may_use_everything(accounts: Accounts, plans: None) -> None:
     async with accounts.read(MASTER) as work:
         await require_feature(work, None, "ml_routing")
-
-
-@pytest.mark.parametrize("tier", ["DEVELOPER", "ENTERPRISE"])
-async def test_requests_of_an_app_are_counted_for_it_alone(
-    accounts: Accounts, plans: None, tmp_path: Path, tier: str
-) -> None:
-    async with accounts.begin(MASTER) as work:
-        apps = AppService(work)
-        one, other = [await apps.register(name, tier=tier, organization="acme") for name in ("one", "other")]
-    count(tmp_path, LimitPolicy("key", one.credential.id, "requests", 1, window="month", source="plan"), 17)
-    async with accounts.begin(MASTER) as work:
-        await AppService(work).rotate(one.app.app_id)
-    async with accounts.read(MASTER) as work:
-        assert await requests_this_month(work, FileCounters(tmp_path), one.app) == 17
-        assert await requests_this_month(work, FileCounters(tmp_path), other.app) == 0

@@ -10,10 +10,15 @@ from msgspec import structs
 from sqlalchemy import func, select
 
 from gateway.contract.usage import Tokens
+from gateway.domain.apps.service import AppService
 from gateway.domain.ledger import ingest as module
-from gateway.domain.ledger.ingest import Batch, Ingested, Line, Moved, ingest, marks
+from gateway.domain.ledger.ingest import Batch, Ingested, Line, Moved, ingest, marks, parse, parse_in_turns
 from gateway.domain.ledger.model import LedgerEntry, OutboxMark, PoisonEntry
+from gateway.domain.plans.service import PlanService
+from gateway.settings.model import Settings
+from gateway.sidecar.parts import plans_of
 from gateway.store.engine import Store
+from tests.support.accounts import MASTER, Accounts
 from tests.support.usage import MS, START, attempt
 from tests.unit.domain.ledger.support import SOURCE, PerToken, batch_of, enter, entries, event, sums_of
 
@@ -170,3 +175,32 @@ async def test_a_long_line_is_kept_as_far_as_it_tells(store: Store) -> None:
     await ingest(store, Batch(SOURCE, 0, 100_001, [Line(0, b"x" * 100_000, "too long")]), PerToken())
     (found,) = await poisoned(store)
     assert (len(found.line), found.reason) == (module.KEPT_TEXT, "too long")
+
+
+async def test_an_entry_knows_the_app_of_its_credential(store: Store) -> None:
+    accounts = Accounts(store)
+    await accounts.organization("acme")
+    async with accounts.begin(MASTER) as work:
+        await PlanService(work).synchronise(plans_of(Settings()))
+        made = await AppService(work).register("shop", organization="acme")
+    await enter(store, event(1, credential=made.credential.id), event(2, credential="another"))
+    assert [entry.app for entry in await entries(store)] == [made.app.app_id, None]
+
+
+async def test_others_have_their_turn_while_lines_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TURN", 2)
+    batch = batch_of([event(1), b"{", event(2), event(3), b"[]"])
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    running = asyncio.create_task(other())
+    rows, poison = await parse_in_turns(batch, PerToken(), 7)
+    running.cancel()
+    assert (rows, poison) == parse(batch, PerToken(), 7)
+    assert [row["id"] for row in rows] == ["req_1", "req_2", "req_3"]
+    assert turns >= 3

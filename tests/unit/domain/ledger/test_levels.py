@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from gateway.contract.usage import Tokens
 from gateway.domain.actor import SYSTEM
 from gateway.domain.ledger.corrections import Meant, rerate
 from gateway.domain.ledger.entering import blank, enter
+from gateway.domain.ledger.ingest import row_of
 from gateway.domain.ledger.levels import DAY, EVERY, HOUR, LEVELS, SIZES, SUMS, TABLES, level_for
 from gateway.domain.ledger.query import NewUsage
 from gateway.domain.ledger.service import LedgerService
@@ -94,6 +96,30 @@ async def test_what_differs_is_found_in_any_table(tmp_path: Path, change: str) -
             await work.session.execute(text("DROP TABLE kept"))
     assert (await verified(store)).is_whole
     await store.close()
+
+
+async def test_transactions_that_add_several_times_do_not_block_each_other(store: Store) -> None:
+    """Both add to the sums of two models, in opposite orders: without turns each would wait for the other's end."""
+    rows = [row_of(event(number, target=f"m{number % 2}"), PerToken(), 1) for number in range(4)]
+    began = asyncio.Event()
+
+    async def first() -> None:
+        async with store.writing() as session:
+            await enter(session, [rows[0]])
+            began.set()
+            # The other has come as far as it can: it waits for its turn, or has begun to.
+            for _ in range(200):
+                await session.execute(text("SELECT 1"))
+            await enter(session, [rows[1]])
+
+    async def second() -> None:
+        await began.wait()
+        async with store.writing() as session:
+            await enter(session, [rows[3]])
+            await enter(session, [rows[2]])
+
+    await asyncio.gather(first(), second())
+    assert (await sums_of(store, "usage_days_by_model"))["requests"] == 4
 
 
 def test_the_level_with_the_fewest_rows_is_taken() -> None:

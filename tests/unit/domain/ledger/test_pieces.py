@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.ledger import pieces as module
@@ -82,22 +82,53 @@ async def test_an_event_that_another_enters_meanwhile_is_known(store: Store, oth
     assert (await sums_of(store, "usage_days"))["requests"] == 3
 
 
-async def test_of_two_that_wait_for_each_other_both_enter(store: Store, other: Store) -> None:
+async def patient(session: AsyncSession, seconds: int) -> None:
+    """Have a transaction of PostgreSQL look only after so long whether it waits for one that waits for it."""
+    connection = await session.connection()
+    if connection.dialect.name == "postgresql":
+        await connection.exec_driver_sql(f"SET LOCAL deadlock_timeout = '{seconds}s'")
+
+
+async def test_of_two_that_wait_for_each_other_both_enter(
+    store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+
+    async def counted(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        nonlocal tries
+        tries += 1
+        await patient(session, 3)
+        return await add_new(session, rows)
+
+    monkeypatch.setattr(module, "add_new", counted)
     async with other.writing() as session:
-        await add_new(session, rows_of(1))
+        await patient(session, 60)
+        await add_new(session, rows_of(2))
         entering = asyncio.create_task(enter(store, [batch_of([event(2), event(1)])], PerToken()))
         await until_someone_waits(other)
-        await add_new(session, rows_of(2))  # PostgreSQL ends the other one, which waits longer
+        await add_new(session, rows_of(1))  # PostgreSQL ends the other one, which looks first
     assert await entering == Ingested(known=2)
+    assert tries == 1 if store.is_sqlite else tries >= 2
     assert (await sums_of(store, "usage_hours"))["requests"] == 2
 
 
-async def test_many_writers_at_once(store: Store, other: Store) -> None:
+async def test_many_writers_at_once(store: Store, other: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     chance = random.Random(4)
     batches = [
         batch_of([event(n) for n in chance.sample(range(60), 40)], source=f"node_{number}/x") for number in range(8)
     ]
     stores = (store, other)
+    tried: list[Exception] = []
+    whole = module._enter
+
+    async def counted(*given: Any) -> Ingested:
+        try:
+            return await whole(*given)
+        except Exception as error:
+            tried.append(error)
+            raise
+
+    monkeypatch.setattr(module, "_enter", counted)
     done = await asyncio.gather(
         *(enter(stores[at % 2], [batch], PerToken()) for at, batch in enumerate([*batches, *batches]))
     )
@@ -108,6 +139,7 @@ async def test_many_writers_at_once(store: Store, other: Store) -> None:
     sums = await sums_of(store, "usage_hours")
     assert (sums["requests"], sums["cost_nanos"]) == (len(every), len(every) * 158)
     assert await sums_of(store, "usage_days") == sums
+    assert {type(error) for error in tried} <= {IntegrityError}  # none waited for one that waited for it
 
 
 async def test_what_is_about_the_database_sets_nothing_aside(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ def changes() -> Changes:
 
 @pytest.fixture
 async def hub(store: Store, changes: Changes) -> AsyncGenerator[Hub, None]:
-    async with Hub(store, changes) as made:
+    async with Hub(store, changes, lambda _, entry: entry.id) as made:
         yield made
 
 
@@ -53,7 +53,7 @@ async def woken(listener: Listener, until: Callable[[], bool]) -> None:
 async def told(listener: Listener, count: int) -> list[tuple[Topic, str]]:
     """The next of what a listener is told."""
     await woken(listener, lambda: len(listener.queue) >= count)
-    return [(item.topic, item.entry.id) for item in (listener.queue.popleft() for _ in range(count))]
+    return [(item.topic, item.text) for item in (listener.queue.popleft() for _ in range(count))]
 
 
 async def test_each_is_told_what_they_listen_to(hub: Hub, store: Store) -> None:

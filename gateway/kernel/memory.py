@@ -1,0 +1,35 @@
+"""What glibc is told about memory that was freed. Other C libraries have no such calls, and are left as they are.
+
+Of themselves glibc's threads each get a heap of their own, of which little is ever given back, and every large block
+that is freed makes it keep larger ones.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
+_ARENAS = 2
+_LARGE = 262_144  # bytes, from which a block is given back at once
+_KEPT = 1_048_576  # bytes at the end of the heap
+
+
+def be_sparing() -> None:
+    """Keep little of what was freed. Before there are threads."""
+    mallopt = _glibc("mallopt")
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, _ARENAS)
+        mallopt(_M_MMAP_THRESHOLD, _LARGE)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT)
+
+
+def give_back() -> None:
+    """Give back what is free. Takes some milliseconds: for after something large."""
+    trim = _glibc("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def _glibc(name: str) -> ctypes._NamedFuncPointer | None:
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
