@@ -359,11 +359,11 @@ class _Shouts(Plugin):
     name = "shouts"
 
     def change(self, request: Request, event: bytes) -> bytes:
-        held = request.state.pop("held", b"")
+        held: bytes = request.state.pop("held", b"")
         if event == DONE:
             return held + event
         request.state["held"] = event.replace(b"two", b"TWO").replace(b"three", b"THREE")
-        return bytes(held)
+        return held
 
 
 class AtOnce(_Shouts):
