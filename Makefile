@@ -1,5 +1,5 @@
 # What each target does is told by `make help`.
-.PHONY: help setup run test check compiled test-compiled kills bench lock clean
+.PHONY: help setup run test check compiled test-compiled kills bench scorecard lock clean
 
 help:
 	@echo "make setup   make .venv with everything development needs"
@@ -10,6 +10,7 @@ help:
 	@echo "make test-compiled  the tests of what is compiled, over the compiled modules"
 	@echo "make kills   kill 100 processes of each deployment under load, and hold the ledger against the provider"
 	@echo "make bench   compile, and measure beside nginx (about ten minutes)"
+	@echo "make scorecard  let upstreams fail in every way, and write docs/resilience.md's table (two minutes)"
 	@echo "make lock    compile the locks anew from pyproject.toml: base, dev, image, bench and local"
 	@echo "make clean   remove what the other targets made"
 
@@ -47,6 +48,10 @@ kills: setup
 bench: compiled
 	@scripts/install-bench
 	.venv/bin/python -m benchmarks --compiled $(ARGS)
+
+scorecard: setup
+	.venv/bin/python -m pytest -q -n 2 -p tests.faults.scorecard --scorecard docs/resilience.md tests/faults/resilience \
+		--deselect tests/faults/resilience/test_scorecard.py $(ARGS)
 
 lock: setup
 	@scripts/lock

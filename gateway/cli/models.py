@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gateway.cli.breakers import Breakers, described, read_breakers
 from gateway.cli.config import config_option, config_path, json_option, read_or_exit
 from gateway.cli.url import base_url
 from gateway.settings.master_key import MasterKeyError, existing
-from gateway.settings.model import Model, Settings
+from gateway.settings.model import Model, Settings, Target
 
 TIMEOUT = 5.0
 
@@ -24,12 +25,14 @@ TIMEOUT = 5.0
 @config_option
 @json_option
 def models(config: Path | None, as_json: bool) -> None:
-    """List the models: those of the running gateway where it runs, otherwise the configured ones."""
+    """List the models and what answers them: of the running gateway, and which targets rest, or as configured."""
     settings = read_or_exit(config_path(config)).settings
     running = _running(settings)
     configured = {model.name: model for model in settings.models}
     names = running if running is not None else list(configured)
-    rows = [_row(name, configured.get(name)) for name in names]
+    root = base_url(settings.server.host, settings.server.port).removesuffix("/v1")
+    breakers = read_breakers(root, TIMEOUT) if running is not None else {}
+    rows = [_row(name, configured.get(name), breakers) for name in names]
     if as_json:
         source = "running" if running is not None else "configured"
         click.echo(orjson.dumps({"source": source, "models": rows}, option=orjson.OPT_INDENT_2))
@@ -68,17 +71,28 @@ def _running(settings: Settings) -> list[str] | None:
         return None
 
 
-def _row(name: str, model: Model | None) -> dict[str, Any]:
+def _row(name: str, model: Model | None, breakers: Breakers) -> dict[str, Any]:
     if model is None:
         return {"name": name, "strategy": None, "targets": [], "fallbacks": []}
     return {
         "name": name,
         "strategy": model.strategy,
         "targets": [
-            {"provider": target.provider, "model": target.model, "weight": target.weight} for target in model.targets
+            {"provider": target.provider, "model": target.model, "weight": target.weight, **_breaker(target, breakers)}
+            for target in model.targets
         ],
         "fallbacks": list(model.fallbacks),
     }
+
+
+def _breaker(target: Target, breakers: Breakers) -> dict[str, Any]:
+    breaker = breakers.get((target.provider, target.model))
+    return {} if breaker is None else {"breaker": breaker}
+
+
+def _state(breaker: dict[str, Any] | None) -> str:
+    words = described(breaker)
+    return f" ({words})" if words else ""
 
 
 def _table(rows: list[dict[str, Any]], title: str) -> Table:
@@ -88,7 +102,9 @@ def _table(rows: list[dict[str, Any]], title: str) -> Table:
     for row in rows:
         weighted = row["strategy"] == "weighted"
         targets = [
-            f"{item['provider']}/{item['model']}" + (f" ×{item['weight']:g}" if weighted else "")
+            f"{item['provider']}/{item['model']}"
+            + (f" ×{item['weight']:g}" if weighted else "")
+            + _state(item.get("breaker"))
             for item in row["targets"]
         ]
         # Names are shown as they are: as markup, brackets in them would be commands.

@@ -10,7 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-Outcome = Literal["ok", "error", "cancelled", "cut", "cached", "refused"]
+Outcome = Literal["ok", "error", "cancelled", "cut", "cached", "refused", "shadow"]
 
 
 class Tokens(Struct, omit_defaults=True):
@@ -35,8 +35,12 @@ class Tokens(Struct, omit_defaults=True):
     audio_seconds: int = 0
 
 
-class Attempt(Struct):
-    """One call to one target: when it started, how long it took, and how it ended."""
+class Attempt(Struct, omit_defaults=True):
+    """One call to one target: when it started, how long it took, and how it ended.
+
+    ``tokens`` and ``cost_nanos`` are told where the request was answered by several calls, or a call by none: of each
+    part of a stream that was continued, of the loser of two calls, of a shadow. Nobody is billed for them as such.
+    """
 
     provider: str
     model: str
@@ -44,6 +48,8 @@ class Attempt(Struct):
     duration_ns: int
     status: int | None
     reason: str
+    tokens: Tokens | None = None
+    cost_nanos: int | None = None
 
 
 class UsageEvent(Struct):

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import orjson
 
-from gateway.dataplane.attempt import Attempt
+from gateway.contract.usage import Tokens
+from gateway.dataplane.attempt import PASSING, Attempt
 from gateway.dataplane.envelope import body_of, event_of, status_of, upstream_failure
 from gateway.dataplane.pricing import cost_of
+from gateway.dataplane.refusal import is_too_long, status_told
+from gateway.dataplane.retries import asked_pause
+from gateway.dataplane.timing import seconds_of, timings
 from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.dataplane.usage import read_answer
 from gateway.kernel.errors import GatewayError, Kind
@@ -23,19 +27,25 @@ from gateway.plugin.api import Answer, Response
 
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
+    from gateway.dataplane.routing import Target
 
 logger = logging.getLogger("gateway.upstream")
 
-_RETRIED: Final = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 529))
+_OURS: Final = frozenset(("queue_full", "queue_timeout"))
+"""Failures that tell nothing of the target: it was not asked."""
+_LATE: Final = 0.1  # seconds by which the clock of a deadline may be ahead
 _JSON: Final = b"content-type: application/json\r\n"
 
 
 class Verdict(Enum):
-    """The client has its answer or error; or a whole answer is here; or nothing has gone out."""
+    """The client has its answer or error; or a whole answer is here; or nothing has gone out; or a part of a chat's
+    stream has, and another target may go on with it.
+    """
 
     DONE = "done"
     WHOLE = "whole"
     FAILED = "failed"
+    BROKEN = "broken"
 
 
 def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
@@ -47,6 +57,8 @@ def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
         exchange.outcome = "cancelled"
         return Verdict.DONE
     if attempt.relayed or attempt.tail:
+        if attempt.error is not None and exchange.transcript is not None:
+            return Verdict.BROKEN
         _end_relayed(exchange, attempt)
         return Verdict.DONE
     if exchange.refusal is not None:
@@ -57,41 +69,121 @@ def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
         exchange.attempts.append(attempt.record("request_timeout"))
         message = "The rest of the request's body did not arrive in time."
         raise GatewayError(Kind.INVALID, "request_timeout", message)
-    if attempt.error is not None or status is None or status in _RETRIED:
-        _failed(exchange, attempt, attempt.error.reason if attempt.error is not None else f"status_{status}")
+    if attempt.error is not None or status is None:
+        _failed(exchange, attempt, attempt.error.reason if attempt.error is not None else "no_status")
         return Verdict.FAILED
+    if status >= 300:
+        return _refused(exchange, attempt, status, f"status_{status}")
     if attempt.events is not None:
         _end_relayed(exchange, attempt)  # plugins left nothing of the stream
         return Verdict.DONE
-    if status >= 300:
-        attempt.target.succeeded()
-        exchange.attempts.append(attempt.record(f"status_{status}"))
-        _give_upstream_error(exchange, attempt, status)
-        return Verdict.DONE
-    try:
-        if not attempt.content_type.startswith(b"text/"):
-            exchange.tokens = read_answer(attempt.body(), attempt.target.vendor, exchange.endpoint)[0]
-            if exchange.tokens is None:
-                exchange.uncounted = attempt.body()
-    except msgspec.DecodeError:
-        attempt.error = UpstreamError("protocol", "The upstream's answer is not JSON.", sent=True)
-        _failed(exchange, attempt, "protocol")
-        return Verdict.FAILED
-    attempt.target.succeeded()
+    if exchange.spec.json_answer or not attempt.content_type.startswith(b"text/"):
+        body = attempt.body()
+        try:
+            if not body.isascii():
+                body.decode()
+            exchange.tokens, has_choices = read_answer(body, attempt.target.vendor, exchange.endpoint)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            attempt.error = UpstreamError("protocol", "The upstream's answer is not JSON.", sent=True)
+            _failed(exchange, attempt, "protocol")
+            return Verdict.FAILED
+        if exchange.tokens is None and not has_choices and status == 200:
+            told = status_told(body)
+            if told is not None:
+                return _refused(exchange, attempt, told, "error_body")
+        if exchange.tokens is None:
+            exchange.uncounted = body
+    attempt.target.breaker.succeeded()
     exchange.attempts.append(attempt.record("ok"))
     return Verdict.WHOLE
 
 
-def _failed(exchange: Exchange, attempt: Attempt, reason: str) -> None:
-    """Record a failed attempt, for the breaker too; the log has a line a target at most once a second."""
+def _refused(exchange: Exchange, attempt: Attempt, status: int, reason: str) -> Verdict:
+    """An error instead of an answer. ``status`` is what it means, which need not be the one it came with."""
+    target = attempt.target
+    if 500 <= status < 600 or status in PASSING:
+        _failed(exchange, attempt, reason, status)
+        attempt.status = status
+        return Verdict.FAILED
     exchange.attempts.append(attempt.record(reason))
+    attempt.status = status
+    target.breaker.succeeded()
+    if is_too_long(status, attempt.body()) and exchange.upload is None:
+        attempt.too_long = True
+        return Verdict.FAILED
+    _give_upstream_error(exchange, attempt, status)
+    return Verdict.DONE
+
+
+def may_follow(exchange: Exchange, attempt: Attempt, target: Target) -> bool:
+    """Whether another target may be asked after an attempt that failed."""
+    if exchange.upload is not None or exchange.wire.loop.time() >= exchange.deadline:
+        return False
+    if not attempt.too_long:
+        return True
+    before, after = attempt.target.offers.context_length, target.offers.context_length
+    if before is None or after is None:
+        return target.model != attempt.target.model  # one model is as long everywhere
+    return after > before
+
+
+def at_rest(target: Target, now: float) -> GatewayError:
+    """What a client is told when no target but resting ones is left."""
+    message = "The provider has failed repeatedly and is not asked for a while."
+    seconds = max(1.0, target.breaker.open_until - now)
+    return GatewayError(Kind.UNAVAILABLE, "circuit_open", message, retry_after=seconds)
+
+
+def note_failure(exchange: Exchange, attempt: Attempt, tokens: Tokens | None = None) -> None:
+    """Record an attempt that another makes good; ``tokens`` are those of the part that the client has of it."""
+    status = attempt.status
+    if attempt.error is not None:
+        _failed(exchange, attempt, attempt.error.reason, None, tokens)
+    elif status is not None and (status >= 500 or status in PASSING):
+        _failed(exchange, attempt, f"status_{status}", status, tokens)
+    else:
+        exchange.attempts.append(attempt.record("protocol" if status == 200 else f"status_{status}", tokens))
+
+
+def _failed(
+    exchange: Exchange, attempt: Attempt, reason: str, status: int | None = None, tokens: Tokens | None = None
+) -> None:
+    """Record a failed attempt, for the breaker too; the log has a line a target at most once a second."""
+    exchange.attempts.append(attempt.record(reason, tokens))
     now = exchange.wire.loop.time()
-    if attempt.target.failed(now):
+    target = attempt.target
+    asked = asked_pause(attempt.status, attempt.refused)
+    if asked is not None or status == 429:
+        target.breaker.limited(now, asked if asked is not None else target.provider.retry.backoff)
+    if (status is None or status >= 500 or status == 408) and _is_to_blame(exchange, attempt):
+        target.breaker.failed(now)
+    if target.log_is_due(now):
         detail = attempt.error.message if attempt.error is not None else f"status {attempt.status}"
         logger.warning(
             "upstream failed",
             extra={"request_id": exchange.id, "target": attempt.target.name, "reason": reason, "detail": detail},
         )
+
+
+def _is_to_blame(exchange: Exchange, attempt: Attempt) -> bool:
+    """Whether a failure counts for the breaker. Not one by a deadline that is shorter than the provider's own: clients
+    in a hurry could take the target from all others.
+    """
+    error, wanted = attempt.error, exchange.wanted
+    if error is None:
+        return True
+    reason, limits = error.reason, attempt.target.provider.timeouts
+    if reason in _OURS:
+        return False
+    if reason == "total_timeout":
+        return attempt.seconds + _LATE >= limits.total
+    if wanted is None or not error.is_timeout:
+        return True
+    if reason == "stall_timeout":
+        return wanted.stall >= limits.stall
+    if reason == "connect_timeout":
+        return wanted.connect >= limits.connect
+    return wanted.first_token >= limits.first_token
 
 
 def _end_relayed(exchange: Exchange, attempt: Attempt) -> None:
@@ -109,7 +201,7 @@ def _end_relayed(exchange: Exchange, attempt: Attempt) -> None:
         else:
             exchange.hold_end(b"", intact=False)
         return
-    attempt.target.succeeded()
+    attempt.target.breaker.succeeded()
     exchange.attempts.append(attempt.record("ok"))
     failed = exchange.refusal is not None or (events is not None and events.failed)
     exchange.outcome = "error" if failed else "ok"
@@ -233,4 +325,7 @@ def error_lines(error: GatewayError, exchange: Exchange | None = None) -> bytes:
         lines += b"x-gateway-attempts: %d\r\n" % len(exchange.attempts)
         target = f"{last.provider}/{last.model}".encode("ascii", "replace")
         lines += b"x-gateway-target: %b\r\n" % target
+        own = time.perf_counter() - exchange.started - exchange.waited - seconds_of(exchange.attempts)
+        told = timings(exchange, len(exchange.attempts)).removesuffix(b", ")
+        lines += b"server-timing: gateway;dur=%.2f, %b\r\n" % (max(0.0, own) * 1000, told)
     return lines

@@ -13,21 +13,30 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.contract.usage import Attempt as AttemptRecord
+from gateway.contract.usage import Tokens
 from gateway.dataplane.decoding import Decoder, decoder_for
 from gateway.dataplane.envelope import event_of
+from gateway.dataplane.pricing import cost_of
+from gateway.dataplane.refusal import status_told
 from gateway.dataplane.relay import CLIENT, EventRelay
 from gateway.dataplane.streaming import EventStream
+from gateway.dataplane.timing import seconds_of, timings
 from gateway.dataplane.upstream.connection import Connection, Headers
 from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.kernel.errors import GatewayError
+from gateway.plugin.sse import data_of
 
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
+    from gateway.dataplane.load import Load
+    from gateway.dataplane.racing import Race
     from gateway.dataplane.routing import Target
 
 MAX_BUFFERED: Final = 67_108_864
 """Bytes of a whole JSON answer; a larger one is a fault of the upstream."""
 MAX_ERROR_BODY: Final = 1_048_576
+PASSING: Final = frozenset((408, 409, 425, 429))
+"""Refusals that may pass, beside every 5xx."""
 _LINGER: Final = 2.0  # seconds an upstream has to end its answer after [DONE], before its connection is closed
 
 _READ: Final = frozenset((b"content-type", b"content-length", b"content-encoding"))
@@ -42,7 +51,7 @@ _RELAYED: Final = frozenset(
     )
 )
 _HEAD_LINES: Final = (
-    b"content-type: %b\r\n%b%bx-gateway-attempts: %d\r\nserver-timing: gateway;dur=%d.%02d, upstream;dur=%d.%02d\r\n"
+    b"content-type: %b\r\n%b%bx-gateway-attempts: %d\r\nserver-timing: gateway;dur=%d.%02d, %bupstream;dur=%d.%02d\r\n"
 )
 
 
@@ -64,6 +73,7 @@ class Attempt:
         "_decoder",
         "_done",
         "_holders",
+        "_load",
         "_mode",
         "_relay",
         "_sent_at",
@@ -80,11 +90,14 @@ class Attempt:
         "length",
         "lines",
         "number",
+        "race",
+        "refused",
         "relayed",
-        "retry_after",
         "status",
         "tail",
         "target",
+        "told",
+        "too_long",
     )
 
     def __init__(self, exchange: Exchange, target: Target) -> None:
@@ -92,11 +105,15 @@ class Attempt:
         self.target = target
         self._done: asyncio.Future[None] | None = None
         self.number = len(exchange.attempts) + 1
+        self.race: Race | None = None  # where another target is asked too
+        self._load: Load | None = None
         self.connection: Connection | None = None
         self.status: int | None = None
         self.lines = b""
         self.content_type = b""
-        self.retry_after: bytes | None = None
+        self.refused: Headers = []  # the headers of an error
+        self.too_long = False
+        self.told = b""  # the event in which the upstream reported an error
         self.length: int | None = None
         self.error: UpstreamError | None = None
         self.cancelled = False
@@ -118,8 +135,14 @@ class Attempt:
         """Write the request; the answer comes by the ``on_`` methods. An upload goes on with :meth:`send_more`."""
         self.connection = connection
         connection.reusable = self.exchange.complete
-        timeouts = self.target.provider.timeouts
-        total_at = self.exchange.wire.loop.time() + timeouts.total
+        if self.target.watched:
+            self._load = load = self.target.load
+            load.pending += 1
+        exchange = self.exchange
+        timeouts = exchange.timeouts_at(self.target)
+        total_at = exchange.wire.loop.time() + timeouts.total
+        if total_at > exchange.deadline:
+            total_at = exchange.deadline
         connection.send(self, request, timeouts.first_token, timeouts.stall, total_at)
 
     def send_more(self, data: bytes, *, last: bool = False) -> None:
@@ -129,7 +152,7 @@ class Attempt:
             return  # answered before the upload was complete: the rest is not wanted
         connection.reusable = last
         if data:
-            connection.send_more(data, self.target.provider.timeouts.first_token)
+            connection.send_more(data, self.exchange.timeouts_at(self.target).first_token)
 
     # gateway.dataplane.upstream.connection.Handler
 
@@ -148,9 +171,9 @@ class Attempt:
                     encoding = value
             elif name in _RELAYED or (name.startswith(b"x-ratelimit-") and status >= 400):
                 kept.append(b"%b: %b\r\n" % (name, value))
-                if name == b"retry-after":
-                    self.retry_after = value
         self.lines = b"".join(kept)
+        if status >= 400:
+            self.refused = headers
         if encoding and encoding != b"identity":
             self.length = None
             self._decoder = decoder_for(encoding)
@@ -168,6 +191,8 @@ class Attempt:
         if self.content_type == b"application/json":
             return Mode.WHOLE
         kind = self.content_type.partition(b";")[0].strip().lower()
+        if self.exchange.seam is not None and kind != b"text/event-stream":
+            return Mode.WHOLE  # a stream has begun, and only another goes on with it
         if kind.startswith(b"text/") and kind != b"text/event-stream" and self.exchange.runtime.chain.on_response:
             return Mode.WHOLE  # a transcript as plain text goes through the plugins like one in JSON
         if kind == b"text/event-stream":
@@ -229,8 +254,12 @@ class Attempt:
     def begin(self, data: bytes) -> None:
         """The first piece is here: from now on the client sees this attempt."""
         exchange = self.exchange
+        if self.race is not None:
+            self.race.won(self)
         exchange.first_at = time.perf_counter()
         self.relayed = True
+        if self.target.breaker.state:
+            self.target.breaker.answered()
         exchange.start(self.status or 200, self.head_lines(), self.length if self._mode is Mode.BYTES else None, data)
 
     def head_lines(self) -> bytes:
@@ -239,6 +268,10 @@ class Attempt:
         # In hundredths of a millisecond: whole numbers are formatted several times as fast.
         upstream = int((self.head_at - self._sent_at) * 100_000)
         own = int((time.perf_counter() - exchange.started) * 100_000) - upstream
+        before = b""
+        if self.number > 1 or exchange.waited:
+            own = max(0, own - int((exchange.waited + seconds_of(exchange.attempts[: self.number - 1])) * 100_000))
+            before = timings(exchange, self.number - 1)
         return _HEAD_LINES % (
             self.content_type or b"application/json",
             self.lines,
@@ -246,6 +279,7 @@ class Attempt:
             self.number,
             own // 100,
             own % 100,
+            before,
             upstream // 100,
             upstream % 100,
         )
@@ -264,6 +298,24 @@ class Attempt:
         if connection is not None and connection.handler is self:
             connection.deadline = connection.total_at = self.exchange.wire.loop.time() + _LINGER
         self.finish()
+
+    def end_in_report(self, event: bytes, *, waiting: bool) -> None:
+        """The upstream reported an error within its stream. Where the client has nothing of it yet it is as if the
+        request had been answered with the error. ``waiting``: plugins still hold events that came before.
+        """
+        self._abort_connection()
+        exchange = self.exchange
+        body = data_of(event) or b""
+        status = status_told(body) or 502
+        if not exchange.response_started and not waiting:
+            self.status, self.content_type, self.events = status, b"application/json", None
+            self._chunks.append(body)
+            self.finish()
+        elif status < 500 and status not in PASSING and exchange.seam is None and not waiting:
+            self.end_with(event)  # no other target would do better
+        else:
+            self.told = event
+            self.on_fail(UpstreamError("stream_error", "The upstream reported an error within its stream.", sent=True))
 
     def refuse(self, error: GatewayError) -> None:
         """A plugin refused an event: the client gets the error, as the last event where some have gone out."""
@@ -298,12 +350,27 @@ class Attempt:
         if self.finished:
             return
         self.finished = True
+        if self._load is not None:
+            self._unload(self._load)
         self._relay = None  # it refers back here, and cycles wait long for the collector
         if self._done is not None:
             if not self._done.done():
                 self._done.set_result(None)
         elif self.exchange.flow is not None:
             self.exchange.flow.wake()
+
+    def _unload(self, load: Load) -> None:
+        """The call is over: what it tells of its target."""
+        self._load = None
+        load.pending -= 1
+        if self.cancelled:
+            return
+        now = self.exchange.wire.loop.time()
+        status = self.status
+        if self.error is not None or status is None or status >= 500 or status in PASSING:
+            load.failed(self.seconds, now)
+        elif status < 300:
+            load.answered(self.exchange.first_at - self._sent_at if self.relayed else self.seconds, now)
 
     def __await__(self) -> Generator[Any, None, None]:
         """Wait until the attempt is finished: in a task for a future, and by hand for :meth:`finish`."""
@@ -334,11 +401,24 @@ class Attempt:
         """The whole answer of an attempt that was not relayed."""
         return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
-    def record(self, reason: str) -> AttemptRecord:
-        """What the usage event keeps of this attempt. ``reason`` is ``ok`` or why it failed."""
+    @property
+    def seconds(self) -> float:
+        """How long it has taken."""
+        return time.perf_counter() - self._sent_at
+
+    def record(self, reason: str, tokens: Tokens | None = None) -> AttemptRecord:
+        """What the usage event keeps of this attempt. ``reason`` is ``ok`` or why it failed; ``tokens`` are told where
+        they are not those of the event.
+        """
         took = time.perf_counter() - self._sent_at
         target = self.target
-        return AttemptRecord(target.provider.name, target.model, self._started_ns, int(took * 1e9), self.status, reason)
+        record = AttemptRecord(
+            target.provider.name, target.model, self._started_ns, int(took * 1e9), self.status, reason
+        )
+        if tokens is not None:
+            record.tokens = tokens
+            record.cost_nanos = None if target.rate is None else cost_of(target.rate, tokens)
+        return record
 
     # back-pressure
 

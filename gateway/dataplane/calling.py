@@ -1,120 +1,98 @@
-"""Calling one target: take a connection, send, wait for the end; and how long to wait before trying again."""
+"""Calling one target: take a connection, send, wait for the end, and try again where that makes sense."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from gateway.dataplane import body as bodies
-from gateway.dataplane.attempt import Attempt
+from gateway.dataplane import answers
+from gateway.dataplane.breaker import CLOSED
 from gateway.dataplane.flow import INTO_TASK
-from gateway.dataplane.upstream.errors import UpstreamError
+from gateway.dataplane.pricing import cost_of
+from gateway.dataplane.racing import attempt_hedged
+from gateway.dataplane.retries import pause_before_retry
+from gateway.dataplane.sending import attempt_once
+from gateway.plugin.api import Route as RouteView
 
 if TYPE_CHECKING:
+    from gateway.dataplane.attempt import Attempt
     from gateway.dataplane.exchange import Exchange
-    from gateway.dataplane.routing import Target
-    from gateway.dataplane.upstream.connection import Connection
-
-LONGEST_PAUSE: Final = 5.0
-"""Seconds; an upstream that asks for more is passed over, and the client told."""
-
-_JOINED: Final = 65_536  # bytes of a body below which one joined write is cheaper than a vectored one
-_JSON_BODY: Final = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
-_NOT_AGAIN: Final = frozenset(("total_timeout", "first_token_timeout", "queue_full", "queue_timeout"))
+    from gateway.dataplane.hedging import Hedging
+    from gateway.dataplane.routing import Route, Target
 
 
-async def attempt_once(exchange: Exchange, target: Target) -> Attempt:
-    """Send the request and wait until its answer is complete, relayed, or failed.
-
-    A kept-alive connection that the upstream closed just when it was used again is not a failure of the upstream: the
-    request goes out once more, on a connection that was looked at or is new. Once only: a request that makes an
-    upstream break must not break all its connections.
+async def call_target(exchange: Exchange, target: Target, route: Route, targets: list[Target]) -> Attempt | None:
+    """Try one target, again where that may help. The attempt that failed, or broke off while it was relayed; None where
+    the client has its answer.
     """
-    pool = target.pool
-    # Made before a connection is held, because it may refuse; of an upload more arrives while one is being made.
-    request = request_for(exchange, target) if exchange.upload is None else None
-    again = False
+    chain = exchange.runtime.chain
+    hedging = route.hedging
+    target.budget.deposit()
+    tries = 0
+    pause: float | None = 0.0
     while True:
-        attempt = Attempt(exchange, target)
-        try:
-            connection = pool.take_idle() or await _acquire(exchange, target)
-        except UpstreamError as error:
-            attempt.error = error
+        if pause:
+            await _rest(exchange, pause)
+        tries += 1
+        if chain.on_route:
+            await chain.route(exchange, RouteView(route.name, target.provider.name, target.model))
+        exchange.check()
+        second, delay = (None, 0.0) if hedging is None or tries > 1 else _second(exchange, hedging, target, targets)
+        if second is None or hedging is None:
+            attempt = await attempt_once(exchange, target)
+        else:
+            attempt = await attempt_hedged(exchange, hedging, target, second, delay)
+        verdict = answers.conclude(exchange, attempt)
+        if verdict is answers.Verdict.WHOLE:
+            if chain.on_response:
+                await answers.give_whole(exchange, attempt)
+            else:
+                answers.hold_whole(exchange, attempt)
+        if verdict is answers.Verdict.BROKEN:
             return attempt
-        exchange.attempt = attempt
-        exchange.target = target
-        exchange.tokens = None
-        exchange.events_seen = 0
-        exchange.uncounted = None
-        attempt.send(connection, request or request_for(exchange, target))
-        try:
-            await attempt
-        except asyncio.CancelledError:
-            attempt.cancel()
-            raise
-        finally:
-            exchange.attempt = None
-            if attempt.events is not None:
-                exchange.tokens = attempt.events.tokens
-                exchange.events_seen = attempt.events.events
-                exchange.uncounted = attempt.events
-        if again or not attempt.went_stale:
+        if verdict is not answers.Verdict.FAILED:
+            if hedging is not None:
+                hedging.earn(_cost(exchange))
+            return None
+        pause = pause_before_retry(exchange, attempt, tries, is_last=target is targets[-1])
+        if pause is None:
             return attempt
-        again = True
-        pool.drop_stale()
 
 
-async def _acquire(exchange: Exchange, target: Target) -> Connection:
+def _second(exchange: Exchange, hedging: Hedging, target: Target, targets: list[Target]) -> tuple[Target | None, float]:
+    """Whom to call when a target is late, and after how many seconds; None where nobody may be."""
+    delay = hedging.delay(target)
+    assert exchange.caller is not None
+    if not delay or exchange.upload is not None or exchange.caller.limiter.at_providers:
+        return None, 0.0  # what a provider's limits want is taken for one at a time
+    for other in targets[targets.index(target) + 1 :]:
+        if other.breaker.state == CLOSED:
+            return other, delay
+    return None, 0.0
+
+
+def _cost(exchange: Exchange) -> int:
+    target, tokens = exchange.target, exchange.tokens
+    return 0 if target is None or target.rate is None or tokens is None else cost_of(target.rate, tokens) or 0
+
+
+async def _rest(exchange: Exchange, seconds: float) -> None:
     if exchange.by_hand:
         await INTO_TASK
-    pool = target.pool
-    connection = await pool.acquire(exchange.wire.loop.time() + target.provider.timeouts.first_token)
-    try:
-        exchange.check()
-    except BaseException:
-        pool.release(connection)
-        raise
-    return connection
+    await asyncio.sleep(seconds)
+    exchange.waited += seconds
 
 
-def request_for(exchange: Exchange, target: Target) -> list[bytes | memoryview]:
-    """The head and the body to send to a target, in pieces; the first is all where the body is small."""
-    head = target.head_for(exchange.spec.path)
-    if exchange.runtime.tracer is not None:
-        exchange.runtime.tracer.propagate(exchange)
-    if exchange.upload is not None:
-        return list(exchange.upload_request(head, target.model))
-    fields = exchange.fields
-    assert fields is not None
-    fields["model"] = target.model_raw
-    if exchange.stream and exchange.spec.generates and not exchange.hide_usage:
-        exchange.hide_usage = bodies.ask_for_usage(fields)
-    if target.local and exchange.caller is not None:
-        head += f"x-gateway-organization: {exchange.caller.organization}\r\n".encode("latin-1", "replace")
-        head += b"x-gateway-usage: each\r\n"
-    if len(exchange.raw) < _JOINED:
-        body = bodies.encode(fields)
-        return [head + exchange.forwarded + _JSON_BODY % len(body) + body]
-    pieces = bodies.parts(fields)
-    return [head + exchange.forwarded + _JSON_BODY % sum(map(len, pieces)), *pieces]
-
-
-def pause_before_retry(exchange: Exchange, attempt: Attempt, tries: int, *, is_last: bool) -> float | None:
-    """Seconds to wait before the same target is tried again; None where that makes no sense.
-
-    Exponential with full jitter (Brooker, "Exponential Backoff And Jitter"), or what ``Retry-After`` asks for.
-    """
-    retry = attempt.target.provider.retry
-    error = attempt.error
-    if tries >= retry.attempts or exchange.upload is not None or (error is not None and error.reason in _NOT_AGAIN):
-        return None
-    if attempt.status == 429 and not is_last:
-        return None  # a busy target is not asked again while another may be free
-    if attempt.retry_after is not None:
-        try:
-            asked = float(attempt.retry_after)
-        except ValueError:
-            return None
-        return asked if 0 <= asked <= LONGEST_PAUSE else None
-    return random.uniform(0, min(LONGEST_PAUSE, retry.backoff * 2 ** (tries - 1)))
+async def recovered(exchange: Exchange, target: Target) -> bool:
+    """Wait, for a bounded time in all, until a resting target may be asked. See :mod:`gateway.dataplane.breaker`."""
+    breaker = target.breaker
+    now = exchange.wire.loop.time()
+    if breaker.passes(now):
+        return True
+    if exchange.by_hand:
+        await INTO_TASK
+    if not exchange.patience:
+        exchange.patience = min(now + target.provider.breaker.wait, exchange.deadline)
+    passes = await breaker.recovered(exchange.patience, target.provider.connections.queue)
+    exchange.waited += exchange.wire.loop.time() - now
+    return passes

@@ -17,8 +17,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from gateway.contract.usage import Attempt as AttemptRecord
 from gateway.contract.usage import Outcome, Tokens
 from gateway.dataplane.auth import Credential
+from gateway.dataplane.deadlines import tighter
 from gateway.dataplane.endpoints.inference import Endpoint
 from gateway.dataplane.flow import INTO_TASK
+from gateway.dataplane.transcript import Transcript
 from gateway.kernel.errors import GatewayError
 from gateway.plugin.api import Request
 
@@ -29,10 +31,12 @@ if TYPE_CHECKING:
     from gateway.dataplane.flow import Flow
     from gateway.dataplane.routing import Route, Target
     from gateway.dataplane.runtime import Runtime
+    from gateway.dataplane.seam import Seam
     from gateway.dataplane.server import GatewayProtocol
     from gateway.dataplane.streaming import EventStream
     from gateway.dataplane.tracing import TraceContext
     from gateway.dataplane.upload import Upload
+    from gateway.settings.model import Recovery, Timeouts
 
 _SECRET_HEADERS: Final = frozenset((b"authorization", b"x-api-key", b"api-key", b"cookie", b"proxy-authorization"))
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -56,8 +60,10 @@ class Exchange(Request):
         "chunked",
         "complete",
         "content_type",
+        "deadline",
         "declared_length",
         "disconnected",
+        "estimated",
         "events_seen",
         "fields",
         "first_at",
@@ -70,15 +76,18 @@ class Exchange(Request):
         "keep_alive",
         "max_tokens",
         "outcome",
+        "patience",
         "provider_grant",
         "rate_lines",
         "raw_headers",
         "received",
+        "recovery",
         "refusal",
         "response_complete",
         "response_started",
         "route",
         "runtime",
+        "seam",
         "settled",
         "spec",
         "started",
@@ -87,13 +96,24 @@ class Exchange(Request):
         "target",
         "tokens",
         "trace",
+        "transcript",
         "turn",
         "uncounted",
         "upload",
+        "waited",
+        "wanted",
         "wire",
     )
 
     trace: TraceContext  # set by the tracer alone
+    uncounted: EventStream | bytes | None  # what the upstream has told no usage of
+    transcript: Transcript | None  # of the stream that the client gets
+    seam: Seam | None  # where another target goes on with it
+    recovery: Recovery | None  # what the client wants of a stream that breaks off
+    wanted: Timeouts | None  # the client's own deadlines
+    deadline: float  # loop time at which the request is given up
+    patience: float  # loop time until which it waits for resting targets
+    waited: float  # seconds between attempts
 
     def __init__(
         self,
@@ -149,10 +169,13 @@ class Exchange(Request):
         self.attempts: list[AttemptRecord] = []
         self.tokens: Tokens | None = None
         self.events_seen = 0
-        self.uncounted: EventStream | bytes | None = None
+        self.estimated = False  # some of the tokens are
         self.route: Route | None = None
         self.target: Target | None = None
         self.first_at = 0.0
+        self.transcript = self.seam = self.uncounted = None
+        self.recovery = self.wanted = None
+        self.deadline = self.patience = self.waited = 0.0
         self.outcome: Outcome = "error"
         self.status = 0
         self.complete = False
@@ -179,6 +202,12 @@ class Exchange(Request):
     @headers.setter
     def headers(self, value: dict[str, str]) -> None:
         self._headers = value
+
+    def open_transcript(self) -> Transcript | None:
+        """Where what the client gets of a chat's stream is noted; None where it can't be gone on with."""
+        if self.transcript is None and self.spec.generates and self.route is not None:
+            self.transcript = Transcript(self.route.resumable or self.spec.prompt == "prompt")
+        return self.transcript
 
     # the request's body
 
@@ -233,7 +262,16 @@ class Exchange(Request):
     def begin(self) -> None:
         """The pipeline runs. Raises as :meth:`check`."""
         self.begun = True
+        seconds = self.runtime.settings.server.request_timeout
+        if self.wanted is not None and self.wanted.total < seconds:
+            seconds = self.wanted.total
+        self.deadline = self.wire.loop.time() + seconds
         self.check()
+
+    def timeouts_at(self, target: Target) -> Timeouts:
+        """The deadlines of a call to a target: its provider's, or the client's where they are shorter."""
+        timeouts = target.provider.timeouts
+        return timeouts if self.wanted is None else tighter(timeouts, self.wanted)
 
     def check(self) -> None:
         """Raise what has happened to the request meanwhile: it was refused, or its client has left."""
@@ -334,6 +372,7 @@ class Exchange(Request):
         self.response_complete = True
         held, self._held = self._held, None
         self._raw = self._body = self.fields = self.uncounted = None  # an idle connection keeps its last request
+        self.transcript = self.seam = None
         self._chunks.clear()
         self.raw_headers = []
         self.state = {}

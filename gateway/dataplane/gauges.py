@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import TYPE_CHECKING
 
 from gateway.dataplane.attempt import Attempt
+from gateway.dataplane.breaker import CLOSED
 from gateway.dataplane.snapshots import Labels
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from gateway.dataplane.credentials import Learnt
     from gateway.dataplane.emit import FileSink
     from gateway.dataplane.metrics import Metrics
+    from gateway.dataplane.routing import Target
     from gateway.dataplane.runtime import Runtime
     from gateway.dataplane.upstream.pool import Pool
 
@@ -50,7 +52,13 @@ class Gauges:
         metrics.gauge("gateway_upstream_connections", self._connections)
         metrics.gauge("gateway_upstream_queue_depth", self._waiting)
         metrics.gauge("gateway_breaker_open", self._resting)
+        metrics.gauge("gateway_breaker_half_open", self._half_open)
         metrics.gauge("gateway_breaker_failures", self._failures)
+        metrics.gauge("gateway_breaker_waiting", self._recovering)
+        metrics.counter("gateway_breaker_opened", self._opened)
+        metrics.counter("gateway_retries_refused", self._retries_refused)
+        metrics.counter("gateway_hedges", self._hedges)
+        metrics.counter("gateway_shadows", self._shadows)
         metrics.gauge("gateway_access_log_buffer_bytes", lambda: (((), worker.log.buffered),))
         metrics.counter("gateway_access_log_lines_dropped", lambda: (((), worker.log.dropped),))
         metrics.counter("gateway_usage_events_dropped", lambda: (((), sink.dropped),))
@@ -88,18 +96,46 @@ class Gauges:
     def _waiting(self) -> Iterable[tuple[Labels, float]]:
         return ((labels, pool.waiting) for labels, pool in self._pools())
 
+    def _breakers(self) -> Iterator[tuple[Labels, Target]]:
+        """The targets in use, each once."""
+        found = {
+            target.name: target for route in self._worker.runtime.router.routes.values() for target in route.targets
+        }
+        return (((target.provider.name, target.model), target) for target in found.values())
+
     def _resting(self) -> Iterable[tuple[Labels, float]]:
         now = self._worker.loop.time()
-        return ((target, float(until > now)) for target, (until, _) in self._breakers().items())
+        return ((labels, float(target.breaker.open_until > now)) for labels, target in self._breakers())
+
+    def _half_open(self) -> Iterable[tuple[Labels, float]]:
+        # One whose cooldown is over lets the next request through, and counts as half-open before that comes too.
+        now = self._worker.loop.time()
+        return (
+            (labels, float(target.breaker.state != CLOSED and target.breaker.open_until <= now))
+            for labels, target in self._breakers()
+        )
 
     def _failures(self) -> Iterable[tuple[Labels, float]]:
-        return ((target, failures) for target, (_, failures) in self._breakers().items())
+        return ((labels, target.breaker.failures) for labels, target in self._breakers())
 
-    def _breakers(self) -> dict[Labels, tuple[float, int]]:
-        """Of each target: until when it rests, and its failures in a row. Equal targets of several routes are one."""
-        found: dict[Labels, tuple[float, int]] = {}
-        for route in self._worker.runtime.router.routes.values():
-            for target in route.targets:
-                name = (target.provider.name, target.model)
-                found[name] = max(found.get(name, (0.0, 0)), (target.open_until, target.failures))
-        return found
+    def _recovering(self) -> Iterable[tuple[Labels, float]]:
+        return ((labels, target.breaker.waiting) for labels, target in self._breakers())
+
+    def _opened(self) -> Iterable[tuple[Labels, float]]:
+        return ((labels, target.breaker.opened) for labels, target in self._breakers())
+
+    def _hedges(self) -> Iterator[tuple[Labels, float]]:
+        for name, route in self._worker.runtime.router.routes.items():
+            if route.hedging is not None:
+                yield (name, "won"), route.hedging.won
+                yield (name, "lost"), route.hedging.started - route.hedging.won
+                yield (name, "refused"), route.hedging.refused
+
+    def _shadows(self) -> Iterator[tuple[Labels, float]]:
+        for name, route in self._worker.runtime.router.routes.items():
+            if route.mirror is not None:
+                yield (name, "made"), route.mirror.made
+                yield (name, "passed"), route.mirror.passed
+
+    def _retries_refused(self) -> Iterable[tuple[Labels, float]]:
+        return ((labels, target.budget.refused) for labels, target in self._breakers())

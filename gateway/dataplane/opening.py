@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gateway.dataplane import deadlines
 from gateway.dataplane.admitting import accept
 from gateway.dataplane.auth import secret_in
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.upload import Upload
 from gateway.kernel.errors import GatewayError, Kind
+from gateway.settings.model import Recovery
 
 if TYPE_CHECKING:
     from gateway.dataplane.app import Worker
@@ -19,8 +21,20 @@ if TYPE_CHECKING:
 _FORWARDED: Final = frozenset(
     (b"openai-beta", b"idempotency-key", b"traceparent", b"tracestate", b"user-agent", b"x-client-request-id")
 )
+_RECOVERY: Final = b"x-gateway-stream-recovery"
+_RECOVERIES: Final[dict[bytes, Recovery]] = {b"continue": "continue", b"restart": "restart", b"error": "error"}
 _READ: Final = frozenset(
-    (b"authorization", b"x-api-key", b"api-key", b"content-length", b"content-type", b"content-encoding", b"expect")
+    (
+        b"authorization",
+        b"x-api-key",
+        b"api-key",
+        b"content-length",
+        b"content-type",
+        b"content-encoding",
+        b"expect",
+        deadlines.HEADER,
+        _RECOVERY,
+    )
 )
 _JSON_TYPES: Final = (b"application/json", b"")
 
@@ -43,6 +57,10 @@ def open_exchange(wire: GatewayProtocol, spec: Endpoint, headers: list[tuple[byt
                 wire.expect_100_continue = value.lower() == b"100-continue"
             elif name == b"content-encoding":
                 exchange.refusal = _encoded(value)
+            elif name == _RECOVERY:
+                _recover(exchange, value)
+            elif name == deadlines.HEADER:
+                _want(exchange, value)
             else:
                 has_secret = True
         elif name in _FORWARDED:
@@ -77,6 +95,22 @@ def body_too_large(worker: Worker) -> GatewayError:
     """The error for a body beyond the configured size."""
     message = f"The body is larger than the {worker.max_body_bytes} bytes allowed."
     return GatewayError(Kind.TOO_LARGE, "request_too_large", message)
+
+
+def _recover(exchange: Exchange, value: bytes) -> None:
+    exchange.recovery = _RECOVERIES.get(value.strip().lower())
+    if exchange.recovery is None:
+        message = (
+            f"'{value[:40].decode('latin-1')}' is no way to recover a stream: expected continue, restart or error."
+        )
+        exchange.refusal = GatewayError(Kind.INVALID, "invalid_stream_recovery", message, _RECOVERY.decode())
+
+
+def _want(exchange: Exchange, value: bytes) -> None:
+    try:
+        exchange.wanted = deadlines.wanted_timeouts(value)
+    except GatewayError as error:
+        exchange.refusal = error.with_traceback(None)
 
 
 def _encoded(encoding: bytes) -> GatewayError | None:

@@ -13,12 +13,13 @@ from gateway.dataplane import answers
 from gateway.dataplane import body as bodies
 from gateway.dataplane.admission.limiter import undo
 from gateway.dataplane.admitting import admit, enter, identify, widen
-from gateway.dataplane.calling import attempt_once, pause_before_retry
-from gateway.dataplane.flow import INTO_TASK
+from gateway.dataplane.breaker import CLOSED
+from gateway.dataplane.calling import call_target, recovered
+from gateway.dataplane.choosing import choose
+from gateway.dataplane.continuing import resume
 from gateway.dataplane.settlement import repaired, settle, uncounted, usage_event
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.plugin.api import Answer
-from gateway.plugin.api import Route as RouteView
 
 if TYPE_CHECKING:
     from gateway.dataplane.attempt import Attempt
@@ -120,47 +121,44 @@ def find_route(exchange: Exchange) -> Route:
 
 async def call(exchange: Exchange) -> None:
     """Try the route's targets until one answers; relay or return its answer. Raises :class:`GatewayError`."""
-    chain = exchange.runtime.chain
+    loop = exchange.wire.loop
     route = find_route(exchange)
-    targets = route.candidates(exchange.endpoint, exchange.wire.loop.time())
+    targets = choose(exchange, route, loop.time())
+    if route.mirror is not None and targets:
+        route.mirror.reflect(exchange, targets[0])
     assert exchange.caller is not None
     limited = exchange.caller.limiter.at_providers
     attempt: Attempt | None = None
+    refusal: GatewayError | None = None
     for target in targets:
-        is_last = target is targets[-1]
-        refusal = await enter(exchange, target) if limited else None
-        if refusal is not None:
-            if not is_last:
-                continue
-            if attempt is None:
-                raise refusal
+        if attempt is not None and not answers.may_follow(exchange, attempt, target):
+            continue
+        is_closed = target.breaker.state == CLOSED
+        if not is_closed and not await recovered(exchange, target):
+            refusal = answers.at_rest(target, loop.time())
+            continue
+        refused = None
+        try:
+            if limited:
+                refused = await enter(exchange, target)
+            if refused is None:
+                attempt = await call_target(exchange, target, route, targets)
+                if attempt is None:
+                    return
+        finally:
+            if not is_closed:
+                target.breaker.release(loop.time())
+        if refused is not None:
+            refusal = refused
+        elif attempt is not None and attempt.relayed:
+            break
+    if attempt is not None:
+        if attempt.relayed:
+            await resume(exchange, attempt, route)
+        else:
             answers.give_up(exchange, attempt)
-            return
-        tries = 0
-        pause: float | None = 0.0
-        while pause is not None:
-            if pause:
-                if exchange.by_hand:
-                    await INTO_TASK
-                await asyncio.sleep(pause)
-            tries += 1
-            if chain.on_route:
-                await chain.route(exchange, RouteView(route.name, target.provider.name, target.model))
-            exchange.check()
-            attempt = await attempt_once(exchange, target)
-            verdict = answers.conclude(exchange, attempt)
-            if verdict is answers.Verdict.WHOLE:
-                if chain.on_response:
-                    await answers.give_whole(exchange, attempt)
-                else:
-                    answers.hold_whole(exchange, attempt)
-            if verdict is not answers.Verdict.FAILED:
-                return
-            pause = pause_before_retry(exchange, attempt, tries, is_last=is_last)
-        if attempt is not None and (is_last or exchange.upload is not None):
-            answers.give_up(exchange, attempt)
-            return
-    raise bodies.invalid(
+        return
+    raise refusal or bodies.invalid(
         f"The model '{exchange.model}' does not serve {exchange.spec.path.decode()}.", "model", "unsupported_endpoint"
     )
 

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from gateway.dataplane.soundness import before_error, before_fault, is_sound
 from gateway.dataplane.streaming import EventStream, OversizedEvent
 from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.kernel.errors import GatewayError, Kind
@@ -28,13 +29,28 @@ class EventRelay:
     hook that waits, events queue up and a task passes them on in order.
     """
 
-    __slots__ = ("_attempt", "_chain", "_failure", "_last", "_pump", "_queue", "_queued", "events")
+    __slots__ = (
+        "_attempt",
+        "_chain",
+        "_failure",
+        "_last",
+        "_pump",
+        "_queue",
+        "_queued",
+        "_seam",
+        "_strict",
+        "_transcript",
+        "events",
+    )
 
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
-        self._chain = attempt.exchange.runtime.chain
         exchange = attempt.exchange
+        self._chain = exchange.runtime.chain
         self.events = EventStream(exchange.hide_usage, attempt.target.vendor, exchange.endpoint)
+        self._strict = exchange.spec.generates
+        self._seam = exchange.seam  # where the client has a part of the answer already
+        self._transcript = exchange.open_transcript()
         self._last = b""
         self._queue: deque[tuple[bytes | None, bool]] | None = None
         self._pump: asyncio.Task[None] | None = None
@@ -51,10 +67,43 @@ class EventRelay:
             return
         if not out:
             return
+        if self._strict:
+            if events.failed and not self._was_finished(out):
+                self._end_in_error(out)
+                return
+            if not is_sound(out):
+                self._pass_on(before_fault(out), False)
+                self._attempt.fail("The upstream sent an event that is not JSON.")
+                return
+        self._pass_on(out, events.done)
+
+    def _was_finished(self, out: bytes) -> bool:
+        """Whether the answer had said that it was finished before the error came: nobody can do better, and the client
+        sees the end as it is.
+        """
+        if self._transcript is not None and self._transcript.said().complete:
+            return True
+        return _says_finished(before_error(out)[0])
+
+    def _end_in_error(self, out: bytes) -> None:
+        """The upstream reported an error within its stream: what came before it counts."""
+        out, event = before_error(out)
+        self._pass_on(out if is_sound(out) else before_fault(out), False)
+        if not self._attempt.finished:
+            self._attempt.end_in_report(event, waiting=self._pump is not None)
+
+    def _pass_on(self, out: bytes, last: bool) -> None:
+        """Whole events for the client, through the plugins."""
+        if self._seam is not None:
+            out = self._seam.join(out)
+        if self._transcript is not None:
+            self._transcript.add(out)
+        if not out and not last:
+            return
         chain = self._chain
         if chain.on_chunk:
             if chain.chunk_sync is None:
-                self._enqueue(out)
+                self._enqueue(out, last)
                 return
             exchange = self._attempt.exchange
             kept = []
@@ -65,7 +114,7 @@ class EventRelay:
                 self._refuse(kept, error)
                 return
             out = b"".join(kept)
-        self._deliver(out, events.done)
+        self._deliver(out, last)
 
     def _refuse(self, kept: list[bytes], error: GatewayError) -> None:
         # What came before the refused event goes out: how many events one read brings must make no difference.
@@ -91,7 +140,7 @@ class EventRelay:
             if attempt.finished:
                 return
         if self._queue is not None:
-            self._enqueue(None)
+            self._enqueue(None, False)
             return
         generates = attempt.exchange.spec.generates
         complete = not generates or events.failed or events.summed or _says_finished(self._last)
@@ -105,7 +154,7 @@ class EventRelay:
         if self._pump is None:
             return False
         self._failure = error
-        self._enqueue(None)
+        self._enqueue(None, False)
         return True
 
     def cancel(self) -> None:
@@ -115,10 +164,10 @@ class EventRelay:
 
     # for plugins that wait in on_chunk
 
-    def _enqueue(self, out: bytes | None) -> None:
+    def _enqueue(self, out: bytes | None, last: bool) -> None:
         if self._queue is None:
             self._queue = deque()
-        self._queue.append((out, self.events.done))
+        self._queue.append((out, last))
         self._queued += len(out or b"")
         if self._queued > QUEUED:
             self._attempt.hold_upstream(PLUGINS, True)

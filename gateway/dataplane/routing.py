@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import math
-import random
-from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Final
 from urllib.parse import quote
 
 from gateway.dataplane.body import raw_string
+from gateway.dataplane.breaker import Breaker
+from gateway.dataplane.hedging import Hedging
+from gateway.dataplane.load import Load
 from gateway.dataplane.pricing import FREE, Pricing, rate_of
+from gateway.dataplane.retries import RetryBudget
+from gateway.dataplane.shadowing import Mirror
 from gateway.dataplane.upstream.pool import Pool
 from gateway.dataplane.vendors import LOCAL, vendor_of
 from gateway.kernel.errors import GatewayError, Kind
+from gateway.settings.known_targets import Capabilities, capabilities_of
 from gateway.settings.model import Model, Price, Provider, Settings
 
 _LOCAL_ENDPOINTS = frozenset(("chat.completions", "completions", "embeddings"))
 _SAFE = "/:@+,._-~!$'()*"
+_ANYTHING = Capabilities()
+UNBOUNDED: Final = 2**53
+"""Tokens that fit where no bound is known."""
 
 
 class Target:
@@ -23,22 +31,30 @@ class Target:
 
     __slots__ = (
         "_logged_at",
-        "failures",
+        "breaker",
+        "budget",
         "header",
         "heads",
+        "load",
         "local",
         "model",
         "model_raw",
         "name",
-        "open_until",
+        "offers",
         "pool",
+        "prefill",
         "provider",
         "rate",
+        "seed",
         "vendor",
+        "watched",
     )
 
-    def __init__(self, provider: Provider, model: str, pool: Pool, rate: Pricing | None) -> None:
+    def __init__(
+        self, provider: Provider, model: str, pool: Pool, rate: Pricing | None, offers: Capabilities = _ANYTHING
+    ) -> None:
         self.provider = provider
+        self.offers = offers
         self.model = model
         self.model_raw = raw_string(model)
         self.pool = pool
@@ -48,8 +64,12 @@ class Target:
         self.name = f"{provider.name}/{model}"
         self.header = b"x-gateway-target: " + quote(self.name, safe=_SAFE).encode() + b"\r\n"
         self.heads: dict[bytes, bytes] = {}
-        self.failures = 0
-        self.open_until = 0.0
+        self.load = Load()
+        self.watched = False  # whether somebody goes by the load
+        self.prefill: str = offers.prefill  # "none" once it refused one
+        self.seed = int.from_bytes(blake2b(self.name.encode(), digest_size=8).digest())
+        self.breaker = Breaker(provider.breaker)
+        self.budget = RetryBudget(provider.retry.budget)
         self._logged_at = 0.0
 
     def head_for(self, path: bytes) -> bytes:
@@ -74,69 +94,125 @@ class Target:
         """Whether requests of this kind may go here."""
         return not self.local or endpoint in _LOCAL_ENDPOINTS
 
-    # the breaker: after `failures` in a row the target rests for `cooldown` seconds
+    def take_over(self, previous: Target) -> None:
+        """Go on with what is known of the same target; with its breaker and its retries only by the same rules."""
+        self.load = previous.load
+        if self.provider.breaker == previous.provider.breaker and self.provider.base_url == previous.provider.base_url:
+            self.breaker = previous.breaker
+        if self.provider.retry.budget == previous.provider.retry.budget:
+            self.budget = previous.budget
 
-    def failed(self, now: float) -> bool:
-        """Count a failure at loop time ``now``. Returns whether it is worth a line in the log."""
-        self.failures += 1
-        if self.failures >= self.provider.breaker.failures:
-            self.open_until = now + self.provider.breaker.cooldown
+    def log_is_due(self, now: float) -> bool:
+        """Whether a failure at loop time ``now`` is worth a line in the log: at most one a second is."""
         is_due = now >= self._logged_at + 1.0
         if is_due:
             self._logged_at = now
         return is_due
 
-    def succeeded(self) -> None:
-        """An answer came: whatever failed before is over."""
-        self.failures = 0
-        self.open_until = 0.0
-
 
 class Route:
-    """A configured model: its targets in order of preference, then its fallbacks'."""
+    """A configured model: its targets in order of preference, then its fallbacks'.
 
-    __slots__ = ("_single", "context_length", "fallbacks", "name", "targets", "weights")
+    ``single`` is the only target of a model that has nothing to choose, ``sticky`` whether anybody goes by the prompt,
+    ``picky`` whether some target lacks what another has or all may be asked for, ``shortest`` the tokens that fit into
+    every context, ``resumable`` whether some target can go on with a broken stream.
+    """
+
+    __slots__ = (
+        "affinity",
+        "chain",
+        "context_length",
+        "fallbacks",
+        "hedging",
+        "mirror",
+        "name",
+        "picky",
+        "recovery",
+        "resumable",
+        "shortest",
+        "single",
+        "splits",
+        "sticky",
+        "strategy",
+        "targets",
+        "weights",
+    )
 
     def __init__(self, model: Model, targets: tuple[Target, ...]) -> None:
         self.name = model.name
         self.targets = targets
-        self.weights = tuple(target.weight for target in model.targets) if model.strategy == "weighted" else ()
+        self.strategy: str = model.strategy
+        self.weights = tuple(target.weight for target in model.targets)
+        self.affinity = model.affinity == "prompt"
         self.context_length = model.context_length
+        self.recovery: str = model.stream_recovery
+        self.hedging = Hedging(model.hedge) if model.hedge is not None else None
         self.fallbacks: tuple[Route, ...] = ()
-        self._single = list(targets) if len(targets) == 1 else None
-
-    def ordered(self) -> list[Target]:
-        """This model's own targets for one request: as listed, or drawn by weight without replacement."""
-        if not self.weights:
-            return list(self.targets)
-        drawn = sorted(((_draw(weight), index) for index, weight in enumerate(self.weights)), reverse=True)
-        return [self.targets[index] for _, index in drawn]
+        self.splits: tuple[tuple[float, str, Route], ...] = ()
+        self.mirror: Mirror | None = None
+        self.chain: tuple[Route, ...] = (self,)
+        self.single: list[Target] | None = None
+        self.sticky = False
+        self.picky = False
+        self.shortest = UNBOUNDED
+        self.resumable = False
 
     def candidates(self, endpoint: str, now: float) -> list[Target]:
-        """Every target to try, resting ones last, each once. Empty where none serves this endpoint."""
-        if self._single is not None and not self.fallbacks and self._single[0].serves(endpoint):
-            return self._single
-        found = [target for route in self._chain() for target in route.ordered() if target.serves(endpoint)]
+        """Every target that may be tried, resting ones last, each once. Empty where none serves this endpoint."""
+        single = self.single
+        if single is not None and single[0].serves(endpoint):
+            return single
+        routes = (*(other for _, _, other in self.splits), *self.chain)
+        found = list(dict.fromkeys(target for route in routes for target in route.targets if target.serves(endpoint)))
         if len(found) > 1:
-            found = list(dict.fromkeys(found))
-            found.sort(key=lambda target: target.open_until > now)
+            found.sort(key=lambda target: target.breaker.rests_until(now))
         return found
 
-    def _chain(self) -> Iterator[Route]:
-        seen: set[str] = set()
+    def link(self, model: Model, routes: dict[str, Route]) -> None:
+        """Find the other models it names."""
+        self.fallbacks = tuple(routes[name] for name in model.fallbacks)
+        self.splits = tuple((split.share, split.by, routes[split.model]) for split in model.split)
+
+    def take_over(self, previous: Route) -> None:
+        """Go on with what the same model of a configuration before this one has spent and counted."""
+        if self.mirror is not None and previous.mirror is not None:
+            self.mirror.take_over(previous.mirror)
+        if self.hedging is not None and previous.hedging is not None:
+            self.hedging.take_over(previous.hedging)
+
+    def complete(self) -> None:
+        """Work out what follows from all targets, when every route is linked."""
+        self.chain = self._chain()
+        routes = (*(other for _, _, other in self.splits), *self.chain)
+        every = [target for route in routes for target in route.targets]
+        self.shortest = min([target.offers.context_length or UNBOUNDED for target in every])
+        self.resumable = any(target.prefill != "none" for target in every)
+        self.picky = any(_lacks(target) for target in every) or len({target.offers.prefill for target in every}) > 1
+        self.sticky = any(
+            route.affinity and len(route.targets) > 1 and route.strategy in ("weighted", "least_latency")
+            for route in routes
+        )
+        if len(every) == 1:
+            self.single = every
+        for route in routes:
+            if self.hedging is not None or (len(route.targets) > 1 and route.strategy in ("weighted", "least_latency")):
+                for target in route.targets:
+                    target.watched = True
+
+    def _chain(self) -> tuple[Route, ...]:
+        seen: dict[str, Route] = {}
         waiting = [self]
         while waiting:
             route = waiting.pop(0)
             if route.name not in seen:
-                seen.add(route.name)
-                yield route
+                seen[route.name] = route
                 waiting.extend(route.fallbacks)
+        return tuple(seen.values())
 
 
-def _draw(weight: float) -> float:
-    # Efraimidis & Spirakis 2006, "Weighted random sampling with a reservoir": the largest u^(1/w) first. Its logarithm
-    # keeps the order and does not underflow where weights are small.
-    return -random.expovariate(1.0) / weight if weight > 0 else -math.inf
+def _lacks(target: Target) -> bool:
+    offers = target.offers
+    return not (offers.tools and offers.vision and offers.json_schema)
 
 
 class Router:
@@ -144,6 +220,17 @@ class Router:
 
     def __init__(self, routes: dict[str, Route]) -> None:
         self.routes = routes
+
+    def take_over(self, previous: Router) -> None:
+        """Go on with what a configuration before this one has learned and spent."""
+        targets = {target.name: target for route in previous.routes.values() for target in route.targets}
+        for name, route in self.routes.items():
+            for target in route.targets:
+                if target.name in targets:
+                    target.take_over(targets[target.name])
+            before = previous.routes.get(name)
+            if before is not None:
+                route.take_over(before)
 
     def find(self, model: str, allowed: frozenset[str]) -> Route:
         """The route of a model. Raises :class:`GatewayError` where it is unknown, or not for this caller."""
@@ -163,8 +250,11 @@ class Router:
         return route
 
 
-def router_from(settings: Settings, pools: dict[str, Pool]) -> Router:
-    """The routes of the configured models. Models that share a target share its breaker."""
+def router_from(settings: Settings, pools: dict[str, Pool], previous: Router | None = None) -> Router:
+    """The routes of the configured models. Models that share a target share its breaker.
+
+    What was learned of targets, and what shadows have spent, is taken over from ``previous``.
+    """
     providers = {provider.name: provider for provider in settings.providers}
     prices: dict[tuple[str, str], list[Price]] = {}
     for price in settings.pricing:
@@ -178,8 +268,18 @@ def router_from(settings: Settings, pools: dict[str, Pool]) -> Router:
             if key not in targets:
                 provider = providers[named.provider]
                 rate = rates.get(key, FREE if provider.kind == "llama_cpp" else None)
-                targets[key] = Target(provider, named.model, pools[named.provider], rate)
+                targets[key] = Target(
+                    provider, named.model, pools[named.provider], rate, capabilities_of(named, provider)
+                )
         routes[model.name] = Route(model, tuple(targets[named.provider, named.model] for named in model.targets))
     for model in settings.models:
-        routes[model.name].fallbacks = tuple(routes[name] for name in model.fallbacks)
-    return Router(routes)
+        routes[model.name].link(model, routes)
+    for model in settings.models:
+        route = routes[model.name]
+        route.complete()
+        if model.shadow is not None:
+            route.mirror = Mirror(model.shadow, routes[model.shadow.model], settings.server.workers)
+    router = Router(routes)
+    if previous is not None:
+        router.take_over(previous)
+    return router

@@ -94,7 +94,7 @@ async def build_runtime(
     for provider in settings.providers:
         base_url = provider.base_url or f"unix:{local_socket}"
         pools[provider.name] = Pool(provider, base_url, loop, resolver)
-    router = router_from(settings, pools)
+    router = router_from(settings, pools, previous.router if previous is not None else None)
     context = PluginContext(settings.data_dir, settings.redis_url)
     chain = build_chain(settings.plugins, context, base_dir, on_failure)
     tracer = tracer_for(settings.telemetry, previous.tracer if previous is not None else None)

@@ -50,7 +50,7 @@ def usage_event(exchange: Exchange, counted: Counted | None = None) -> UsageEven
         model,
         exchange.attempts,
         tokens,
-        estimated,
+        estimated or exchange.estimated,
         exchange.stream,
         exchange.outcome,
         exchange.status,
@@ -61,11 +61,15 @@ def usage_event(exchange: Exchange, counted: Counted | None = None) -> UsageEven
 
 
 def _answered_by(exchange: Exchange) -> tuple[str | None, str | None]:
-    """The provider and its model: of the last attempt, or those that a cached answer has spared."""
+    """The provider and its model: of the last attempt, or those that a cached answer has spared; of a stream that was
+    gone on with those of the part that counts.
+    """
+    target = exchange.target
+    if exchange.seam is not None and target is not None:
+        return target.provider.name, target.model
     if exchange.attempts:
         last = exchange.attempts[-1]
         return last.provider, last.model
-    target = exchange.target
     return (target.provider.name, target.model) if exchange.outcome == "cached" and target is not None else (None, None)
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.contract.usage import Tokens
 from gateway.dataplane.counting.wire import Produced
+from gateway.dataplane.soundness import before_error
 from gateway.dataplane.usage import read_answer
 from gateway.dataplane.vendors import LOCAL, UNKNOWN, Vendor
 from gateway.plugin.sse import data_of, split_events
@@ -106,7 +107,7 @@ class EventStream:
             data = self._read_usage(data)
         else:
             self._keep(data)
-        if b'"error"' in data and _ERROR.search(data) is not None:
+        if b'"error"' in data and (_ERROR.search(data) is not None or before_error(data)[1]):
             self.failed = True
         if b"[DONE]" in data and _DONE.search(data) is not None:
             self.done = True

@@ -17,13 +17,14 @@ from typing import Any, NamedTuple
 from gateway.settings.document import Document
 from gateway.settings.faults import Fault, Finding, Path, dotted, named, nearest
 from gateway.settings.local_models import local_models, weights
+from gateway.settings.model_checks import check_models
 from gateway.settings.pricing import RATE_KEYS
 from gateway.settings.view import Item, as_dict, as_list, entries, find_cycle, names_of, text_of
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*\Z")
 
-UNSUPPORTED_STRATEGIES = ("least_latency", "least_cost", "ml")
+UNSUPPORTED_STRATEGIES = ("ml",)
 
 
 class PlanList(NamedTuple):
@@ -61,6 +62,7 @@ class Checks:
             *_duplicates(self.keys, "key"),
             *self._providers(),
             *self._models(),
+            *check_models(self.models, self.pricing, self.providers),
             *self._cycles(),
             *self._pricing(),
             *self._exchange_rates(),
@@ -217,7 +219,7 @@ class Checks:
         for path, item in self.models:
             if item.get("strategy") in UNSUPPORTED_STRATEGIES:
                 message = f"this version does not support the strategy {item['strategy']} yet"
-                yield (*path, "strategy"), message, "use priority or weighted"
+                yield (*path, "strategy"), message, "use priority, weighted, least_latency or least_cost"
 
     def _workers(self) -> Iterator[Finding]:
         if self._workers_apart() and self._is_limited():

@@ -30,9 +30,10 @@ from gateway.settings.fields import (
     about,
     expect,
 )
+from gateway.settings.models import Hedge, Model, Prefill, Recovery, Shadow, Split, Target
 from gateway.settings.plans import Budget, Key, Limit, Plan, SharedLimit
 from gateway.settings.pricing import ExchangeRate, Price
-from gateway.settings.providers import Breaker, Connections, LlamaCpp, Model, Provider, Retry, Target, Timeouts
+from gateway.settings.providers import Breaker, Connections, LlamaCpp, Provider, Retry, Timeouts
 
 __all__ = [
     "Admin",
@@ -40,6 +41,7 @@ __all__ = [
     "Budget",
     "Connections",
     "ExchangeRate",
+    "Hedge",
     "Jwt",
     "Key",
     "Limit",
@@ -48,13 +50,17 @@ __all__ = [
     "Oidc",
     "Plan",
     "PluginUse",
+    "Prefill",
     "Price",
     "Provider",
+    "Recovery",
     "Retry",
     "Server",
     "Settings",
+    "Shadow",
     "SharedLimit",
     "Sidecar",
+    "Split",
     "Target",
     "Telemetry",
     "Timeouts",
@@ -71,6 +77,9 @@ class Server(Section, frozen=True, kw_only=True):
     max_body_bytes: Annotated[Count, about("Largest request body in bytes; a larger one is answered with 413.")] = (
         33_554_432
     )
+    request_timeout: Annotated[
+        Seconds, about("Seconds that a request may take in all, tries of every target included.")
+    ] = 600.0
     drain: Annotated[Seconds, about("Seconds that requests under way get to finish when the gateway stops.")] = 30.0
     limits_per_worker: Annotated[
         bool,

@@ -1,4 +1,4 @@
-"""The upstreams of ``gateway.yaml``, and the models that apps ask for by name."""
+"""The upstreams of ``gateway.yaml``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from gateway.settings.fields import ApiKey, BaseUrl, Count, FilePath, Name, ProxyUrl, Seconds, Section, Strategy, about
+from gateway.settings.fields import ApiKey, BaseUrl, Count, FilePath, Name, ProxyUrl, Seconds, Section, about
 
 
 class Timeouts(Section, frozen=True, kw_only=True):
@@ -19,17 +19,25 @@ class Timeouts(Section, frozen=True, kw_only=True):
 
 
 class Retry(Section, frozen=True, kw_only=True):
-    """How often one target is tried, and the first pause between tries in seconds."""
+    """How often one target is tried, and the pause between tries."""
 
     attempts: Annotated[int, Meta(ge=1, le=10), about("Tries of one target, the first included.")] = 2
     backoff: Annotated[float, Meta(ge=0), about("Seconds before the second try; doubled for each further one.")] = 0.5
+    budget: Annotated[
+        float, Meta(ge=0, le=1), about("Second tries that a target gets, as a share of its calls; 100 are saved up.")
+    ] = 0.2
 
 
 class Breaker(Section, frozen=True, kw_only=True):
     """After ``failures`` in a row a target rests for ``cooldown`` seconds."""
 
     failures: Annotated[Count, about("Failures in a row after which a target rests.")] = 5
-    cooldown: Annotated[Seconds, about("Seconds a target rests.")] = 10.0
+    cooldown: Annotated[Seconds, about("Seconds a target rests; then one request is let through to see.")] = 10.0
+    wait: Annotated[
+        float,
+        Meta(ge=0, le=3600),
+        about("Seconds that a request which no other target can answer waits for a resting one."),
+    ] = 10.0
 
 
 class Connections(Section, frozen=True, kw_only=True):
@@ -84,25 +92,3 @@ class Provider(Section, frozen=True, kw_only=True):
     ] = None
     models: Annotated[tuple[Name, ...], about("Several models of a llama_cpp provider.")] = ()
     llama_cpp: LlamaCpp = LlamaCpp()
-
-
-class Target(Section, frozen=True, kw_only=True):
-    """One provider's model that can serve a gateway model."""
-
-    provider: Annotated[Name, about("Name of the provider.")]
-    model: Annotated[Name, about("The provider's name of the model.")]
-    weight: Annotated[float, Meta(ge=0), about("Share of the requests under the strategy weighted.")] = 1.0
-
-
-class Model(Section, frozen=True, kw_only=True):
-    """A name apps ask for and the targets that answer it."""
-
-    name: Annotated[Name, about("The name apps ask for.")]
-    strategy: Annotated[
-        Strategy, about("How a target is chosen: priority takes them in order, weighted by weight.")
-    ] = "priority"
-    targets: Annotated[tuple[Target, ...], Meta(min_length=1), about("What answers the model.")]
-    fallbacks: Annotated[tuple[Name, ...], about("Other models to try, in order, when no target answers.")] = ()
-    context_length: Annotated[
-        Count | None, about("Tokens of prompt and answer together, told to apps that list the models.")
-    ] = None

@@ -27,12 +27,16 @@ _COMMAND = Path(sys.executable).with_name("gateway")
 
 
 class RunningGateway:
-    """One ``gateway serve`` process, or another ``command``. ``base_url`` ends in ``/v1``, ``root`` is without it;
-    ``key`` is its first key.
+    """One ``gateway serve`` process, or another ``command``. ``config`` is the file's text, or its values. ``base_url``
+    ends in ``/v1``, ``root`` is without it; ``key`` is the first key, where values were given.
     """
 
     def __init__(
-        self, config: dict[str, Any], directory: Path, env: Mapping[str, str] | None = None, command: str = "serve"
+        self,
+        config: dict[str, Any] | str,
+        directory: Path,
+        env: Mapping[str, str] | None = None,
+        command: str = "serve",
     ) -> None:
         self.config_path = directory / "gateway.yaml"
         self.stdout: deque[str] = deque(maxlen=_KEPT_LINES)
@@ -57,7 +61,7 @@ class RunningGateway:
         self.root = str(ready["url"]).rstrip("/").removesuffix("/v1")
         self.base_url = self.root + "/v1"
         self.pid = int(ready["pid"])
-        keys = config.get("keys") or []
+        keys = (config.get("keys") if isinstance(config, dict) else None) or []
         self.key = str(keys[0]["key"]) if keys else ""
 
     @property
@@ -101,9 +105,9 @@ class RunningGateway:
         """The last lines of what the process wrote."""
         return "\n".join([*self.stdout, *self.stderr])
 
-    def _write(self, config: dict[str, Any]) -> None:
+    def _write(self, config: dict[str, Any] | str) -> None:
         fresh = self.config_path.with_suffix(".new")
-        fresh.write_text(yaml.safe_dump(config, sort_keys=False))
+        fresh.write_text(config if isinstance(config, str) else yaml.safe_dump(config, sort_keys=False))
         fresh.replace(self.config_path)
 
     def _await_ready(self) -> dict[str, Any]:
@@ -172,7 +176,7 @@ def is_sidecar(pid: int) -> bool:
 
 @contextmanager
 def running_gateway(
-    config: dict[str, Any], directory: Path, env: Mapping[str, str] | None = None, command: str = "serve"
+    config: dict[str, Any] | str, directory: Path, env: Mapping[str, str] | None = None, command: str = "serve"
 ) -> Iterator[RunningGateway]:
     """A gateway with ``config`` (see ``gateway.yaml``) for the duration of the block; its end is checked."""
     gateway = RunningGateway(config, directory, env, command)

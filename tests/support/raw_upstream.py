@@ -165,7 +165,7 @@ async def raw_upstream(
         server = await asyncio.start_unix_server(upstream.accept, str(path))
         upstream.base_url = f"unix:{path}"
     else:
-        server = await asyncio.start_server(upstream.accept, "127.0.0.1", port, ssl=tls)
+        server = await asyncio.start_server(upstream.accept, "127.0.0.1", port, ssl=tls, backlog=4096)
         upstream.address = server.sockets[0].getsockname()[:2]
         upstream.base_url = f"{'https' if tls else 'http'}://127.0.0.1:{upstream.port}/v1"
     try:

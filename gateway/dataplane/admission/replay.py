@@ -21,7 +21,9 @@ def scopes_of(event: UsageEvent) -> Iterator[tuple[Scope, str]]:
 
 
 def counts(policy: LimitPolicy, event: UsageEvent) -> bool:
-    """Whether a limit of one of the event's scopes counts it."""
+    """Whether a limit of one of the event's scopes counts it. Shadows count against nobody's limits."""
+    if event.outcome == "shadow":
+        return False
     return policy.model in (None, event.model) and policy.provider in (None, event.provider)
 
 

@@ -76,7 +76,7 @@ def _providers(worker: Worker) -> list[dict[str, Any]]:
     for route in worker.runtime.router.routes.values():
         for target in route.targets:
             known[target.provider.name].add(target.model)
-            if target.open_until > now:
+            if target.breaker.open_until > now:
                 resting.setdefault(target.provider.name, set()).add(target.model)
     found = []
     for name, models in known.items():

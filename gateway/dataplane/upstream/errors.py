@@ -18,6 +18,7 @@ Reason = Literal[
     "first_token_timeout",
     "stall_timeout",
     "total_timeout",
+    "stream_error",
 ]
 
 

@@ -79,8 +79,11 @@ class Pool:
             if is_stale(connection.transport):
                 connection.abort()
 
-    async def acquire(self, deadline: float) -> Connection:
-        """A connection, by loop time ``deadline``. Raises :class:`UpstreamError` with ``sent`` false."""
+    async def acquire(self, deadline: float, patience: float | None = None) -> Connection:
+        """A connection, by loop time ``deadline``. Raises :class:`UpstreamError` with ``sent`` false.
+
+        ``patience`` is in seconds: how long opening one may take, where the provider allows more.
+        """
         connection = self.take_idle()
         if connection is not None:
             return connection
@@ -88,10 +91,10 @@ class Pool:
             given = await self._wait_turn(deadline)
             if given is not None:
                 # It may have been closed between being passed on and here; its slot is free again then.
-                return given if given.alive else await self.acquire(deadline)
+                return given if given.alive else await self.acquire(deadline, patience)
         else:
             self._open += 1
-        return await self._connect(deadline)
+        return await self._connect(deadline, self.timeouts.connect if patience is None else patience)
 
     async def _wait_turn(self, deadline: float) -> Connection | None:
         """Wait for a released connection, or for the right to open one (None)."""
@@ -117,10 +120,10 @@ class Pool:
         elif connection.alive:  # a closed one has freed its slot itself
             self.release(connection)
 
-    async def _connect(self, deadline: float) -> Connection:
+    async def _connect(self, deadline: float, patience: float) -> Connection:
         opened = False
         try:
-            limit = min(deadline, self._loop.time() + self.timeouts.connect)
+            limit = min(deadline, self._loop.time() + patience)
             async with asyncio.timeout_at(limit):
                 connection = await dial(self.origin, self._new, self._loop, self._resolver, self._context, self._proxy)
             if not connection.alive:
@@ -128,7 +131,7 @@ class Pool:
             connection.pool_slot = opened = True
         except TimeoutError as error:
             raise UpstreamError(
-                "connect_timeout", f"{self.origin.url} took no connection within {self.timeouts.connect:g} seconds."
+                "connect_timeout", f"{self.origin.url} took no connection within {patience:g} seconds."
             ) from error
         finally:
             if not opened:

@@ -214,7 +214,7 @@ def row_of(event: UsageEvent, rater: Rater, now: int) -> dict[str, Any]:
         "first_token_ms": None if first is None else max(0, first - event.started_ns) // 1_000_000,
         "status": event.status,
         "outcome": event.outcome,
-        "requests": 1,
+        "requests": 0 if event.outcome == "shadow" else 1,  # nobody asked for it
         "prompt_tokens": tokens.prompt,
         "cached_tokens": tokens.cached,
         "cache_write_tokens": tokens.cache_write,

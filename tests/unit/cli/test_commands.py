@@ -51,6 +51,10 @@ class Gateway(http.server.ThreadingHTTPServer):
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         assert isinstance(self.server, Gateway)
+        if self.path == "/metrics":
+            assert self.headers["Authorization"] is None
+            self.send_error(404)
+            return
         assert self.path == "/v1/models"
         self.server.seen = self.headers["Authorization"]
         status, body = self.server.answer

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from gateway.dataplane.choosing import choose
 from gateway.dataplane.routing import Router, router_from
 from gateway.dataplane.upstream.pool import Pool
 from gateway.dataplane.upstream.resolver import Resolver
 from gateway.kernel.errors import GatewayError, Kind
-from gateway.settings.model import Breaker, Model, Price, Provider, Settings, Target
+from gateway.settings.model import Breaker, Model, Price, Provider, Retry, Settings, Target
+from tests.support.asked import asked
 
 CHAT = "chat.completions"
 
@@ -35,7 +37,7 @@ def model(name: str, *targets: str | tuple[str, float], **fields: Any) -> Model:
 
 
 def order(one: Router, name: str = "m", now: float = 0.0, endpoint: str = CHAT) -> list[str]:
-    return [target.provider.name for target in one.find(name, frozenset()).candidates(endpoint, now)]
+    return [target.provider.name for target in choose(asked(endpoint), one.find(name, frozenset()), now)]
 
 
 async def test_priority_takes_targets_as_listed_then_fallbacks_breadth_first() -> None:
@@ -82,23 +84,41 @@ async def test_a_target_rests_after_its_failures_and_comes_back() -> None:
     one = router([model("m", "a", "b")], breaker=Breaker(failures=3, cooldown=10))
     first = one.find("m", frozenset()).targets[0]
     for _ in range(2):
-        first.failed(100.0)
+        first.breaker.failed(100.0)
     assert order(one, now=100.0) == ["a", "b"]
-    first.failed(100.0)
+    first.breaker.failed(100.0)
     assert order(one, now=109.9) == ["b", "a"], "it rests, and is still tried where nobody else answers"
     assert order(one, now=110.0) == ["a", "b"]
-    first.failed(111.0)
+    first.breaker.failed(111.0)
     assert order(one, now=112.0) == ["b", "a"], "one more failure after its rest and it rests again"
-    first.succeeded()
+    first.breaker.succeeded()
     assert order(one, now=112.0) == ["a", "b"]
-    first.failed(113.0)
+    first.breaker.failed(113.0)
     assert order(one, now=113.0) == ["a", "b"], "failures count in a row"
 
 
 async def test_models_share_the_breaker_of_a_target_whatever_its_weight() -> None:
     one = router([model("m", ("a", 1.0), "b"), model("n", ("a", 5.0), "b")], breaker=Breaker(failures=1, cooldown=10))
-    one.find("m", frozenset()).targets[0].failed(0.0)
+    one.find("m", frozenset()).targets[0].breaker.failed(0.0)
     assert order(one, "n", now=5.0) == ["b", "a"]
+
+
+async def test_a_reload_keeps_what_is_known_of_a_target_that_stays() -> None:
+    """A breaker that other rules made is not kept: its cooldown would be another one."""
+    rules = Breaker(failures=1, cooldown=600)
+    before = router([model("m", "a", "b")], breaker=rules)
+    target = before.find("m", frozenset()).targets[0]
+    target.breaker.failed(0.0)
+    target.budget.left = 3.0
+    same = router([model("n", "b", "a")], breaker=rules)
+    same.take_over(before)
+    assert order(same, "n", now=5.0) == ["b", "a"]
+    assert same.find("n", frozenset()).targets[1].breaker is target.breaker
+    assert same.find("n", frozenset()).targets[1].budget.left == 3.0
+    other = router([model("m", "a", "b")], breaker=Breaker(failures=1, cooldown=1), retry=Retry(budget=0.5))
+    other.take_over(before)
+    assert order(other, now=5.0) == ["a", "b"]
+    assert other.find("m", frozenset()).targets[0].budget.left > 3.0
 
 
 async def test_an_unknown_model_and_a_forbidden_one() -> None:

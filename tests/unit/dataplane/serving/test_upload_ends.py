@@ -94,7 +94,7 @@ async def test_a_client_that_stops_sending_is_told_and_the_target_stays_in_use(t
                     assert got.code == "request_timeout"
                     assert got.headers["connection"] == "close"
             (asked,) = gateway.runtime.router.routes["m"].targets
-            assert (asked.failures, asked.open_until) == (0, 0.0)
+            assert (asked.breaker.failures, asked.breaker.open_until) == (0, 0.0)
             assert gateway.used("concurrency") == 0
             async with wire(gateway.address) as client:
                 await client.send(post(PATH, FORM_START + b"x\r\n--b--\r\n", content_type=TYPE))
@@ -111,7 +111,7 @@ async def test_an_upstream_that_is_silent_after_a_whole_upload_is_to_blame(tmp_p
     ):
         await client.send(post(PATH, FORM_START + b"x\r\n--b--\r\n", content_type=TYPE))
         assert (await client.answer()).status == 504
-        assert gateway.runtime.router.routes["m"].targets[0].failures == 1
+        assert gateway.runtime.router.routes["m"].targets[0].breaker.failures == 1
 
 
 @pytest.mark.parametrize(

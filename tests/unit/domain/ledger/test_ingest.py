@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec import structs
 from sqlalchemy import func, select
 
 from gateway.contract.usage import Tokens
@@ -47,6 +48,16 @@ async def test_an_event_becomes_an_entry_with_all_it_says(store: Store) -> None:
     assert [each["reason"] for each in entry.attempts] == ["timeout", "ok"]
     assert entry.stream is True
     assert entry.estimated is False
+
+
+async def test_a_shadow_is_kept_and_counts_as_nothing(store: Store) -> None:
+    copy = structs.replace(attempt(), tokens=Tokens(prompt=7, completion=3), cost_nanos=13)
+    await enter(store, event(1), event(2, outcome="shadow", tokens=Tokens(), cost_nanos=0, attempts=[copy]))
+    shadow = next(entry for entry in await entries(store) if entry.outcome == "shadow")
+    assert (shadow.requests, shadow.prompt_tokens, shadow.cost_nanos) == (0, 0, 0)
+    assert shadow.attempts is not None
+    assert shadow.attempts[0]["tokens"] == {"prompt": 7, "completion": 3}
+    assert shadow.attempts[0]["cost_nanos"] == 13
 
 
 @pytest.mark.parametrize(

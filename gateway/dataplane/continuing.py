@@ -1,0 +1,220 @@
+"""A stream that broke off goes on: another target takes it up from what the client has, as one stream.
+
+``docs/resilience.md`` says what happens when, and what it costs. Nothing here runs for a stream that ends well.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.contract.usage import Tokens
+from gateway.dataplane import answers
+from gateway.dataplane.admission.limiter import BYTES_PER_TOKEN
+from gateway.dataplane.admitting import enter
+from gateway.dataplane.breaker import CLOSED
+from gateway.dataplane.choosing import choose
+from gateway.dataplane.envelope import event_of, upstream_failure
+from gateway.dataplane.prefill import continued
+from gateway.dataplane.seam import Seam, restart_event
+from gateway.dataplane.sending import attempt_once
+from gateway.dataplane.transcript import Said, Transcript
+from gateway.kernel.errors import GatewayError
+from gateway.plugin.api import Route as RouteView
+
+if TYPE_CHECKING:
+    from gateway.dataplane.attempt import Attempt
+    from gateway.dataplane.exchange import Exchange
+    from gateway.dataplane.routing import Route, Target
+
+ROUNDS: Final = 4
+"""Targets that are asked to go on with one stream, at most."""
+
+
+async def resume(exchange: Exchange, broken: Attempt, route: Route) -> None:
+    """Go on with a stream of which the client has a part, or end it with one clear error."""
+    recovery = _Recovery(exchange, broken, route)
+    recovery.keep(broken)
+    if recovery.said.complete:
+        recovery.end_complete(broken)
+        return
+    loop = exchange.wire.loop
+    assert exchange.caller is not None
+    limited = exchange.caller.limiter.at_providers
+    rounds = 0
+    for target in recovery.targets():
+        if rounds >= ROUNDS or loop.time() >= exchange.deadline:
+            break
+        how = recovery.way_to(target)
+        is_closed = target.breaker.state == CLOSED
+        if not how or not target.breaker.passes(loop.time()):
+            continue
+        try:
+            if limited and await enter(exchange, target) is not None:
+                continue
+            rounds += 1
+            if await recovery.go_on_at(target, how):
+                return
+            refused = how == "prefill" and recovery.way_to(target) == "restart"
+            if refused and await recovery.go_on_at(target, "restart"):
+                return
+        finally:
+            if not is_closed:
+                target.breaker.release(loop.time())
+    recovery.end_in_error()
+
+
+class _Recovery:
+    """One broken stream. ``kept`` are the tokens of the parts that the client keeps, by ``prompt`` and ``completion``,
+    ``pieces`` the events that brought a part of it, ``served`` who gave the last one.
+    """
+
+    def __init__(self, exchange: Exchange, broken: Attempt, route: Route) -> None:
+        transcript = exchange.transcript
+        assert transcript is not None
+        self.exchange = exchange
+        self.broken = broken
+        self.route = route
+        self.mode = exchange.recovery or route.recovery
+        self.transcript: Transcript = transcript
+        self.said: Said = transcript.said()
+        self.prompt: int | None = None
+        self.completion = 0
+        self.pieces = 0
+        self.kept = Tokens()
+        self.estimated = False
+        self.served = broken.target
+
+    def targets(self) -> list[Target]:
+        """Whom to ask: every other target first, and at last the one that broke off."""
+        exchange = self.exchange
+        try:
+            found = choose(exchange, self.route, exchange.wire.loop.time())
+        except GatewayError:
+            found = []
+        others = [target for target in found if target is not self.broken.target]
+        return [*others, self.broken.target]
+
+    def way_to(self, target: Target) -> str:
+        """How a target can take the stream up: ``fresh``, ``prefill``, ``restart``, or not at all."""
+        exchange = self.exchange
+        if self.mode == "error":
+            return ""
+        if self.said.nothing:
+            return "fresh"
+        style = "message" if exchange.spec.prompt == "prompt" else target.prefill
+        if self.said.continuable and style != "none" and exchange.fields is not None:
+            made = continued(exchange.fields, self.said.text, style, self.said.pieces)
+            if made is not None:
+                return "prefill"
+        # Plugins that keep a part of the text back would bring the old answer's end into the new one.
+        return "restart" if self.mode == "restart" and not exchange.runtime.chain.on_chunk else ""
+
+    async def go_on_at(self, target: Target, how: str) -> bool:
+        """Ask one target. Whether the client has its end now."""
+        exchange = self.exchange
+        chain = exchange.runtime.chain
+        if chain.on_route:
+            await chain.route(exchange, RouteView(self.route.name, target.provider.name, target.model))
+        exchange.check()
+        if how == "restart":
+            self._start_anew()
+        exchange.seam = Seam(self.said, how, self.prompt, self.completion)
+        attempt = await attempt_once(exchange, target)
+        if attempt.cancelled:
+            self._count(attempt)
+            answers.conclude(exchange, attempt)
+            return True
+        if exchange.refusal is not None or (attempt.error is None and attempt.events is not None):
+            self._end_well(attempt)
+            return True
+        if how == "prefill" and attempt.error is None and attempt.status in (400, 422):
+            target.prefill = "none"  # whatever was thought of it
+        self.keep(attempt)
+        if self.said.complete:
+            self.end_complete(attempt)
+            return True
+        return False
+
+    def _start_anew(self) -> None:
+        exchange = self.exchange
+        exchange.write(restart_event(self.said, self.broken.error))
+        self.transcript = exchange.transcript = Transcript(self.route.resumable)
+        told = self.said
+        self.said = self.transcript.said()
+        self.said.id, self.said.created = told.id, told.created
+        self.said.model, self.said.fingerprint = told.model, told.fingerprint
+        # The client throws the first part away, and is not billed for it.
+        self.prompt, self.completion, self.pieces, self.kept = None, 0, 0, Tokens()
+
+    def keep(self, attempt: Attempt) -> None:
+        """Record an attempt that broke off, with the tokens of what the client has of it."""
+        answers.note_failure(self.exchange, attempt, self._count(attempt))
+
+    def _count(self, attempt: Attempt) -> Tokens | None:
+        if attempt.events is None:
+            self._bill()  # the attempt has set them anew
+            return None
+        self.said = self.transcript.said()
+        pieces = self.said.pieces - self.pieces
+        self.pieces = self.said.pieces
+        told = attempt.events.tokens
+        prompt = len(self.exchange.raw) // BYTES_PER_TOKEN if told is None else told.prompt
+        completion = pieces if told is None else told.completion
+        self.estimated = self.estimated or told is None
+        if pieces:
+            self.served = attempt.target
+        if told is not None and self.prompt is None:
+            self.prompt = max(0, told.prompt - self.completion)
+        self.completion += completion
+        tokens = Tokens(prompt=prompt, completion=completion)
+        self.kept = Tokens(prompt=prompt if self.prompt is None else self.prompt, completion=self.completion)
+        self._bill()
+        return tokens
+
+    def _bill(self) -> None:
+        exchange = self.exchange
+        if exchange.seam is None:
+            return  # one part alone is counted like any other answer
+        exchange.tokens = self.kept
+        exchange.uncounted = None
+        exchange.estimated = self.estimated
+        exchange.target = self.served
+
+    def _end_well(self, attempt: Attempt) -> None:
+        exchange = self.exchange
+        events = attempt.events
+        own = None if events is None else events.tokens
+        seam = exchange.seam
+        assert seam is not None
+        attempt.target.breaker.succeeded()
+        if own is None:
+            own = self._count(attempt)
+        else:
+            exchange.tokens = seam.total(own)
+            exchange.uncounted = None
+            exchange.estimated = self.estimated
+        self.served = exchange.target = attempt.target
+        exchange.attempts.append(attempt.record("ok", own))
+        exchange.outcome = "error" if exchange.refusal is not None else "ok"
+        exchange.hold_end(attempt.tail)
+
+    def end_complete(self, attempt: Attempt) -> None:
+        """The answer has said that it is finished. Where only the end mark was missing, the client gets it; of
+        anything else that went wrong behind the answer it is told.
+        """
+        self.broken = attempt
+        error, events = attempt.error, attempt.events
+        if error is None or error.reason != "reset" or events is None or events.partial:
+            self.end_in_error()
+            return
+        self.exchange.outcome = "ok"
+        self.exchange.hold_end(b"data: [DONE]\n\n")
+
+    def end_in_error(self) -> None:
+        """Nobody goes on: the client is told why the answer ends here."""
+        exchange = self.exchange
+        error = self.broken.error
+        assert error is not None
+        self._bill()
+        exchange.outcome = "cut"
+        exchange.hold_end(self.broken.told or event_of(upstream_failure(error)), intact=exchange.chunked)

@@ -1,0 +1,100 @@
+"""Sending a request to one target: take a connection, write, wait until the attempt is over."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from gateway.dataplane import body as bodies
+from gateway.dataplane.attempt import Attempt
+from gateway.dataplane.flow import INTO_TASK
+from gateway.dataplane.upstream.errors import UpstreamError
+
+if TYPE_CHECKING:
+    from gateway.dataplane.exchange import Exchange
+    from gateway.dataplane.routing import Target
+    from gateway.dataplane.upstream.connection import Connection
+
+_JOINED: Final = 65_536  # bytes of a body below which one joined write is cheaper than a vectored one
+_JSON_BODY: Final = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
+
+
+async def attempt_once(exchange: Exchange, target: Target) -> Attempt:
+    """Send the request and wait until its answer is complete, relayed, or failed.
+
+    A kept-alive connection that the upstream closed just when it was used again is not a failure of the upstream: the
+    request goes out once more, on a connection that was looked at or is new. Once only: a request that makes an
+    upstream break must not break all its connections.
+    """
+    pool = target.pool
+    # Made before a connection is held, because it may refuse; of an upload more arrives while one is being made.
+    request = request_for(exchange, target) if exchange.upload is None else None
+    again = False
+    while True:
+        attempt = Attempt(exchange, target)
+        try:
+            connection = pool.take_idle() or await acquire(exchange, target)
+        except UpstreamError as error:
+            attempt.error = error
+            return attempt
+        exchange.attempt = attempt
+        exchange.target = target
+        exchange.tokens = None
+        exchange.events_seen = 0
+        exchange.uncounted = None
+        attempt.send(connection, request or request_for(exchange, target))
+        try:
+            await attempt
+        except asyncio.CancelledError:
+            attempt.cancel()
+            raise
+        finally:
+            exchange.attempt = None
+            if attempt.events is not None:
+                exchange.tokens = attempt.events.tokens
+                exchange.events_seen = attempt.events.events
+                exchange.uncounted = attempt.events
+        if again or not attempt.went_stale:
+            return attempt
+        again = True
+        pool.drop_stale()
+
+
+async def acquire(exchange: Exchange, target: Target) -> Connection:
+    """A connection to a target, once there is one. Raises :class:`UpstreamError` and as :meth:`Exchange.check`."""
+    if exchange.by_hand:
+        await INTO_TASK
+    pool = target.pool
+    timeouts = exchange.timeouts_at(target)
+    deadline = min(exchange.wire.loop.time() + timeouts.first_token, exchange.deadline)
+    connection = await pool.acquire(deadline, timeouts.connect)
+    try:
+        exchange.check()
+    except BaseException:
+        pool.release(connection)
+        raise
+    return connection
+
+
+def request_for(exchange: Exchange, target: Target) -> list[bytes | memoryview]:
+    """The head and the body to send to a target, in pieces; the first is all where the body is small."""
+    head = target.head_for(exchange.spec.path)
+    if exchange.runtime.tracer is not None:
+        exchange.runtime.tracer.propagate(exchange)
+    if exchange.upload is not None:
+        return list(exchange.upload_request(head, target.model))
+    fields = exchange.fields
+    assert fields is not None
+    if exchange.seam is not None:
+        fields = exchange.seam.fields_for(fields, target)
+    fields["model"] = target.model_raw
+    if exchange.stream and exchange.spec.generates and not exchange.hide_usage:
+        exchange.hide_usage = bodies.ask_for_usage(fields)
+    if target.local and exchange.caller is not None:
+        head += f"x-gateway-organization: {exchange.caller.organization}\r\n".encode("latin-1", "replace")
+        head += b"x-gateway-usage: each\r\n"
+    if len(exchange.raw) < _JOINED:
+        body = bodies.encode(fields)
+        return [head + exchange.forwarded + _JSON_BODY % len(body) + body]
+    pieces = bodies.parts(fields)
+    return [head + exchange.forwarded + _JSON_BODY % sum(map(len, pieces)), *pieces]

@@ -1,0 +1,86 @@
+"""Whether the events of a chat's stream are what they must be: JSON, and no report of an error."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+import orjson
+from msgspec import Raw
+
+from gateway.plugin.sse import DONE, data_of, split_events
+
+_END: Final = b"data: [DONE]\n\n"
+
+# Syntax alone is looked at: building objects of an event would cost several times as much.
+_decode: Final = msgspec.json.Decoder(Raw).decode
+
+
+def is_sound(block: bytes) -> bool:
+    """Whether every event of a block of whole events holds JSON in UTF-8, or is the end."""
+    body = block[: -len(_END)] if block.endswith(_END) else block
+    if not body:
+        return True
+    if body.startswith(b"data: {") and body.endswith(b"}\n\n"):
+        try:
+            _decode(body[6:-2])
+            return body.isascii() or _is_text(body)
+        except msgspec.DecodeError:
+            pass
+        try:
+            # Several events at once, as an array of what they hold.
+            _decode(b"[%b]" % body[6:-2].replace(b"\n\ndata: ", b","))
+            return body.isascii() or _is_text(body)
+        except msgspec.DecodeError:
+            pass
+    return all(_is_good(event) for event in split_events(body))
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_good(event: bytes) -> bool:
+    payload = data_of(event)
+    if not payload or payload == DONE:
+        return True
+    try:
+        orjson.loads(payload)  # unlike the other it looks at the encoding too
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def before_fault(block: bytes) -> bytes:
+    """The events of a block before the first that is no JSON."""
+    kept = []
+    for event in split_events(block):
+        if not _is_good(event):
+            break
+        kept.append(event)
+    return b"".join(kept)
+
+
+def reported_error(event: bytes) -> Any:
+    """What an event says under ``error``; None for an event that reports none."""
+    if b'"error"' not in event:
+        return None
+    try:
+        document = orjson.loads(data_of(event) or b"null")
+    except orjson.JSONDecodeError:
+        return None
+    return (document.get("error") or None) if isinstance(document, dict) else None
+
+
+def before_error(block: bytes) -> tuple[bytes, bytes]:
+    """The events of a block before the first that reports an error, and that event; empty where none does."""
+    kept: list[bytes] = []
+    for event in split_events(block):
+        if reported_error(event) is not None:
+            return b"".join(kept), event
+        kept.append(event)
+    return b"".join(kept), b""

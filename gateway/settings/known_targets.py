@@ -1,0 +1,69 @@
+"""What well-known models take, by the names their providers give them.
+
+Only families are listed whose every member behaves alike; whatever is not here is assumed to take everything. Sources:
+the providers' model pages and API references (OpenAI "Models", Anthropic "Models overview" and "Prefill", Google
+"Gemini models", Mistral "Models" and "Prefix", DeepSeek "Chat Prefix Completion (Beta)", Meta's model cards).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from msgspec import Struct
+
+from gateway.settings.model import Prefill, Provider, Target
+
+
+class Capabilities(Struct, frozen=True):
+    """What a target takes. ``context_length`` is in tokens of prompt and answer together; None: not known."""
+
+    context_length: int | None = None
+    tools: bool = True
+    vision: bool = True
+    json_schema: bool = True
+    prefill: Prefill = "none"
+
+
+_ANYTHING: Final = Capabilities()
+
+# The first that fits counts. A vendor's prefix, as aggregators write it, is taken off before.
+_FAMILIES: Final[tuple[tuple[str, Capabilities], ...]] = (
+    (r"gpt-3\.5-turbo(-0125|-1106|-16k.*)?$", Capabilities(16_385, vision=False, json_schema=False)),
+    (r"gpt-4(-0613|-0314)?$", Capabilities(8_192, vision=False, json_schema=False)),
+    (r"gpt-4-turbo(-2024.*)?$", Capabilities(128_000, json_schema=False)),
+    (r"gpt-4o(-mini)?(-2024.*)?$", Capabilities(128_000)),
+    (r"gpt-4\.1(-mini|-nano)?(-2025.*)?$", Capabilities(1_047_576)),
+    (r"gpt-5(-mini|-nano)?(-2025.*)?$", Capabilities(400_000)),
+    (r"(o1|o3|o4-mini)(-20.*)?$", Capabilities(200_000)),
+    (r"o3-mini(-20.*)?$", Capabilities(200_000, vision=False)),
+    (r"claude-3-(haiku|sonnet|opus)(-2024.*|-latest)?$", Capabilities(200_000, json_schema=False, prefill="message")),
+    (r"claude-3-[57]-(sonnet|haiku)(-202.*|-latest)?$", Capabilities(200_000, json_schema=False, prefill="message")),
+    (r"(codestral|mistral-(small|medium|large))-(latest|2[45]\d\d)$", Capabilities(prefill="prefix")),
+    (r"deepseek-(chat|reasoner)$", Capabilities(vision=False)),
+    (r"(meta-)?llama-3\.[13]-(8b|70b|405b)(-instruct.*)?$", Capabilities(131_072, vision=False)),
+)
+_COMPILED: Final = tuple((re.compile(pattern), known) for pattern, known in _FAMILIES)
+
+
+def known_of(model: str) -> Capabilities:
+    """What is known of a model by its name, whatever its case and vendor prefix."""
+    name = model.rpartition("/")[2].lower()
+    for pattern, known in _COMPILED:
+        if pattern.match(name):
+            return known
+    return _ANYTHING
+
+
+def capabilities_of(target: Target, provider: Provider) -> Capabilities:
+    """What a target takes: as the configuration says, else as is known of the model."""
+    known = known_of(target.model)
+    if provider.kind == "llama_cpp":
+        known = Capabilities(provider.llama_cpp.context_length, vision=False)
+    return Capabilities(
+        known.context_length if target.context_length is None else target.context_length,
+        known.tools if target.tools is None else target.tools,
+        known.vision if target.vision is None else target.vision,
+        known.json_schema if target.json_schema is None else target.json_schema,
+        known.prefill if target.prefill is None else target.prefill,
+    )
