@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.bus.embedded import EmbeddedPolicy
-from gateway.bus.policy import PolicySource
+from gateway.bus.policy import Source
 
 
 def policy_source(
     sidecar: str, master_key: str, redis_url: str | None, on_connection: Callable[[bool], None] | None = None
-) -> PolicySource:
-    """The source of policies at ``sidecar`` (``unix:/path`` or ``http(s)://host:port``), through Redis if there is one.
+) -> Source:
+    """The source of policies and prices at ``sidecar``: ``unix:/path`` or ``http(s)://host:port``.
 
-    ``on_connection`` is called with whether changes are heard, each time that turns.
+    Where there is Redis, changes are heard through it. ``on_connection`` is called with whether changes are heard, each time that turns.
     """
     if redis_url is None:
         return EmbeddedPolicy(sidecar, master_key, on_connection)

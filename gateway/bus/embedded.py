@@ -14,12 +14,14 @@ from gateway.bus.bulk import UNDER_WAY, Bulk
 from gateway.bus.connection import Hearing
 from gateway.bus.http import Client, Refused, parse_address
 from gateway.bus.policy import PolicyUnavailable, Query
-from gateway.contract.internal import HEADER, internal_token
+from gateway.contract.internal import HEADER, PREFIX, internal_token
 from gateway.contract.policy import Change, Resolution
+from gateway.contract.prices import Priced, Prices
 
 T = TypeVar("T")
 
 RESOLVE_SECONDS = 2.0
+PRICES_SECONDS = 10.0  # the list of default prices may have to be loaded first
 CONNECT_SECONDS = 2.0
 # The sidecar writes at least an empty line a second: after three missing ones the connection is dead.
 QUIET_SECONDS = 3.5
@@ -34,6 +36,7 @@ class Head(msgspec.Struct):
 _encode = msgspec.json.Encoder().encode
 _resolution = msgspec.json.Decoder(Resolution).decode
 _resolutions = msgspec.json.Decoder(list[Resolution]).decode
+_prices = msgspec.json.Decoder(Prices).decode
 _change = msgspec.json.Decoder(Change).decode
 _head = msgspec.json.Decoder(Head).decode
 
@@ -49,6 +52,7 @@ class EmbeddedPolicy:
         self.client = Client(parse_address(address), RESOLVE_SECONDS)
         # Connections of their own: tokens whose issuer is slow must not keep keys waiting.
         self._keys = Client(self.client.address, RESOLVE_SECONDS, UNDER_WAY)
+        self._prices = Client(self.client.address, PRICES_SECONDS, 1)
         self._bulk = Bulk(self._ask)
         self.hearing = Hearing("the sidecar", on_connection)
         self.seq: int | None = None
@@ -64,16 +68,20 @@ class EmbeddedPolicy:
         """See :meth:`gateway.bus.policy.PolicySource.resolve`."""
         if query.token is None:
             return await self._bulk.resolve(query)
-        return await self._answer(self.client, _encode(query), _resolution)
+        return await self._answer(self.client, "resolve", _encode(query), _resolution)
+
+    async def prices(self, targets: Sequence[Priced]) -> Prices:
+        """See :meth:`gateway.bus.policy.PriceSource.prices`."""
+        return await self._answer(self._prices, "prices", _encode(targets), _prices)
 
     async def _ask(self, queries: Sequence[Query]) -> Sequence[Resolution]:
-        return await self._answer(self._keys, _encode(queries), _resolutions)
+        return await self._answer(self._keys, "resolve", _encode(queries), _resolutions)
 
-    async def _answer(self, client: Client, body: bytes, decode: Callable[[bytes], T]) -> T:
+    async def _answer(self, client: Client, operation: str, body: bytes, decode: Callable[[bytes], T]) -> T:
         try:
-            answer = await client.request("POST", "/internal/resolve", self._headers, body)
+            answer = await client.request("POST", PREFIX + operation, self._headers, body)
         except TimeoutError:
-            raise PolicyUnavailable(f"the sidecar did not answer within {RESOLVE_SECONDS:g} s") from None
+            raise PolicyUnavailable(f"the sidecar did not answer within {client.deadline:g} s") from None
         except OSError as error:
             raise PolicyUnavailable(f"the sidecar cannot be asked: {error}") from None
         if answer.status != 200:
@@ -129,6 +137,7 @@ class EmbeddedPolicy:
         self.hearing.close()
         self._bulk.close()
         self._keys.close()
+        self._prices.close()
         self.client.close()
 
 

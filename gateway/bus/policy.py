@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
 from gateway.contract.policy import Change, Resolution
+from gateway.contract.prices import Priced, Prices
+
+PRICED_MOST = 32
+"""Targets in one question for prices."""
 
 
 class PolicyUnavailable(Exception):
@@ -51,3 +55,18 @@ class PolicySource(Protocol):
     async def close(self) -> None:
         """Close every connection."""
         ...
+
+
+class PriceSource(Protocol):
+    """Where a worker learns what its targets cost."""
+
+    async def prices(self, targets: Sequence[Priced]) -> Prices:
+        """What these targets cost from now on, at most :data:`PRICED_MOST`; perhaps of the first ones alone.
+
+        Raises :class:`PolicyUnavailable` within ten seconds where the sidecar does not answer.
+        """
+        ...
+
+
+class Source(PolicySource, PriceSource, Protocol):
+    """All that a worker learns from its sidecar."""

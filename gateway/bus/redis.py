@@ -5,7 +5,7 @@ Import this module only where ``redis_url`` is set: it needs the ``redis`` extra
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from gateway.bus.connection import Hearing
 from gateway.bus.embedded import EmbeddedPolicy, everything
 from gateway.bus.policy import Query
 from gateway.contract.policy import Change, Resolution
+from gateway.contract.prices import Priced, Prices
 from gateway.contract.stream import FIELD, STREAM, entry_id, entry_seq
 
 BLOCK_MS = 1000
@@ -53,6 +54,10 @@ class RedisPolicy:
     async def resolve(self, query: Query) -> Resolution:
         """See :meth:`gateway.bus.policy.PolicySource.resolve`."""
         return await self.sidecar.resolve(query)
+
+    async def prices(self, targets: Sequence[Priced]) -> Prices:
+        """See :meth:`gateway.bus.policy.PriceSource.prices`."""
+        return await self.sidecar.prices(targets)
 
     def changes(self) -> AsyncGenerator[Change | None, None]:
         """See :meth:`gateway.bus.policy.PolicySource.changes`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from gateway.bus.policy import PolicySource, PolicyUnavailable, Query
 from gateway.contract.policy import Change, Resolution
@@ -85,6 +85,8 @@ class Learnt:
         self.evicted = 0
         self.changes = 0
         self.lag = 0.0
+        self.on_prices: Callable[[], None] | None = None
+        """Called when a price has changed, or may have."""
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
@@ -229,6 +231,8 @@ class Learnt:
             return
         self._generation += 1
         self._seq = max(self._seq, change.seq)
+        if change.kind in ("pricing", "everything") and self.on_prices is not None:
+            self.on_prices()
         if change.kind == "everything":
             self.forget_all()
             # The sidecar may have begun to count anew, with another database.

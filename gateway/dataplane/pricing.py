@@ -8,13 +8,27 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import NamedTuple, TypeAlias
 
+from gateway.contract.prices import PriceFrom
 from gateway.contract.usage import Tokens
 from gateway.kernel.currency import DayRate, ExchangeRates
 from gateway.kernel.money import to_nanos
-from gateway.kernel.rates import NANOS, UNITS, Quantities, Rates, Tier, parts_of, rate_for, rates_above, whole_tiers
+from gateway.kernel.rates import (
+    NANOS,
+    UNITS,
+    Hours,
+    Quantities,
+    Rates,
+    Tier,
+    parts_of,
+    rate_for,
+    rates_at,
+    tells,
+    whole_tiers,
+)
 from gateway.settings.model import ExchangeRate, Price
 from gateway.settings.pricing import rates_of
 
+_DAY = 86_400
 _PLAIN = frozenset(("input", "cached_input", "output"))
 _INPUTS = ("input", "cached_input", "cache_write", "cache_write_1h", "input_audio", "input_image")
 _OUTPUTS = ("output", "reasoning", "output_audio", "output_image")
@@ -36,6 +50,7 @@ class _Version(NamedTuple):
     rates: Rates
     tiers: tuple[Tier, ...]
     currency: str
+    hours: tuple[Hours, ...] = ()
 
 
 class Schedule:
@@ -52,6 +67,8 @@ class Schedule:
         if index < 0:
             return None
         version = self._versions[index]
+        if not version.rates:
+            return None
         if version.currency == "USD":
             return version, NANOS
         fx_rate = self._exchange.at(version.currency, datetime.fromtimestamp(now, UTC).date())
@@ -63,6 +80,8 @@ class Schedule:
         if found is None:
             return None
         version, fx_rate = found
+        if not tells(version.rates, tokens.images, tokens.audio_seconds):
+            return None
         used = Quantities(
             prompt=tokens.prompt,
             completion=tokens.completion,
@@ -77,7 +96,8 @@ class Schedule:
             images=tokens.images,
             audio_seconds=tokens.audio_seconds,
         )
-        return sum(parts_of(rates_above(version.rates, version.tiers, used.prompt), used, fx_rate).values())
+        rates = rates_at(version.rates, version.tiers, version.hours, used.prompt, int(now) % _DAY)
+        return sum(parts_of(rates, used, fx_rate).values())
 
     def worst_case(self, prompt: int, completion: int, now: float) -> int | None:
         """What so many tokens can cost at most; of images and seconds, which nothing tells before, one each."""
@@ -86,7 +106,11 @@ class Schedule:
             return None
         version, fx_rate = found
         most = 0
-        for rates in (version.rates, *(tier.rates for tier in version.tiers)):
+        for rates in (
+            version.rates,
+            *(tier.rates for tier in version.tiers),
+            *(hours.rates for hours in version.hours),
+        ):
             exact = prompt * max(rate_for(rates, kind) for kind in _INPUTS)
             exact += completion * max(rate_for(rates, kind) for kind in _OUTPUTS)
             exact += sum(rate_for(rates, kind) for kind in ("request", "image", "audio_second"))
@@ -102,10 +126,27 @@ def rate_of(*prices: Price, exchange_rates: Sequence[ExchangeRate] = ()) -> Pric
     rates = rates_of(prices[0])
     only = prices[0]
     if len(prices) == 1 and only.currency == "USD" and not (only.tiers or only.effective_from or rates.keys() - _PLAIN):
-        told = {kind: rate // 1_000 for kind, rate in rates.items()}
-        return Rate(told.get("input", 0), told.get("cached_input", told.get("input", 0)), told.get("output", 0))
+        return _plain(rates)
     own = [DayRate(rate.currency, date.fromisoformat(rate.day), to_nanos(rate.dollars)) for rate in exchange_rates]
     return Schedule([_version(price) for price in prices], ExchangeRates(own))
+
+
+def rate_told(versions: Sequence[PriceFrom], exchange: ExchangeRates) -> Pricing | None:
+    """What the sidecar tells of a model; ``exchange`` are all exchange rates that it needs. None: nobody knows one."""
+    if not versions:
+        return None
+    only = versions[0]
+    # A Rate has a thousandth of the precision: what it can't tell exactly is left to a schedule.
+    exact = bool(only.rates) and not any(rate % 1_000 for rate in only.rates.values())
+    more = only.tiers or only.hours or only.rates.keys() - _PLAIN or only.currency != "USD"
+    if len(versions) == 1 and exact and not more:
+        return _plain(only.rates)
+    return Schedule([_Version(v.begins_ns / 1e9, v.rates, v.tiers, v.currency, v.hours) for v in versions], exchange)
+
+
+def _plain(rates: Rates) -> Rate:
+    told = {kind: rate // 1_000 for kind, rate in rates.items()}
+    return Rate(told.get("input", 0), told.get("cached_input", told.get("input", 0)), told.get("output", 0))
 
 
 def _version(price: Price) -> _Version:
@@ -115,6 +156,11 @@ def _version(price: Price) -> _Version:
     rates = rates_of(price)
     tiers = whole_tiers(rates, [Tier(tier.above_prompt_tokens, rates_of(tier)) for tier in price.tiers])
     return _Version(begins, rates, tiers, price.currency)
+
+
+def holds(rate: Pricing | None, now: float) -> bool:
+    """Whether a price holds at a time in Unix seconds."""
+    return rate is not None and (not isinstance(rate, Schedule) or rate.at(now) is not None)
 
 
 def cost_of(rate: Pricing, tokens: Tokens) -> int | None:

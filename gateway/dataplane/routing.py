@@ -33,6 +33,7 @@ class Target:
         "_logged_at",
         "breaker",
         "budget",
+        "configured",
         "header",
         "heads",
         "load",
@@ -58,7 +59,8 @@ class Target:
         self.model = model
         self.model_raw = raw_string(model)
         self.pool = pool
-        self.rate = rate
+        self.configured = rate
+        self.rate = rate  # the sidecar's, where it tells another: see gateway.dataplane.prices
         self.local = provider.kind == "llama_cpp"
         self.vendor = LOCAL if self.local else vendor_of(provider.name, provider.base_url)
         self.name = f"{provider.name}/{model}"
@@ -220,6 +222,12 @@ class Router:
 
     def __init__(self, routes: dict[str, Route]) -> None:
         self.routes = routes
+
+    def targets(self) -> dict[tuple[str, str], Target]:
+        """Every target once, by its provider's name and its model."""
+        return {
+            (target.provider.name, target.model): target for route in self.routes.values() for target in route.targets
+        }
 
     def take_over(self, previous: Router) -> None:
         """Go on with what a configuration before this one has learned and spent."""

@@ -124,6 +124,8 @@ class _Process:
         except (PluginError, TracingError, ValueError, OSError) as error:
             logger.error("the configuration can't be served", extra={"faults": str(error)})
             return 78  # EX_CONFIG
+        if admission.prices is not None:
+            admission.prices.serve(runtime.router)
         log = AccessLog(loop, settings.telemetry.access_log)
         self.worker = worker = Worker(runtime, sink, log, scrape, admission.learnt, options.sidecar)
         if options.sidecar is not None and options.sidecar.startswith("unix:"):
@@ -232,6 +234,8 @@ class _Process:
             logger.exception("configuration not replaced")
             self.worker.metrics.reloaded(False)
             return
+        if self.admission.prices is not None:
+            self.admission.prices.serve(new.router)
         self.worker.runtime = new
         if self.admission.learnt is not None:
             self.admission.learnt.configure(settings)

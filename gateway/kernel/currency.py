@@ -36,10 +36,14 @@ class DayRate(Struct, frozen=True):
 
 
 class ExchangeRates:
-    """Dated exchange rates. ``own`` are believed from their day on, until the shipped list has a later one."""
+    """Dated exchange rates. ``own`` are believed from their day on, until the shipped list has a later one.
 
-    def __init__(self, own: Iterable[DayRate] = ()) -> None:
+    ``complete``: they are all there are, and the shipped list is not asked.
+    """
+
+    def __init__(self, own: Iterable[DayRate] = (), *, complete: bool = False) -> None:
         self._own = tuple(own)
+        self._complete = complete
         self._series: dict[str, Series] = {}
 
     def at(self, currency: str, day: date) -> int | None:
@@ -50,14 +54,23 @@ class ExchangeRates:
         """
         if currency == "USD":
             return NANOS
+        days, rates = self._series_of(currency)
+        return rates[max(0, bisect_right(days, day) - 1)] if days else None
+
+    def since(self, currency: str, day: date) -> list[DayRate]:
+        """The rate of a day, and all that begin later."""
+        days, rates = self._series_of(currency)
+        first = max(0, bisect_right(days, day) - 1)
+        return [DayRate(currency, *each) for each in zip(days[first:], rates[first:], strict=True)]
+
+    def _series_of(self, currency: str) -> Series:
         series = self._series.get(currency)
         if series is None:
             series = self._series[currency] = self._of(currency)
-        days, rates = series
-        return rates[max(0, bisect_right(days, day) - 1)] if days else None
+        return series
 
     def _of(self, currency: str) -> Series:
-        known = dict(shipped().get(currency, {}))
+        known = {} if self._complete else dict(shipped().get(currency, {}))
         known |= {rate.day: rate.nanos_per_unit for rate in self._own if rate.currency == currency}
         days = sorted(known)
         return days, [known[day] for day in days]

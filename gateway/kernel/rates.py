@@ -88,6 +88,14 @@ class Tier(Struct, frozen=True):
     rates: dict[str, int]
 
 
+class Hours(Struct, frozen=True):
+    """Rates of a part of each day, from ``start`` until ``end``: seconds since midnight, UTC. It may pass midnight."""
+
+    start: int
+    end: int
+    rates: dict[str, int]
+
+
 class Quantities(Struct, frozen=True, kw_only=True):
     """What a request used. Every kind of prompt token is part of ``prompt``, of completion tokens of ``completion``.
 
@@ -133,6 +141,25 @@ def rates_above(rates: Rates, tiers: Sequence[Tier], prompt: int) -> Rates:
         if prompt > tier.above:
             rates = tier.rates
     return rates
+
+
+def rates_at(rates: Rates, tiers: Sequence[Tier], hours: Sequence[Hours], prompt: int, second: int) -> Rates:
+    """The rates of a request of that many prompt tokens at a second of the day, UTC: those of the hour, else of the
+    tier.
+    """
+    for part in reversed(hours):
+        if _within(second, part.start, part.end):
+            return part.rates
+    return rates_above(rates, tiers, prompt)
+
+
+def _within(second: int, start: int, end: int) -> bool:
+    return start <= second < end if start <= end else second >= start or second < end
+
+
+def tells(rates: Rates, images: int, audio_seconds: int) -> bool:
+    """Whether what was used can be rated: rates for images or seconds of sound alone need some of either."""
+    return bool(images or audio_seconds) or not rates.keys() <= {"image", "audio_second"}
 
 
 def whole_tiers(rates: Rates, tiers: Sequence[Tier]) -> tuple[Tier, ...]:

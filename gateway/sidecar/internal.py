@@ -1,4 +1,4 @@
-"""What only the data plane and the command line may ask: lookups, changes, a poke, and how the sidecar is."""
+"""What only the data plane and the command line may ask: lookups, changes, prices, a poke, and how the sidecar is."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from gateway.bus.bulk import MOST
-from gateway.bus.policy import Query
+from gateway.bus.policy import PRICED_MOST, Query
 from gateway.contract.internal import HEADER, PREFIX, internal_token
 from gateway.contract.policy import Change, Resolution
+from gateway.contract.prices import Priced, PriceFrom, Prices
 from gateway.sidecar.feed import SUBSCRIBERS, Feed
 from gateway.sidecar.ingest import IngestState
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 _encode = msgspec.json.Encoder().encode
+_priced = msgspec.json.Decoder(list[Priced], strict=True).decode
 _query = msgspec.json.Decoder(Query | list[Query], strict=True).decode
 LARGEST_QUERY = 65_536  # bytes
 LARGEST_ANSWER = 1_048_576  # bytes of a list, beyond which it is cut short
@@ -62,6 +64,10 @@ class Answering(Protocol):
         """Whose opaque credentials are, in the same order."""
         ...
 
+    async def cost(self, targets: Sequence[Priced]) -> Prices:
+        """What these targets cost from now on."""
+        ...
+
 
 class Forbidden(Exception):
     """The header that the planes know each other by is missing or wrong."""
@@ -93,6 +99,14 @@ def router(sidecar: Answering, *more: tuple[str, Handler]) -> APIRouter:
         if sidecar.feed.subscribers >= SUBSCRIBERS:
             return _told(503, "too_many_subscribers", f"There are {SUBSCRIBERS} subscribers already.")
         return StreamingResponse(_lines(sidecar.feed, after), media_type="application/x-ndjson")
+
+    @made.post("/prices")
+    async def prices(request: Request) -> Response:
+        asked = _targets(await _body(request.receive))
+        if asked is None:
+            message = f"Expected a JSON list of at most {PRICED_MOST} objects with provider and model."
+            return _told(400, "invalid_query", message)
+        return Response(_encode(_cut(await sidecar.cost(asked))), media_type="application/json")
 
     @made.post("/poke")
     async def poke() -> Response:
@@ -167,6 +181,26 @@ def _is_whole(query: Query) -> bool:
     if query.token is not None:
         return query.digest is None
     return query.digest is not None and _DIGEST.match(query.digest) is not None
+
+
+def _targets(body: bytes | None) -> list[Priced] | None:
+    try:
+        asked = None if body is None else _priced(body)
+    except msgspec.DecodeError:
+        return None
+    return asked if asked and len(asked) <= PRICED_MOST else None
+
+
+def _cut(prices: Prices) -> Prices:
+    """The prices of the first targets, as many as are not too much; one at least."""
+    told: list[list[PriceFrom]] = []
+    size = 0
+    for versions in prices.prices:
+        size += len(_encode(versions))
+        if told and size > LARGEST_ANSWER:
+            break
+        told.append(versions)
+    return Prices(told, prices.exchange)
 
 
 def _listed(answers: Sequence[Resolution]) -> bytes:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway.bus.policy import Query
 from gateway.contract.policy import CredentialPolicy, Resolution
+from gateway.contract.prices import Priced, Prices
 from gateway.dialects.llm_cost_ops.stream_wire import event_of
 from gateway.domain.actor import SYSTEM
 from gateway.domain.authentication.service import Authenticator
@@ -24,6 +25,7 @@ from gateway.domain.oidc.service import Issuers
 from gateway.domain.plans.service import PlanService
 from gateway.domain.pricing import sync as pricing
 from gateway.domain.pricing.book import PriceBook, bases_of
+from gateway.domain.pricing.outlook import outlook
 from gateway.domain.tokens.service import Tokens
 from gateway.domain.usage.counters import Counters, open_counters
 from gateway.domain.users.attempts import Attempts
@@ -104,7 +106,12 @@ class Sidecar:
             self._issuers = Issuers(settings.oidc)
             if former is not None:
                 await former.close()
+        bases = bases_of(self.settings)
         self._build(settings)
+        if bases_of(settings) != bases:
+            # Other base URLs may have other default prices, by the book that was just made.
+            async with self.works.begin(SYSTEM) as work:
+                work.changed("pricing", "default")
 
     async def rater(self) -> Rater:
         """Who rates usage by the prices of now."""
@@ -132,6 +139,10 @@ class Sidecar:
         """Whose opaque credentials are, in the order of their digests, all as of one moment; at most ``bulk.MOST``."""
         seq, policies = await self.authenticator.policies(digests)
         return [Resolution(seq, policies.get(digest)) for digest in digests]
+
+    async def cost(self, targets: Sequence[Priced]) -> Prices:
+        """What these targets cost from now on."""
+        return await outlook(self.works, self.prices, targets)
 
     def _numbers(self) -> Numbers:
         return Numbers(

@@ -27,6 +27,7 @@ from fastapi import FastAPI
 from gateway.bus.policy import Query
 from gateway.contract.internal import HEADER, internal_token
 from gateway.contract.policy import Resolution
+from gateway.contract.prices import Priced, PriceFrom, Prices
 from gateway.sidecar import internal
 from gateway.sidecar.feed import Feed
 from gateway.sidecar.ingest import IngestState
@@ -59,6 +60,9 @@ class InternalApi:
         self.asked: list[Query] = []
         self.batches: list[int] = []
         """How many keys came together, each time."""
+        self.prices: dict[Priced, list[PriceFrom]] = {}
+        self.priced: list[int] = []
+        """How many targets came together, each time."""
         self.gate = asyncio.Event()
         """While it is not set, lookups wait."""
         self.gate.set()
@@ -75,6 +79,11 @@ class InternalApi:
         self.batches.append(len(digests))
         await self.gate.wait()
         return [self._answer(digest.hex()) for digest in digests]
+
+    async def cost(self, targets: Sequence[Priced]) -> Prices:
+        """The prices that were laid down."""
+        self.priced.append(len(targets))
+        return Prices([self.prices.get(target, []) for target in targets], [])
 
     def _answer(self, digest: str) -> Resolution:
         return self.answers.get(digest, Resolution(seq=self.feed.seq))

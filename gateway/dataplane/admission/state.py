@@ -1,4 +1,6 @@
-"""What a worker holds for admission, over every reload: counters, credentials that were learnt, and their upkeep."""
+"""What a worker holds for admission, over every reload: counters, what was learnt of credentials and prices, and their
+upkeep.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +19,7 @@ from gateway.dataplane.admission.leases import LeaseOptions, Leases
 from gateway.dataplane.admission.predecessors import Estate, Predecessors
 from gateway.dataplane.admission.registry import Registry
 from gateway.dataplane.credentials import Learnt
+from gateway.dataplane.prices import PriceList
 from gateway.kernel.secrets import Seal
 
 if TYPE_CHECKING:
@@ -42,7 +45,9 @@ class Admission:
         lender: Leases | None,
         predecessors: Predecessors | None,
         estate: Estate | None,
+        prices: PriceList | None = None,
     ) -> None:
+        self.prices = prices
         self.estate = estate
         self.registry = registry
         self.predecessors = predecessors
@@ -66,11 +71,13 @@ class Admission:
             name = "limits.db" if options.index == 0 else f"limits-{options.index}.db"
             books = Books(Path(settings.data_dir) / name, sink)
             registry = Registry(books)
-        learnt = None
+        learnt = prices = None
         if options.sidecar is not None:
             source = policy_source(options.sidecar, options.master_key, settings.redis_url)
             learnt = Learnt(source, registry, settings, Seal(options.master_key))
-        return cls(registry, books, learnt, lender, predecessors, store)
+            prices = PriceList(source)
+            learnt.on_prices = prices.ask
+        return cls(registry, books, learnt, lender, predecessors, store, prices)
 
     def start(self, sidecar_start: float) -> None:
         """Begin the upkeep. For ``sidecar_start`` seconds look-ups wait for a sidecar that is only being started."""
@@ -84,6 +91,8 @@ class Admission:
         if self.learnt is not None:
             self.learnt.expected_by = time.monotonic() + sidecar_start
             self._tasks.append(loop.create_task(_kept_up(self.learnt.follow)))
+        if self.prices is not None:
+            self._tasks.append(loop.create_task(_kept_up(self.prices.run)))
 
     async def stop(self) -> None:
         """Write what is left and let connections go."""

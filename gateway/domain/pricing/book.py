@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import event
@@ -23,6 +23,7 @@ from gateway.domain.pricing import rating, repo
 from gateway.domain.pricing.currency import ExchangeRates
 from gateway.domain.pricing.defaults import Defaults
 from gateway.domain.pricing.price import EPOCH, Price, Quantities, Rated
+from gateway.kernel.rates import tells
 from gateway.settings.model import Settings
 
 
@@ -33,12 +34,13 @@ class PriceBook:
     """
 
     def __init__(self, bases: Mapping[str, str | None] | None = None) -> None:
-        self._defaults = Defaults(bases)
+        self.defaults = Defaults(bases)
+        """The list of default prices, by the same base URLs."""
         self._revision = -1
         self._series: dict[tuple[str, str, str, str | None], _Series] = {}
         self._stored: set[str] = set()
         self._used: dict[str, Price] = {}
-        self._rates = ExchangeRates()
+        self.exchange = ExchangeRates()
         self.calculated: Counter[str] = Counter()
         """Costs calculated, by provider."""
 
@@ -60,7 +62,7 @@ class PriceBook:
             groups.setdefault((price.source, price.provider, price.model, price.organization), []).append(price)
         self._series = {key: _Series(found) for key, found in groups.items()}
         self._used = {id: price for id, price in self._used.items() if id not in self._stored}
-        self._rates = rates
+        self.exchange = rates
 
     def at(self, provider: str, model: str, at_ns: int, organization: str | None = None) -> Price | None:
         """The price in force at a time in Unix nanoseconds: by API, else by configuration, else by default.
@@ -81,16 +83,23 @@ class PriceBook:
             return None
         return self._default(provider, model, at)
 
+    def stored(self, source: str, provider: str, model: str) -> Sequence[Price] | None:
+        """The platform's versions of one price that the table holds of a source, in the order they begin; None where it
+        holds none.
+        """
+        series = self._series.get((source, provider, model, None))
+        return None if series is None else series.prices
+
     def rate(self, price: Price, used: Quantities, at_ns: int) -> Rated | None:
         """What it costs; None where nobody can tell.
 
         That is so where no exchange rate of its currency is known, and where it is for images or seconds of sound alone
         and what was used tells none.
         """
-        if not _tells(price, used):
+        if not tells(price.rates, used.images, used.audio_seconds):
             return None
         at = moment(at_ns)
-        fx_rate = self._rates.at(price.currency, at.date())
+        fx_rate = self.exchange.at(price.currency, at.date())
         if fx_rate is None:
             return None
         self.calculated[price.provider] += 1
@@ -113,7 +122,7 @@ class PriceBook:
         return None if series is None else series.at(at)
 
     def _default(self, provider: str, model: str, at: datetime) -> Price | None:
-        versions = self._defaults.find(provider, model)
+        versions = self.defaults.find(provider, model)
         for price in versions:
             if price.holds(at):
                 # All of them are stored, so that the table tells the whole of this price.
@@ -127,21 +136,15 @@ class _Series:
 
     def __init__(self, prices: list[Price]) -> None:
         held = [price for price in prices if price.effective_to is None or price.effective_from < price.effective_to]
-        self._prices = sorted(held, key=lambda price: price.effective_from)
-        self._starts = [price.effective_from for price in self._prices]
+        self.prices = sorted(held, key=lambda price: price.effective_from)
+        self._starts = [price.effective_from for price in self.prices]
 
     def at(self, at: datetime) -> Price | None:
         index = bisect_right(self._starts, at) - 1
         if index < 0:
             return None
-        price = self._prices[index]
+        price = self.prices[index]
         return price if price.effective_to is None or at < price.effective_to else None
-
-
-def _tells(price: Price, used: Quantities) -> bool:
-    if price.rates.keys() <= {"image", "audio_second"}:
-        return bool(used.images or used.audio_seconds)
-    return True
 
 
 def moment(at_ns: int) -> datetime:

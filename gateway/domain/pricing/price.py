@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-from gateway.kernel.rates import FALLBACKS, KINDS, NANOS, UNITS, Kind, Quantities, Rates, Tier
+from gateway.kernel.rates import FALLBACKS, KINDS, NANOS, UNITS, Hours, Kind, Quantities, Rates, Tier
 
 __all__ = [
     "EPOCH",
@@ -35,14 +35,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """The beginning of a price that holds for all time before it was changed."""
 RANK: dict[str, int] = {"api": 0, "config": 1, "default": 2}
 """Which source is believed first."""
-
-
-class Hours(Struct, frozen=True):
-    """Rates of a part of each day, from ``start`` until ``end``: seconds since midnight, UTC. It may pass midnight."""
-
-    start: int
-    end: int
-    rates: dict[str, int]
 
 
 class Price(Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from gateway.domain.pricing.price import Price, Quantities, Rated, Rates
-from gateway.kernel.rates import counts_of, parts_of, rate_for, rates_above
+from gateway.kernel.rates import counts_of, parts_of, rate_for, rates_at
 
 __all__ = ["counts_of", "rate", "rate_for", "rates_of"]
 
@@ -19,13 +19,4 @@ def rate(price: Price, used: Quantities, at: datetime, fx_rate: int) -> Rated:
 
 def rates_of(price: Price, prompt: int, at: datetime) -> Rates:
     """The rates of a request of that many prompt tokens at that time: those of the hour, else of the tier."""
-    if price.hours:
-        second = at.hour * 3600 + at.minute * 60 + at.second
-        for hours in reversed(price.hours):
-            if _within(second, hours.start, hours.end):
-                return hours.rates
-    return rates_above(price.rates, price.tiers, prompt)
-
-
-def _within(second: int, start: int, end: int) -> bool:
-    return start <= second < end if start <= end else second >= start or second < end
+    return rates_at(price.rates, price.tiers, price.hours, prompt, at.hour * 3600 + at.minute * 60 + at.second)

@@ -104,7 +104,7 @@ class PriceService:
             raise _ended(row)
         before = _told(row)
         self._end(row, end)
-        await repo.bump(self.work.session)
+        await self._changed(row)
         await self._audit("pricing.deleted", row, before)
         return row
 
@@ -213,9 +213,15 @@ class PriceService:
         row.created_at = row.updated_at = self.work.now
         self.work.session.add(row)
         await self.work.session.flush()
-        await repo.bump(self.work.session)
+        await self._changed(row)
         await self._audit(action, row, None if former is None else _told(former), after=_told(row))
         return row
+
+    async def _changed(self, row: PriceVersion) -> None:
+        await repo.bump(self.work.session)
+        if row.organization_id is None:
+            # An organisation's own prices are none of the data plane's.
+            self.work.changed("pricing", row.id)
 
     async def _audit(
         self, action: str, row: PriceVersion, before: dict[str, Any] | None, after: dict[str, Any] | None = None

@@ -40,6 +40,7 @@ async def synchronise(work: Work, configured: settings.Settings) -> None:
     changed |= await _compared(work, bases_of(configured))
     if changed:
         await repo.bump(work.session)
+        work.changed("pricing", "config")
 
 
 async def complete(works: Works, bases: Mapping[str, str | None]) -> None:
