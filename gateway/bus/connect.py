@@ -13,7 +13,8 @@ def policy_source(
 ) -> Source:
     """The source of policies and prices at ``sidecar``: ``unix:/path`` or ``http(s)://host:port``.
 
-    Where there is Redis, changes are heard through it. ``on_connection`` is called with whether changes are heard, each time that turns.
+    Where there is Redis, changes are heard through it. ``on_connection`` is called with whether changes are heard, each
+    time that turns.
     """
     if redis_url is None:
         return EmbeddedPolicy(sidecar, master_key, on_connection)

@@ -32,7 +32,7 @@ class PriceFrom(Struct, frozen=True, omit_defaults=True):
 
 
 class Prices(Struct, frozen=True):
-    """The answer to "what do these targets cost?": of each what holds when, the earliest first; none where nobody knows.
+    """What targets cost: of each what holds when, the earliest first; nothing where nobody knows.
 
     Where all would be too much they are those of the first targets alone, one at least. ``exchange`` are the exchange
     rates of the currencies in it, from today's on.

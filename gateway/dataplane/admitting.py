@@ -86,7 +86,7 @@ def demand(exchange: Exchange, route: Route, counters: CounterSet) -> tuple[int,
                 raise GatewayError(
                     Kind.FORBIDDEN,
                     "model_not_priced",
-                    f"Your key has a budget, and '{exchange.model}' has no price in gateway.yaml to count against it.",
+                    f"Your key has a budget, and '{exchange.model}' has no price to count against it.",
                     "model",
                 )
             cost = max(cost, most)

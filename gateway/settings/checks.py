@@ -281,8 +281,12 @@ class Checks:
             if item.get("budget"):
                 allowed = as_list(item.get("models"))
                 for name in self._unpriced(allowed, priced):
-                    message = f"this key has a budget, but the model {named(name)} has a target without a price"
-                    yield (*path, "budget"), message, "such requests are refused with 403 until it is added to pricing"
+                    message = f"this key has a budget, but the model {named(name)} has a target without a price here"
+                    yield (
+                        (*path, "budget"),
+                        message,
+                        "such requests are refused with 403 where the sidecar knows none either",
+                    )
         targets = {pair for _, item in self.models for pair in _pairs(item)}
         for path, item in self.pricing:
             pair = (text_of(item, "provider"), text_of(item, "model"))

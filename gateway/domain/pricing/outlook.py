@@ -34,7 +34,7 @@ async def outlook(works: Works, book: PriceBook, targets: Sequence[Priced]) -> P
 
 
 def _told(book: PriceBook, targets: Sequence[Priced], now: datetime) -> Prices:
-    found = [_line(book, target, now) for target in targets]
+    found = [line_of(book, target, now) for target in targets]
     currencies = sorted({version.currency for versions in found for version in versions} - {"USD"})
     exchange: list[DayRate] = []
     for currency in currencies:
@@ -50,7 +50,8 @@ def _needs_list(book: PriceBook, target: Priced, now: datetime) -> bool:
     return any(_at(sources, at) is None for at in _moments(sources, now))
 
 
-def _line(book: PriceBook, target: Priced, now: datetime) -> list[PriceFrom]:
+def line_of(book: PriceBook, target: Priced, now: datetime) -> list[PriceFrom]:
+    """What one target costs from now on, by the book as it is; where it needs the list of defaults, that is loaded."""
     sources = _stored(book, target)
     if any(_at(sources, at) is None for at in _moments(sources, now)):
         default = book.stored("default", target.provider, target.model)

@@ -16,8 +16,9 @@ from msgspec.structs import replace
 from gateway.bus import embedded
 from gateway.bus.connect import policy_source
 from gateway.bus.embedded import EmbeddedPolicy
-from gateway.bus.policy import PolicyUnavailable, Query
+from gateway.bus.policy import PRICED_MOST, PolicyUnavailable, Query
 from gateway.contract.policy import Change, CredentialPolicy, LimitPolicy, Resolution
+from gateway.contract.prices import Priced, PriceFrom, Prices
 from gateway.sidecar import feed as feeds
 from gateway.sidecar import internal
 from tests.support.changes import MemoryLog
@@ -354,3 +355,42 @@ async def test_a_poke_is_heard_or_not_and_never_fails(tmp_path: Path, monkeypatc
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match="expected unix:/path"):
         EmbeddedPolicy(address, MASTER)
+
+
+async def test_prices_are_told_in_the_order_they_were_asked_for(tmp_path: Path) -> None:
+    async with internal_api(tmp_path / "s", MemoryLog()) as api:
+        known = [PriceFrom(0, "api", {"input": 1}), PriceFrom(5, "default", {"output": 2}, currency="EUR")]
+        api.prices[Priced("up", "x")] = known
+        source = policy(tmp_path / "s")
+        assert await source.prices([Priced("up", "y"), Priced("up", "x")]) == Prices([[], known], [])
+        with pytest.raises(PolicyUnavailable, match="status 400"):
+            await source.prices([Priced("up", "x")] * (PRICED_MOST + 1))
+        with pytest.raises(PolicyUnavailable, match="status 400"):
+            await source.prices([])
+        longest = "\N{GRINNING FACE}" * 200
+        assert len((await source.prices([Priced(longest, longest)] * PRICED_MOST)).prices) == PRICED_MOST
+        await source.close()
+        stranger = EmbeddedPolicy(f"unix:{tmp_path / 's'}", "another")
+        with pytest.raises(PolicyUnavailable, match="status 403"):
+            await stranger.prices([Priced("up", "x")])
+        await stranger.close()
+
+
+async def test_too_many_prices_are_told_of_the_first_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(internal, "LARGEST_ANSWER", 100)
+    async with internal_api(tmp_path / "s", MemoryLog()) as api:
+        targets = [Priced("up", str(number)) for number in range(5)]
+        for target in targets:
+            api.prices[target] = [PriceFrom(0, "api", {"input": 10**18})]
+        source = policy(tmp_path / "s")
+        assert 1 <= len((await source.prices(targets)).prices) < 5
+        monkeypatch.setattr(internal, "LARGEST_ANSWER", 1)
+        assert len((await source.prices(targets)).prices) == 1
+        await source.close()
+
+
+async def test_prices_that_no_sidecar_tells(tmp_path: Path) -> None:
+    source = policy(tmp_path / "none")
+    with pytest.raises(PolicyUnavailable):
+        await source.prices([Priced("up", "x")])
+    await source.close()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.contract.prices import PriceFrom
 from gateway.contract.usage import Tokens
-from gateway.dataplane.pricing import FREE, Rate, Schedule, cost_of, rate_of, worst_case
+from gateway.dataplane.pricing import FREE, Rate, Schedule, cost_of, holds, rate_of, rate_told, worst_case
+from gateway.kernel.currency import DayRate, ExchangeRates
+from gateway.kernel.rates import Hours
 from gateway.settings.model import ExchangeRate, Price
 from gateway.settings.pricing import PriceTier
 
@@ -105,3 +108,51 @@ def test_prices_with_a_day_hold_from_then_on() -> None:
         assert schedule.worst_case(1, 0, at) == cost
     assert cost_of(schedule, Tokens(prompt=1)) is None
     assert worst_case(schedule, 1, 0) is None
+
+
+def told(*versions: PriceFrom) -> Schedule:
+    found = rate_told(versions, ExchangeRates(complete=True))
+    assert isinstance(found, Schedule)
+    return found
+
+
+def test_a_plain_price_that_is_told_stays_plain() -> None:
+    none = ExchangeRates(complete=True)
+    rates = {"input": 150_000_000, "output": 600_000_000}
+    assert rate_told([PriceFrom(0, "api", rates)], none) == Rate(150_000, 150_000, 600_000)
+    assert rate_told([PriceFrom(0, "api", rates | {"cached_input": 0})], none) == Rate(150_000, 0, 600_000)
+    assert rate_told([], none) is None
+    # A rate of a thousand tokens could not tell this one.
+    assert told(PriceFrom(0, "api", {"input": 1})).cost(Tokens(prompt=1_000_000), 1.0) == 1
+
+
+def test_what_is_told_holds_from_its_time_and_an_end_is_an_end() -> None:
+    begins = 2_000_000_000
+    schedule = told(PriceFrom(0, "api", {"input": 10**9}), PriceFrom(begins * 10**9))
+    assert schedule.cost(Tokens(prompt=1), begins - 1) == 1_000
+    assert (schedule.cost(Tokens(prompt=1), begins), schedule.worst_case(1, 1, begins)) == (None, None)
+    assert holds(told(PriceFrom(0), PriceFrom(begins * 10**9, "api", {"input": 1})), begins - 1) is False
+    assert (holds(None, 0), holds(FREE, 0), holds(schedule, begins - 1)) == (False, True, True)
+
+
+def test_hours_of_the_day_have_rates_of_their_own() -> None:
+    night = Hours(23 * 3600, 5 * 3600, {"input": 10**9})
+    schedule = told(PriceFrom(0, "default", {"input": 2 * 10**9}, hours=(night,)))
+    midnight = datetime(2035, 1, 1, tzinfo=UTC).timestamp()
+    costs = [schedule.cost(Tokens(prompt=1), midnight + hour * 3600) for hour in (0, 5, 22.999, 23)]
+    assert costs == [1_000, 2_000, 2_000, 1_000]
+    assert schedule.worst_case(1, 0, midnight) == 2_000, "of any hour: nobody knows when it ends"
+
+
+def test_a_price_for_images_alone_tells_nothing_of_what_has_none() -> None:
+    schedule = told(PriceFrom(0, "api", {"image": 4 * 10**13}))
+    assert schedule.cost(Tokens(prompt=5), 1.0) is None
+    assert schedule.cost(Tokens(prompt=5, images=2), 1.0) == 80_000_000
+
+
+def test_what_is_told_in_another_currency_goes_by_the_rates_that_are_told() -> None:
+    exchange = ExchangeRates([DayRate("EUR", date(2035, 1, 1), 1_500_000_000)], complete=True)
+    schedule = rate_told([PriceFrom(0, "api", {"input": 10**9}, currency="EUR")], exchange)
+    assert isinstance(schedule, Schedule)
+    assert schedule.cost(Tokens(prompt=1), datetime(2035, 1, 2, tzinfo=UTC).timestamp()) == 1_500
+    assert told(PriceFrom(0, "api", {"input": 10**9}, currency="GBP")).cost(Tokens(prompt=1), 1.0) is None

@@ -159,7 +159,7 @@ def test_a_budget_without_a_price_is_warned_of(read_text: Read) -> None:
     price = "pricing: [{provider: p, model: x, input_per_1k: 1, output_per_1k: 1}]\n"
     warnings = read_text(PROVIDER + MODEL + keys).warnings
     assert [(warning.path, warning.severity) for warning in warnings] == [("keys[0].budget", "warning")]
-    assert warnings[0].hint == "such requests are refused with 403 until it is added to pricing"
+    assert warnings[0].hint == "such requests are refused with 403 where the sidecar knows none either"
     assert read_text(PROVIDER + MODEL + keys + price).warnings == ()
 
 

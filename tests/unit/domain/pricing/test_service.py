@@ -218,3 +218,17 @@ async def test_a_tier_tells_every_rate(accounts: Accounts) -> None:
         {"above": 10, "rates": {"input": 20, "output": 30}},
         {"above": 20, "rates": {"input": 20, "output": 60}},
     ]
+
+
+async def test_the_data_plane_is_told_of_the_platforms_prices_alone(accounts: Accounts) -> None:
+    acme = await accounts.organization("Acme")
+    owner = with_key("key_1", acme, ("pricing:read", "pricing:write"))
+    since = await accounts.last_seq()
+    own = await create(accounts, owner)
+    await end(accounts, own.id, actor=owner)
+    assert await accounts.changes(since) == []
+    made = await create(accounts)
+    later = await follow(accounts, made.id, rates={"input": 1})
+    await end(accounts, later.id)
+    told = [(kind, id) for kind, id, _ in await accounts.changes(since)]
+    assert told == [("pricing", made.id), ("pricing", later.id), ("pricing", later.id)]

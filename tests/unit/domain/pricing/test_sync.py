@@ -212,3 +212,10 @@ async def test_a_configured_price_may_tell_all_that_one_by_api_can(accounts: Acc
     assert (found.currency, found.rates) == ("EUR", rates)
     assert found.tiers == (Tier(10, rates | {"input": 4 * 10**12}),)
     assert await take_up(accounts, settings(price)) == [found]
+
+
+async def test_the_data_plane_is_told_of_a_change_and_only_then(accounts: Accounts) -> None:
+    since = await accounts.last_seq()
+    await take_up(accounts, settings(PRICE))
+    await take_up(accounts, settings(PRICE))
+    assert await accounts.changes(since) == [("pricing", "config", None)]
