@@ -220,13 +220,16 @@ async def all_is_in_the_ledger(deployment: Deployment, plane: RunningGateway) ->
     config.write_text(yaml.safe_dump({**given, "data_dir": str(folder / "data")}))
     ids = [line for path in (folder / "data" / "usage").glob("*.jsonl") for line in path.read_bytes().splitlines()]
     command = ["usage", "verify", "--json", "--config", str(config)]
-    async with asyncio.timeout(30):
-        while True:
-            result = await asyncio.to_thread(CliRunner().invoke, cli, command)
-            assert result.exit_code == 0, result.output
-            # How far the ledger is gets to the disk a second later.
-            if orjson.loads(result.stdout)["written"] == len(ids):
-                return
+    deadline = time.monotonic() + 30
+    while True:
+        result = await asyncio.to_thread(CliRunner().invoke, cli, command)
+        assert result.exit_code == 0, result.output
+        # How far the ledger is gets to the disk a second later.
+        if orjson.loads(result.stdout)["written"] == len(ids):
+            return
+        kept = (folder / "data" / "usage" / "entered.json").read_text()
+        sizes = {path.name: path.stat().st_size for path in (folder / "data" / "usage").glob("*.jsonl")}
+        assert time.monotonic() < deadline, f"{len(ids)} ids, entered {kept}, sizes {sizes}: {result.stdout}"
 
 
 async def nothing_is_pending(deployment: Deployment) -> None:

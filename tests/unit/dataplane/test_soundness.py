@@ -31,7 +31,8 @@ BAD = st.sampled_from(
         b'data: {"a":"\xff"}\n\n',
         b'data: {"a":"\xe2\x82"}\n\n',
         b'data: {"a":1}}\n\n',
-        b'data: {"a":1},{"b":2\n\n',
+        b'data: {"a":1},{"b":2}\n\n',
+        b'data: {"a":1}{"b":2}\n\n',
         b"data: [DONE]x\n\n",
     ]
 )
