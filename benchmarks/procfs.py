@@ -69,17 +69,19 @@ def cpu(root: int) -> float:
 
 
 def worker(root: int) -> tuple[int, int]:
-    """The process of a tree that holds most memory, and how many bytes: of a gateway that is its worker."""
-    sizes = {root: 0}
-    for stat in tree(root):
-        try:
-            sizes[stat.pid] = parse_rss((PROC / str(stat.pid) / "status").read_text())
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    largest = max(sizes, key=lambda pid: sizes[pid])
-    return largest, sizes[largest]
+    """The process of a tree that has computed most, and the bytes resident in it: of a gateway that is its worker.
+
+    It need not be the largest: the one that counts tokens for those who leave holds its tables for a minute.
+    """
+    busiest = max(tree(root), key=lambda stat: stat.cpu, default=None)
+    if busiest is None:
+        return root, 0
+    try:
+        return busiest.pid, parse_rss((PROC / str(busiest.pid) / "status").read_text())
+    except (FileNotFoundError, ProcessLookupError):
+        return busiest.pid, 0
 
 
 def rss(root: int) -> int:
-    """Bytes resident in the largest process of a tree."""
+    """Bytes resident in the worker of a tree."""
     return worker(root)[1]
