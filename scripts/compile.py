@@ -94,6 +94,9 @@ def _put(copy: Path, directory: Path) -> list[Path]:
     if not (directory / "gateway").exists():
         for package in ("gateway", "plugins"):
             shutil.copytree(copy / package, directory / package, ignore=shutil.ignore_patterns("*.so"))
+        for name in ("plans.yaml", "roles.yaml"):
+            (directory / "config").mkdir(exist_ok=True)
+            shutil.copy2(ROOT / "config" / name, directory / "config" / name)  # see gateway.kernel.shipped
         _write_command(directory / "bin" / "gateway")
     placed = []
     for extension in sorted(copy.rglob("*.so")):
