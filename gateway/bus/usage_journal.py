@@ -121,6 +121,18 @@ def recover(directory: Path) -> None:
             journal.close()
 
 
+def settle(directory: Path, seconds: float = 1.0) -> None:
+    """As :func:`recover`, and wait until living processes have written what they keep, at most so long.
+
+    Under steady traffic they always keep something; then what they kept at first is long written.
+    """
+    until = time.monotonic() + seconds
+    recover(directory)
+    while any(_head_of(path)[_LENGTH] for path, _ in _journals(directory)) and time.monotonic() < until:
+        time.sleep(0.01)
+        recover(directory)
+
+
 def holds(directory: Path, segment: str) -> bool:
     """Whether a journal keeps bytes of a segment, so that it will still grow."""
     for path, worker in _journals(directory):

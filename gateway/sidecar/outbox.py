@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.bus.usage_files import Positions, Segment, node_of, segments
-from gateway.bus.usage_journal import recover
+from gateway.bus.usage_journal import settle
 from gateway.contract.usage import UsageEvent
 from gateway.domain.ledger.ingest import marks_in
 from gateway.domain.ledger.model import PoisonEntry
@@ -40,7 +40,7 @@ async def pending(session: AsyncSession, folder: Path) -> list[Pending]:
     """What has not reached the ledger, as of a session's moment. Reads the files, so that it is exact."""
     if not await asyncio.to_thread(folder.is_dir):
         return []
-    await asyncio.to_thread(recover, folder)
+    await asyncio.to_thread(settle, folder)
     node = await asyncio.to_thread(node_of, folder)
     marks = await marks_in(session, f"{node}/")
     found = []
@@ -70,7 +70,7 @@ async def verify_outbox(session: AsyncSession, found: Verified, folder: Path, to
     """
     if not await asyncio.to_thread(folder.is_dir):
         return
-    await asyncio.to_thread(recover, folder)
+    await asyncio.to_thread(settle, folder)
     node = await asyncio.to_thread(node_of, folder)
     positions = await marks_in(session, f"{node}/")
     if told.by == "stream":

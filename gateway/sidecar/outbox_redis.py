@@ -13,7 +13,7 @@ from gateway.bus.usage import GROUP, STREAM, Flight, node_key
 from gateway.bus.usage_drain import File
 from gateway.bus.usage_drainer import connected
 from gateway.bus.usage_files import node_of, positions_of, segments
-from gateway.bus.usage_journal import recover
+from gateway.bus.usage_journal import settle
 from gateway.sidecar.outbox import Pending, pending_of
 
 
@@ -24,7 +24,7 @@ def pending(folder: Path, redis_url: str) -> tuple[list[Pending], str | None]:
     """
     if not folder.is_dir():
         return [], None
-    recover(folder)
+    settle(folder)
     node, found, fault = node_of(folder), segments(folder), None
     flights: list[Flight] = []
     claimed: set[str] = set()
