@@ -19,7 +19,7 @@ from redis import Redis
 
 from gateway.bus import usage
 from gateway.bus.usage import FORGET_GONE, NODES, STREAM, Behind, Flight, Piece, node_key
-from gateway.bus.usage_files import Segment, keep_positions, node_of, pieces, positions_of, segments
+from gateway.bus.usage_files import Segment, keep_positions, node_of, pieces, positions_of, remove, segments
 
 SETTLE = 1.0  # seconds between what is written to disk and told to others
 KEEP = 300.0  # seconds: a worker that starts again reads what it wrote last
@@ -192,4 +192,4 @@ class Drain:
             segment = file.segment
             # The newest stays even when it is entered: the numbers of files never go back.
             if file.position == segment.size and not segment.newest and segment.changed < old:
-                segment.path.unlink(missing_ok=True)
+                remove(segment)

@@ -121,6 +121,18 @@ def pieces(segment: Segment, begin: int, end: int | None = None, size: int = REA
     return found
 
 
+def remove(segment: Segment) -> bool:
+    """Remove a file all of which is in the ledger, unless more of it has come or is still to come; whether it is gone.
+
+    What a killed worker left in its journal may be written to a file that was read whole, at any time.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if _grows(segment.path, segment.size):
+            return False
+        segment.path.unlink()
+    return True
+
+
 def _grows(path: Path, read: int) -> bool:
     """Whether more comes, or has come meanwhile, of a file that was read until there."""
     # In this order: what a journal does not hold any more is in the file.

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from gateway.bus import usage_journal
 from gateway.bus.backoff import Backoff
-from gateway.bus.usage_files import Segment, keep_positions, node_of, positions_of, segments
+from gateway.bus.usage_files import Segment, keep_positions, node_of, positions_of, remove, segments
 from gateway.domain.ledger.ingest import Ingested, Moved, forget, ingest, marks
 from gateway.domain.ledger.pieces import advance
 from gateway.domain.ledger.rating import Rater
@@ -265,8 +265,7 @@ class Ingester:
             source = self._source(segment)
             read_whole = self._positions.get(source) == segment.size
             # The newest stays even when it is read: the numbers of files never go back.
-            if read_whole and not segment.newest and segment.changed < old:
-                await asyncio.to_thread(segment.path.unlink, missing_ok=True)
+            if read_whole and not segment.newest and segment.changed < old and await asyncio.to_thread(remove, segment):
                 gone.append(source)
         gone += [source for source in self._positions if source.partition("/")[2] not in names]
         if gone:
