@@ -19,6 +19,8 @@ from tests.support.wire import chat, post, wire
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 ONCE = Retry(attempts=1)
 CROWD = 20
+# Seconds that a busy machine may take for what takes none.
+LATE = 3.0
 
 
 def state(on: Stage) -> State:
@@ -58,19 +60,19 @@ async def test_while_the_probe_is_out_nobody_else_goes(tmp_path: Path, stream: b
         assert set(codes) == {"first_token_timeout", "circuit_open"}
         assert codes["circuit_open"] >= CROWD - 3
         assert len(on.up.calls) <= 4
-        assert max(got.seconds for got in answers) < 0.7 + 0.7, "the wait is bounded"
+        assert max(got.seconds for got in answers) < 0.7 + LATE, "the wait is bounded"
         assert all(gap >= 0.09 for gap in on.up.gaps)
         assert all(int(got.headers["retry-after"]) >= 1 for got in answers if got.code == "circuit_open")
 
 
 @BOTH
 async def test_a_resting_target_is_passed_over_while_another_answers(tmp_path: Path, stream: bool) -> None:
-    breaker = Breaker(failures=2, cooldown=60, wait=5)
+    breaker = Breaker(failures=2, cooldown=60, wait=60)
     async with stage(tmp_path, "503", spared="healthy", retry=ONCE, breaker=breaker) as on:
         for _ in range(10):
             got = await on.ask(stream=stream)
             assert got.is_whole
-            assert got.seconds < 1
+            assert got.seconds < LATE
         assert on.calls == (2, 10)
         assert state(on).state == OPEN
 
@@ -81,20 +83,20 @@ async def test_where_recovery_is_too_far_off_the_client_is_told_at_once(tmp_path
         assert (await on.ask()).code == "overloaded"
         got = await on.ask()
         assert (got.status, got.code) == (503, "circuit_open")
-        assert 55 <= int(got.headers["retry-after"]) <= 60
-        assert got.seconds < 1
+        assert 50 <= int(got.headers["retry-after"]) <= 60
+        assert got.seconds < LATE
         assert len(on.up.calls) == 1
         event = await on.event()
         assert (event.outcome, event.attempts, event.cost_nanos) == ("error", [], None)
 
 
 async def test_a_requests_own_deadline_bounds_the_wait(tmp_path: Path) -> None:
-    breaker = Breaker(failures=1, cooldown=3, wait=5)
+    breaker = Breaker(failures=1, cooldown=30, wait=60)
     async with stage(tmp_path, "503", retry=ONCE, breaker=breaker) as on:
         await on.ask()
         got = await on.ask(b"x-gateway-timeout: 1")
         assert (got.status, got.code) == (503, "circuit_open")
-        assert got.seconds < 1.5
+        assert got.seconds < 1 + LATE
 
 
 @BOTH
@@ -145,7 +147,7 @@ async def test_a_flapping_target_with_another_behind_it(tmp_path: Path, stream: 
     async with stage(tmp_path, "flapping", spared="healthy", retry=ONCE, breaker=breaker) as on:
         answers = await _for_a_minute(on, stream)
         assert all(got.is_whole for got in answers)
-        assert max(got.seconds for got in answers) < 1
+        assert max(got.seconds for got in answers) < LATE
         assert min(on.calls) > 0, "it is used while it is up"
 
 
@@ -157,7 +159,7 @@ async def test_a_flapping_target_alone(tmp_path: Path, stream: bool) -> None:
         codes = Counter(got.code for got in answers)
         assert set(codes) <= {"", "overloaded", "circuit_open"}
         assert codes[""] > len(answers) / 2
-        assert max(got.seconds for got in answers) < 2
+        assert max(got.seconds for got in answers) < 1 + LATE
         failed = sum(code != "" for code in codes.elements())
         assert failed < 60, "while it was down it was hardly asked"
 
