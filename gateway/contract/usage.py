@@ -10,6 +10,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from gateway.kernel.rates import Quantities
+
 Outcome = Literal["ok", "error", "cancelled", "cut", "cached", "refused", "shadow"]
 
 
@@ -33,6 +35,24 @@ class Tokens(Struct, omit_defaults=True):
     image_completion: int = 0
     images: int = 0
     audio_seconds: int = 0
+
+
+def quantities_of(tokens: Tokens) -> Quantities:
+    """The same as prices count it: what was written to a cache for an hour is none of the rest that was written."""
+    return Quantities(
+        prompt=tokens.prompt,
+        completion=tokens.completion,
+        cached=tokens.cached,
+        cache_write=tokens.cache_write - tokens.cache_write_1h,
+        cache_write_1h=tokens.cache_write_1h,
+        reasoning=tokens.reasoning,
+        audio_prompt=tokens.audio_prompt,
+        audio_completion=tokens.audio_completion,
+        image_prompt=tokens.image_prompt,
+        image_completion=tokens.image_completion,
+        images=tokens.images,
+        audio_seconds=tokens.audio_seconds,
+    )
 
 
 class Attempt(Struct, omit_defaults=True):

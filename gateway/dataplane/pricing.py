@@ -9,14 +9,13 @@ from datetime import UTC, date, datetime
 from typing import NamedTuple, TypeAlias
 
 from gateway.contract.prices import PriceFrom
-from gateway.contract.usage import Tokens
+from gateway.contract.usage import Tokens, quantities_of
 from gateway.kernel.currency import DayRate, ExchangeRates
 from gateway.kernel.money import to_nanos
 from gateway.kernel.rates import (
     NANOS,
     UNITS,
     Hours,
-    Quantities,
     Rates,
     Tier,
     parts_of,
@@ -82,20 +81,7 @@ class Schedule:
         version, fx_rate = found
         if not tells(version.rates, tokens.images, tokens.audio_seconds):
             return None
-        used = Quantities(
-            prompt=tokens.prompt,
-            completion=tokens.completion,
-            cached=tokens.cached,
-            cache_write=tokens.cache_write - tokens.cache_write_1h,
-            cache_write_1h=tokens.cache_write_1h,
-            reasoning=tokens.reasoning,
-            audio_prompt=tokens.audio_prompt,
-            audio_completion=tokens.audio_completion,
-            image_prompt=tokens.image_prompt,
-            image_completion=tokens.image_completion,
-            images=tokens.images,
-            audio_seconds=tokens.audio_seconds,
-        )
+        used = quantities_of(tokens)
         rates = rates_at(version.rates, version.tiers, version.hours, used.prompt, int(now) % _DAY)
         return sum(parts_of(rates, used, fx_rate).values())
 

@@ -28,7 +28,7 @@ once, on the sum. The parts are rounded so that they add up to that sum.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from msgspec import Struct
 
@@ -53,21 +53,7 @@ UNITS = 1_000_000
 """How many of what is counted a rate is for."""
 NANOS = 1_000_000_000
 _DIVISOR = UNITS * NANOS
-KINDS: tuple[Kind, ...] = (
-    "input",
-    "cached_input",
-    "cache_write",
-    "cache_write_1h",
-    "input_audio",
-    "input_image",
-    "output",
-    "reasoning",
-    "output_audio",
-    "output_image",
-    "request",
-    "image",
-    "audio_second",
-)
+KINDS: tuple[Kind, ...] = get_args(Kind)
 FALLBACKS: dict[str, str] = {
     "cached_input": "input",
     "cache_write": "input",

@@ -10,9 +10,10 @@ from msgspec import Struct
 from sqlalchemy import or_, select, tuple_
 from sqlalchemy.orm import aliased
 
+from gateway.contract.usage import Tokens
 from gateway.domain.ledger import entering
 from gateway.domain.ledger.model import LedgerEntry
-from gateway.domain.ledger.rating import BILLED, Counts, Rater, Rating
+from gateway.domain.ledger.rating import BILLED, Rater, Rating
 from gateway.domain.turns import take_turn
 from gateway.domain.work import Work
 from gateway.kernel.ids import new_id
@@ -61,7 +62,7 @@ async def rerate(work: Work, rater: Rater, meant: Meant, *, limit: int = MOST) -
         after = (found[-1].started_ns, found[-1].number)
         for entry in found:
             own = entry.organization if entry.source == "api" else None
-            rating = rater(entry.provider, entry.model, _counts(entry), entry.started_ns, own)
+            rating = rater(entry.provider, entry.model, _tokens(entry), entry.started_ns, own)
             if rating is None or (rating.price_id == entry.price_id and rating.cost_nanos == entry.cost_nanos):
                 continue
             rows += _corrected(entry, rating, work.now)
@@ -96,8 +97,8 @@ async def _standing(work: Work, meant: Meant, after: tuple[int, int], limit: int
     return list(await work.session.scalars(query))
 
 
-def _counts(entry: LedgerEntry) -> Counts:
-    return Counts(
+def _tokens(entry: LedgerEntry) -> Tokens:
+    return Tokens(
         prompt=entry.prompt_tokens, cached=entry.cached_tokens, cache_write=entry.cache_write_tokens,
         completion=entry.completion_tokens, reasoning=entry.reasoning_tokens, **(entry.units or {}),
     )  # fmt: skip

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from gateway.contract.usage import Tokens
 from gateway.domain.fields import LARGEST, amount, invalid, text
 from gateway.domain.ledger import entering, repo
 from gateway.domain.ledger.query import NewUsage, Recorded
-from gateway.domain.ledger.rating import Counts, Rater
+from gateway.domain.ledger.rating import Rater
 from gateway.domain.turns import take_turn
 from gateway.domain.work import Work
 from gateway.kernel.errors import GatewayError, Kind
@@ -67,11 +68,11 @@ def _row(work: Work, rater: Rater, item: NewUsage, at: str) -> dict[str, Any]:
     _check(item, work.now, at)
     cost, parts, price, currency = item.cost_nanos, None, None, "USD"
     if cost is None:
-        counts = Counts(
+        tokens = Tokens(
             prompt=item.prompt_tokens, cached=item.cached_tokens, cache_write=item.cache_write_tokens,
             completion=item.completion_tokens, reasoning=item.reasoning_tokens,
         )  # fmt: skip
-        rating = rater(item.provider, item.model, counts, item.started_ns, item.organization)
+        rating = rater(item.provider, item.model, tokens, item.started_ns, item.organization)
         if rating is not None:
             cost, parts, price, currency = rating.cost_nanos, dict(rating.parts), rating.price_id, rating.currency
     row = entering.blank()

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gateway.contract.usage import Tokens, UsageEvent
 from gateway.domain.ledger import entering, repo
 from gateway.domain.ledger.model import OutboxMark, PoisonEntry
-from gateway.domain.ledger.rating import BILLED, UNITS, Counts, Rater, Rating
+from gateway.domain.ledger.rating import BILLED, UNITS, Rater, Rating
 from gateway.domain.ledger.refusals import is_about_lines
 from gateway.store.base import fit
 from gateway.store.engine import Store
@@ -262,8 +262,7 @@ def _rated(event: UsageEvent, rater: Rater) -> tuple[Rating | None, int | None, 
         return None, 0, 0
     if event.outcome != "ok" and not produced:
         return None, 0, 0  # gave up before anything was produced
-    counts = Counts(**dict(zip(_KINDS, msgspec.structs.astuple(tokens), strict=True)))
-    rating = rater(event.provider, event.target or event.model, counts, event.started_ns)
+    rating = rater(event.provider, event.target or event.model, tokens, event.started_ns)
     if event.outcome == "cached":
         return None, 0, 0 if rating is None else rating.cost_nanos
     if rating is None:

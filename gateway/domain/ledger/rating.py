@@ -9,29 +9,12 @@ from typing import Protocol
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from gateway.contract.usage import Tokens, quantities_of
 from gateway.domain.pricing.book import PriceBook
-from gateway.domain.pricing.price import Quantities
 
 BILLED = ("ok", "cancelled", "cut")
 """Outcomes that cost what was produced. What failed costs nothing, and an answer from a cache saves what it would have
 cost."""
-
-
-class Counts(Struct, frozen=True, kw_only=True):
-    """What one request used, counted as in :class:`gateway.contract.usage.Tokens`."""
-
-    prompt: int = 0
-    cached: int = 0
-    completion: int = 0
-    reasoning: int = 0
-    cache_write: int = 0
-    cache_write_1h: int = 0
-    audio_prompt: int = 0
-    audio_completion: int = 0
-    image_prompt: int = 0
-    image_completion: int = 0
-    images: int = 0
-    audio_seconds: int = 0
 
 
 UNITS = (
@@ -53,7 +36,7 @@ class Rater(Protocol):
     """Rates requests by the prices of one moment."""
 
     def __call__(
-        self, provider: str | None, model: str, counts: Counts, at_ns: int, organization: str | None = None
+        self, provider: str | None, model: str, tokens: Tokens, at_ns: int, organization: str | None = None
     ) -> Rating | None:
         """The cost by the price in force at ``at_ns`` (Unix nanoseconds); None where there is no price.
 
@@ -68,7 +51,7 @@ class NoPrices:
     """A rater that knows no price."""
 
     def __call__(
-        self, provider: str | None, model: str, counts: Counts, at_ns: int, organization: str | None = None
+        self, provider: str | None, model: str, tokens: Tokens, at_ns: int, organization: str | None = None
     ) -> Rating | None:
         """See :class:`Rater`."""
         return None
@@ -84,20 +67,13 @@ class BookRater:
         self.book = book
 
     def __call__(
-        self, provider: str | None, model: str, counts: Counts, at_ns: int, organization: str | None = None
+        self, provider: str | None, model: str, tokens: Tokens, at_ns: int, organization: str | None = None
     ) -> Rating | None:
         """See :class:`Rater`."""
         price = None if provider is None else self.book.at(provider, model, at_ns, organization)
         if price is None:
             return None
-        used = Quantities(
-            prompt=counts.prompt, completion=counts.completion, cached=counts.cached,
-            cache_write=counts.cache_write - counts.cache_write_1h, cache_write_1h=counts.cache_write_1h,
-            reasoning=counts.reasoning, audio_prompt=counts.audio_prompt, audio_completion=counts.audio_completion,
-            image_prompt=counts.image_prompt, image_completion=counts.image_completion, images=counts.images,
-            audio_seconds=counts.audio_seconds,
-        )  # fmt: skip
-        rated = self.book.rate(price, used, at_ns)
+        rated = self.book.rate(price, quantities_of(tokens), at_ns)
         return None if rated is None else Rating(rated.cost_nanos, rated.parts, rated.price_id, rated.currency)
 
     async def keep(self, session: AsyncSession) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from gateway.contract.usage import Tokens
 from gateway.domain.actor import SYSTEM
 from gateway.domain.ledger.corrections import Meant
-from gateway.domain.ledger.rating import Counts, NoPrices, Rating
+from gateway.domain.ledger.rating import NoPrices, Rating
 from gateway.domain.ledger.service import LedgerService
 from tests.dialects.conftest import Api
 from tests.dialects.llm_cost_ops.ledger import filled
@@ -17,7 +18,7 @@ class Flat(NoPrices):
         self.nanos = nanos
 
     def __call__(
-        self, provider: str | None, model: str, counts: Counts, at_ns: int, organization: str | None = None
+        self, provider: str | None, model: str, tokens: Tokens, at_ns: int, organization: str | None = None
     ) -> Rating | None:
         """See :class:`gateway.domain.ledger.rating.Rater`."""
         return Rating(self.nanos, {"input": self.nanos}, f"price_{self.nanos}", "USD")

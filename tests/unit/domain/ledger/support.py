@@ -9,12 +9,12 @@ import msgspec
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from gateway.contract.usage import UsageEvent
+from gateway.contract.usage import Tokens, UsageEvent
 from gateway.domain.ledger.entering import insert, values_of
 from gateway.domain.ledger.ingest import Batch, Ingested, Line, ingest
 from gateway.domain.ledger.levels import SUMS
 from gateway.domain.ledger.model import LedgerEntry
-from gateway.domain.ledger.rating import Counts, NoPrices, Rating
+from gateway.domain.ledger.rating import NoPrices, Rating
 from gateway.store.engine import Store
 from tests.support.usage import usage_event
 
@@ -29,11 +29,11 @@ class PerToken(NoPrices):
         self.price_id = price_id
 
     def __call__(
-        self, provider: str | None, model: str, counts: Counts, at_ns: int, organization: str | None = None
+        self, provider: str | None, model: str, tokens: Tokens, at_ns: int, organization: str | None = None
     ) -> Rating | None:
         if model == "free":
             return None
-        parts = {"input": counts.prompt * self.factor, "output": 2 * counts.completion * self.factor}
+        parts = {"input": tokens.prompt * self.factor, "output": 2 * tokens.completion * self.factor}
         return Rating(sum(parts.values()), parts, self.price_id, "USD")
 
 

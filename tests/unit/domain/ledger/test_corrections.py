@@ -10,7 +10,7 @@ from gateway.contract.usage import Tokens
 from gateway.domain.actor import SYSTEM
 from gateway.domain.audit.model import AuditRecord
 from gateway.domain.ledger.corrections import Meant, Rerated
-from gateway.domain.ledger.rating import Counts, Rating
+from gateway.domain.ledger.rating import Rating
 from gateway.domain.ledger.retention import forget_before, horizon
 from gateway.domain.ledger.service import LedgerService
 from gateway.domain.ledger.verification import verify
@@ -81,9 +81,9 @@ async def test_what_is_meant(store: Store) -> None:
 async def test_what_was_unpriced_gets_its_price(store: Store) -> None:
     class Known(PerToken):
         def __call__(
-            self, provider: str | None, model: str, counts: Counts, at_ns: int, organization: str | None = None
+            self, provider: str | None, model: str, tokens: Tokens, at_ns: int, organization: str | None = None
         ) -> Rating | None:
-            return super().__call__(provider, "known", counts, at_ns)
+            return super().__call__(provider, "known", tokens, at_ns)
 
     await enter(store, event(1, target="free"), event(2, target="free", cost_nanos=4))
     assert (await sums_of(store, "usage_days"))["unpriced"] == 1
