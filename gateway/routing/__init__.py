@@ -1,0 +1,14 @@
+"""The router that learns: which target answers a prompt well enough, for the least money and time.
+
+::
+
+    features.py   a prompt → numbers of hashed features, in one pass
+    model.py      the learned heads: task, probability of a good answer, length of the answer
+    weights.py    the file they are kept in
+    candidates.py what is chosen from, and under which constraints
+    decision.py   filter, then score: a pure function
+    training/     from recorded outcomes to weights and a report; what it imports is not loaded to decide
+
+NumPy (extra ``routing``) is imported by the modules, never by this package, so that a gateway without a learned route
+loads none of it. What is learned online does not live here: a :class:`~gateway.routing.model.Model` never changes.
+"""
