@@ -24,6 +24,7 @@ COMMANDS = {
     "keys": ("gateway.cli.keys", "Make, list, rotate and revoke keys for apps."),
     "audit": ("gateway.cli.audit", "Verify the audit log."),
     "usage": ("gateway.cli.usage", "Look at the ledger: what is pending, is it whole."),
+    "router": ("gateway.cli.router", "Train, use and question the router that learns."),
     "schema": ("gateway.cli.schema", "Print or write the JSON Schema of gateway.yaml."),
 }
 

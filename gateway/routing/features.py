@@ -141,7 +141,8 @@ class Features:
         places = _PLACES[: len(every)]
         last = self._last
         last[every] = places
-        return every[last.take(every) == places]
+        found: Indices = every[last.take(every) == places]
+        return found
 
 
 def _read(prompt: str) -> bytes:

@@ -123,6 +123,9 @@ class Panel:
         scores += self._intercepts
         tasks = scores[self._sets : self._width]
         familiar = float((tasks * self._heat).max())
+        # No prompt, however odd, overflows a power or leaves a set without any.
+        np.minimum(tasks, STEEPEST, out=tasks)
+        np.maximum(tasks, -STEEPEST, out=tasks)
         powers = np.exp(tasks)
         gates = _shares(scores[: self._sets].tolist())
         within = (powers @ self._members).tolist()
@@ -164,7 +167,7 @@ def _experts_of(model: Model, names: Sequence[str]) -> tuple[list[int], list[lis
 
 def _blend(model: Model, experts: Sequence[int], names: Sequence[str]) -> Floats:
     """What a prompt's tasks are multiplied by: a column per expert, then of each name three: likely, seen, tokens."""
-    columns = [model.rate[:, expert] for expert in experts]
+    columns: list[NDArray[np.floating]] = [model.rate[:, expert] for expert in experts]
     for name in names:
         if name in model.models:
             number = model.models.index(name)

@@ -62,7 +62,7 @@ def _time(near: _Near, ask: Ask) -> str:
 def _quality(near: _Near, ask: Ask) -> str:
     lower, name = max((each.probability - BOUND * each.error, one.name) for one, each in near)
     asked = ask.constraints.min_quality
-    return f"{asked:g} is asked for; {name}, the nearest, answers well with a probability of {max(lower, 0):.3f} or more."
+    return f"{asked:g} is asked for; {name}, the nearest, reaches {max(lower, 0):.3f} with a certainty of 95 %."
 
 
 def _context(near: _Near, ask: Ask) -> str:

@@ -45,30 +45,34 @@ class Crossed:
     fold: NDArray[np.int64]
 
 
-def folds(outcomes: Outcomes) -> NDArray[np.int64]:
+def folds(outcomes: Outcomes, count: int = FOLDS) -> NDArray[np.int64]:
     """The fold of each prompt; the same question is always in the same one."""
-    return (outcomes.group.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(33)).astype(np.int64) % FOLDS
+    return (outcomes.group.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(33)).astype(np.int64) % count
 
 
 def cross(
-    outcomes: Outcomes, rows: sparse.csr_array, layout: Layout, say: Callable[[str], None] = lambda text: None
+    outcomes: Outcomes,
+    rows: sparse.csr_array,
+    layout: Layout,
+    say: Callable[[str], None] = lambda text: None,
+    count: int = FOLDS,
 ) -> Crossed:
-    """Fit ``FOLDS`` times and predict what was left out."""
-    fold = folds(outcomes)
+    """Fit ``count`` times and predict what was left out."""
+    fold = folds(outcomes, count)
     fitted, scores = list[Fitted](), np.zeros((len(outcomes), layout.experts.stop), np.float32)
-    for number in range(FOLDS):
+    for number in range(count):
         kept, left = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         fitted.append(fit(outcomes.some(kept), rows[kept], layout))
         scores[left] = raw(fitted[-1], rows[left])
-        say(f"fold {number + 1} of {FOLDS}: {len(left)} prompts held out")
+        say(f"fold {number + 1} of {count}: {len(left)} prompts held out")
     heat = temperatures(scores, outcomes, layout)
     found = shares(scores, layout, heat)
     told = np.empty((len(outcomes), len(layout.expert_set), 3), np.float32)
-    for number in range(FOLDS):
+    for number in range(count):
         left = np.flatnonzero(fold == number)
         told[left] = evidence(scores[left], _some(found, left), fitted[number])
     rates = np.zeros((len(outcomes), len(outcomes.models)))
-    for number in range(FOLDS):
+    for number in range(count):
         kept, left = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         numbers = calibrations(told, outcomes, layout, kept)
         rates[left] = combine(told[left], _some(found, left), fitted[number], numbers)
@@ -78,9 +82,7 @@ def cross(
     return Crossed(rates, numbers, heat, likeliest == outcomes.task_of, fold)
 
 
-def calibrations(
-    told: Floats, outcomes: Outcomes, layout: Layout, rows: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def calibrations(told: Floats, outcomes: Outcomes, layout: Layout, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """Each expert's three numbers, from some of the prompts."""
     found = np.empty((len(layout.expert_set), 3))
     for expert, (number, model) in enumerate(zip(layout.expert_set, layout.expert_model, strict=True)):

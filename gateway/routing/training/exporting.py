@@ -75,4 +75,5 @@ def _abilities(ability: Floats, tiers: list[str]) -> Floats:
     ]
     found = np.array(means)
     known = np.flatnonzero(~np.isnan(found))
-    return np.interp(np.arange(len(TIERS)), known, found[known])
+    filled: Floats = np.interp(np.arange(len(TIERS)), known, found[known])
+    return filled

@@ -91,9 +91,7 @@ def fit(outcomes: Outcomes, rows: sparse.csr_array, layout: Layout) -> Fitted:
     return Fitted(layout, weights, intercepts, priors.learn(outcomes))
 
 
-def _recogniser(
-    rows: sparse.csr_array, labels: Numbers, classes: range | Numbers
-) -> tuple[Floats, Floats]:
+def _recogniser(rows: sparse.csr_array, labels: Numbers, classes: range | Numbers) -> tuple[Floats, Floats]:
     wanted = (labels[:, None] == np.asarray(classes)[None, :]).astype(np.float32)
     mean = wanted.mean(0)
     return solve(rows, wanted - mean, TASK_PENALTY), mean

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gateway.routing.arithmetic import logit, sigmoid
 from gateway.routing.training.outcomes import Outcomes
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 
 STRENGTH = 8.0
 """Observations that what ability and difficulty say counts for."""
