@@ -9,7 +9,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from gateway.routing.features import WORDS, Features, name_of_count, named
-from gateway.routing.model import Model, Panel
+from gateway.routing.model import COARSER, Model, Panel
 
 
 class Reason(Struct, frozen=True):
@@ -44,6 +44,7 @@ def explain(model: Model, prompt: str, most: int = 5) -> Explanation:
     view = Panel(model, model.models)(prompt)
     numbers = Features()(prompt)
     effects = model.table[numbers] * (model.steps / math.sqrt(len(numbers)))
+    effects[numbers >= WORDS] *= COARSER
     names = _names(prompt, numbers)
     task = model.tasks.index(view.task)
     home = int(model.home[task])

@@ -53,7 +53,6 @@ _MODULUS: Final = 1 << 32
 _G: Final = 0x9E3779B1  # odd, so that it has an inverse; 2^32 divided by the golden ratio
 _ODD: Final = np.uint32(0x85EBCA77)
 _PAIR: Final = np.uint32(0xC2B2AE3D)
-_FOLD: Final = np.uint32(15)
 _SHIFT: Final = np.uint32(32 - BITS)
 _MOST_BYTES: Final = 4 * (HEAD + TAIL) + 1
 
@@ -81,7 +80,10 @@ def _classes() -> bytes:
 
 
 def _values() -> NDArray[np.uint32]:
-    """A number for each byte, the same for a capital and its small letter (the steps of xorshift32, Marsaglia 2003)."""
+    """A number for each byte: 0 where it parts words, the same for a capital and its small letter.
+
+    The others are steps of xorshift32 (Marsaglia 2003).
+    """
     values, state = [], 2_463_534_242
     for _ in range(256):
         state ^= state << 13 & 0xFFFFFFFF
@@ -90,7 +92,7 @@ def _values() -> NDArray[np.uint32]:
         values.append(state | 1)
     for byte in range(65, 91):
         values[byte] = values[byte + 32]
-    return np.array(values, np.uint32)
+    return np.array([0 if _KINDS[byte] == _SPACE else values[byte] for byte in range(256)], np.uint32)
 
 
 def _powers(base: int) -> NDArray[np.uint32]:
@@ -107,6 +109,8 @@ def _steps() -> NDArray[np.int64]:
 
 
 _KINDS: Final = _kinds()
+_INSIDE: Final = bytes(kind == _WORD for kind in _KINDS)
+_MARKS: Final = bytes(kind == _MARK for kind in _KINDS)
 _CLASSES: Final = _classes()
 _VALUES: Final = _values()
 _POWERS: Final = _powers(_G)
@@ -125,7 +129,10 @@ class Features:
         self._last = np.zeros(ROWS, np.int32)
 
     def __call__(self, prompt: str) -> Indices:
-        """Each number once, below ``ROWS``; never empty. Any string will do, lone surrogates included."""
+        """Each number once, below ``ROWS``; those of the structural counts, one each, are the last.
+
+        Any string will do, lone surrogates included.
+        """
         raw = _read(prompt)
         words = _words(raw)
         counts = np.bincount(np.frombuffer(raw.translate(_CLASSES), np.uint8), minlength=len(STRUCTURAL))
@@ -155,21 +162,20 @@ def _read(prompt: str) -> bytes:
 
 
 def _words(raw: bytes) -> NDArray[np.uint32]:
-    """A hash of each word and each punctuation mark, in their order."""
-    if not raw:
-        return np.empty(0, np.uint32)
-    kinds = np.frombuffer(raw.translate(_KINDS), np.uint8)
-    begins = kinds == _MARK
-    begins[0] = True
-    begins[1:] |= kinds[1:] != kinds[:-1]
+    """A hash of each word and each punctuation mark, in their order.
+
+    What parts words has the value 0, so that a word may be added up until the next one begins.
+    """
+    inside = np.frombuffer(b"\x00" + raw.translate(_INSIDE), np.bool_)
+    begins = np.greater(inside[1:], inside[:-1])
+    begins |= np.frombuffer(raw.translate(_MARKS), np.bool_)
     starts = begins.nonzero()[0]
+    if not len(starts):
+        return np.empty(0, np.uint32)
     values = _VALUES.take(np.frombuffer(raw, np.uint8))
     values *= _POWERS[: len(raw)]
     hashes: NDArray[np.uint32] = np.add.reduceat(values, starts, dtype=np.uint32)
     hashes *= _INVERSES.take(starts)
-    hashes = hashes[kinds.take(starts) != _SPACE]
-    hashes ^= hashes >> _FOLD
-    hashes *= _ODD
     return hashes
 
 

@@ -133,10 +133,9 @@ def _verify(model: Model) -> None:
     experts = len(model.expert_set)
     width = sets + tasks + experts
     expected: dict[str, tuple[int, ...]] = {
-        "table": (ROWS, width), "steps": (width,), "intercepts": (width,),
-        "heat": (tasks,), "trust": (experts,), "home": (tasks,), "expert_set": (experts,), "expert_model": (experts,),
-        "rate": (tasks, experts), "likely": (tasks, models), "seen": (tasks, models), "tokens": (tasks, models),
-        "tier_ability": (len(TIERS),), "difficulty": (tasks,),
+        "table": (ROWS, width), "steps": (width,), "intercepts": (width,), "home": (tasks,), "trust": (experts,),
+        "expert_set": (experts,), "expert_model": (experts,), "rate": (tasks, experts), "likely": (tasks, models),
+        "seen": (tasks, models), "tokens": (tasks, models), "tier_ability": (len(TIERS),), "difficulty": (tasks,),
     }  # fmt: skip
     for name, shape in expected.items():
         if getattr(model, name).shape != shape:

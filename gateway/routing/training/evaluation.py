@@ -36,7 +36,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Pair:
-    """A pair of models over some prompts: the router, the prompt's length, and a router that learnt shuffled scores.
+    """A pair of models over some prompts: the router, the prompt's length, and the same training on shuffled scores.
     ``strong_quality`` and ``weak_quality`` are those of always the same model.
     """
 
@@ -87,10 +87,13 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Of held-out prompts: ``rates`` and those of a control that learnt shuffled scores, prompts × models."""
+    """Of held-out prompts: ``rates``; and ``control``, those of a router that learnt ``mixed``, the scores shuffled
+    among the prompts of a set. All are prompts × models.
+    """
 
     rates: Floats
     control: Floats
+    mixed: Floats
     recognised: NDArray[np.bool_]
     fold: NDArray[np.int64]
 
@@ -166,7 +169,11 @@ def _pair(outcomes: Outcomes, found: Predicted, name: str, rows: NDArray[np.int6
         float(scores[1].mean()),
         _curve(found.rates[rows, strong] - found.rates[rows, weak], *scores),
         _curve(lengths, *scores),
-        _curve(found.control[rows, strong] - found.control[rows, weak], *scores),
+        _curve(
+            found.control[rows, strong] - found.control[rows, weak],
+            found.mixed[rows, strong].astype(np.float64),
+            found.mixed[rows, weak].astype(np.float64),
+        ),
     )
 
 
@@ -192,8 +199,8 @@ def _market(
 ) -> Market:
     some = np.ix_(rows, models)
     fields = [
-        Field(rates[some], outcomes.score[some].astype(np.float64), costs[some], found.fold[rows])
-        for rates in (found.rates, found.control)
+        Field(rates[some], scores[some].astype(np.float64), costs[some], found.fold[rows])
+        for rates, scores in ((found.rates, outcomes.score), (found.control, found.mixed))
     ]
     best = outcomes.models[models[fields[0].best]]
     return Market(name, len(rows), len(models), best, bought(fields[0], AIMS), bought(fields[1], AIMS))

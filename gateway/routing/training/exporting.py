@@ -11,15 +11,18 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.routing.model import TIERS, Model
+from gateway.routing.features import WORDS
+from gateway.routing.model import COARSER, TIERS, Model
 from gateway.routing.training.fitting import Fitted, Temperatures
 from gateway.routing.training.outcomes import Outcomes
 
 Floats = NDArray[np.floating]
 
-LEVELS: Final = 7
+LEVELS: Final = 5
 """Steps that reach the weight which ``FITTING`` of a column's weights do not exceed."""
 FITTING: Final = 0.98
+MOST: Final = 127
+"""The largest whole number: no weight is cut."""
 
 
 def export(
@@ -45,7 +48,6 @@ def export(
         table=table,
         steps=steps,
         intercepts=intercepts.astype(np.float32),
-        heat=per_task.astype(np.float32),
         trust=numbers[:, 1].astype(np.float32),
         home=layout.home,
         expert_set=layout.expert_set,
@@ -62,9 +64,15 @@ def export(
 
 def _coarse(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Whole numbers within ``LEVELS``, and what one of them is worth in each column."""
-    # A few features are heavy: a step that fits nearly all wastes no precision on them.
-    steps = np.maximum(np.quantile(np.abs(weights), FITTING, axis=0) / LEVELS, 1e-9).astype(np.float32)
-    return np.clip(np.rint(weights / steps), -127, 127).astype(np.int8), steps
+    sizes = np.abs(weights)
+    # Features that no prompt had say nothing of how large weights are.
+    used = sizes[:WORDS][sizes[:WORDS].any(1)]
+    usual = np.quantile(used, FITTING, axis=0) if len(used) else np.zeros(weights.shape[1])
+    least = np.maximum(sizes[:WORDS].max(0) / MOST, sizes[WORDS:].max(0) / (MOST * COARSER))
+    steps = np.maximum(np.maximum(usual / LEVELS, least), 1e-9).astype(np.float32)
+    whole = weights / steps
+    whole[WORDS:] /= COARSER
+    return np.rint(whole).astype(np.int8), steps
 
 
 def _abilities(ability: Floats, tiers: list[str]) -> Floats:

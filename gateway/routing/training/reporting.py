@@ -43,8 +43,8 @@ def _pairs(found: Evaluation) -> list[str]:
     lines = [
         "## Pairs of models",
         "",
-        "A random choice has an APGR of .500, a CPT50 of 50 % and a CPT80 of 80 %. *Shuffled* is the same training on",
-        "scores shuffled among the prompts: what chance alone gives.",
+        "A random choice has an APGR of .500, a CPT50 of 50 % and a CPT80 of 80 %. *Shuffled* is the control: the same",
+        "training, measured alike, on scores shuffled among the prompts. It must come out as a random choice does.",
         "",
         "| prompts | way to choose | APGR | CPT50 | CPT80 |",
         "|---|---|--:|--:|--:|",

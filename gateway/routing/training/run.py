@@ -56,21 +56,24 @@ def train(
     say("all prompts fitted")
     if hold_out is None:
         say(f"control: scores shuffled among the prompts of a set, {CONTROL_FOLDS} folds")
-        control = cross(shuffled(learnt), rows, layout_of(learnt), count=CONTROL_FOLDS)
-        found = Predicted(crossed.rates, control.rates, crossed.recognised, crossed.fold)
+        mixed = shuffled(learnt)
+        control = cross(mixed, rows, layout_of(mixed), count=CONTROL_FOLDS)
+        found = Predicted(crossed.rates, control.rates, mixed.score, crossed.recognised, crossed.fold)
         how = f"cross-validation, {FOLDS} folds of questions"
         return Trained(model, evaluate(learnt, found, prices.costs(learnt, listed), among), how, len(learnt))
     held = every.some(np.flatnonzero(left))
     mixed = shuffled(learnt)
     other = _whole(mixed, rows, cross(mixed, rows, layout_of(mixed), count=CONTROL_FOLDS), listed)
     rates, recognised = predict(model, held)
-    found = Predicted(rates, predict(other, held)[0], recognised, folds(held))
+    found = Predicted(rates, predict(other, held)[0], shuffled(held).score, recognised, folds(held))
     how = f"the part {hold_out}, from which nothing was learnt"
     return Trained(model, evaluate(held, found, prices.costs(held, listed), among), how, len(learnt))
 
 
 def shuffled(outcomes: Outcomes) -> Outcomes:
-    """The same prompts with the scores of others of their set: whatever is found in these is found by chance."""
+    """The same prompts with the scores of others of their set: what is predicted of these is predicted by chance, or
+    by a fault that lets a prompt's own scores be seen.
+    """
     order = np.arange(len(outcomes))
     generator = np.random.default_rng(1)
     for number in range(len(outcomes.sets)):
