@@ -71,13 +71,15 @@ def train(
 
 
 def shuffled(outcomes: Outcomes) -> Outcomes:
-    """The same prompts with the scores of others of their set: what is predicted of these is predicted by chance, or
-    by a fault that lets a prompt's own scores be seen.
+    """The same prompts with the scores of others of their set that the same models were asked: what is predicted of
+    these is predicted by chance, or by a fault that lets a prompt's own scores be seen.
     """
     order = np.arange(len(outcomes))
     generator = np.random.default_rng(1)
-    for number in range(len(outcomes.sets)):
-        members = np.flatnonzero(outcomes.set_of == number)
+    known = np.column_stack((outcomes.set_of, ~np.isnan(outcomes.score)))
+    alike = np.unique(known, axis=0, return_inverse=True)[1]
+    for number in range(alike.max() + 1):
+        members = np.flatnonzero(alike == number)
         order[members] = generator.permutation(members)
     return replace(outcomes, score=outcomes.score[order])
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-import importlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,14 +101,27 @@ def test_faults_are_told_in_a_sentence(tmp_path: Path, out: Path) -> None:
     assert "expected NAME=MODEL" in run("train", "--data", "a", "--out", "b", "--among", "x").stderr
 
 
-def test_what_is_not_installed_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def missing(name: str) -> object:
-        raise ModuleNotFoundError(f"No module named 'scipy', wanted by {name}", name="scipy")
+def blocked(library: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process that can't import a library."""
+    code = f"import sys; sys.modules[{library!r}] = None; from gateway.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "router", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    monkeypatch.setattr(importlib, "import_module", missing)
-    monkeypatch.setattr("gateway.cli.router.importlib.import_module", missing)
-    with pytest.raises(SystemExit) as caught:
-        from gateway.cli.router import _needed  # noqa: PLC0415 - the command is imported by name when it runs
 
-        _needed("gateway.routing.training.run", "training")
-    assert caught.value.code == 2
+def test_what_is_not_installed_is_told_with_its_extra(tmp_path: Path) -> None:
+    done = blocked("scipy", "train", "--data", str(tmp_path), "--out", str(tmp_path))
+    assert (done.returncode, done.stderr) == (2, "error: scipy is not installed: pip install 'llm-gateway[training]'\n")
+    done = blocked("numpy", "explain", "hello")
+    assert (done.returncode, done.stderr) == (2, "error: numpy is not installed: pip install 'llm-gateway[routing]'\n")
+
+
+def test_to_decide_takes_no_library_of_training(out: Path) -> None:
+    for library in ("scipy", "pyarrow"):
+        done = blocked(library, "explain", "--router", str(out), "hello")
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_gateway_without_a_learned_route_loads_nothing_of_it() -> None:
+    code = "import sys, gateway.routing, gateway.dataplane.worker; print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

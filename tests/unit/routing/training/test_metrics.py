@@ -17,7 +17,7 @@ OUTCOMES = st.lists(
 )
 
 
-def columns(given_: list[tuple[float, float, float]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def columns(given_: list[tuple[float, float, float]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     preference, strong, weak = (np.array(column) for column in zip(*given_, strict=True))
     assume(abs((strong - weak).sum()) > 1e-9)
     return preference, strong, weak
