@@ -101,6 +101,11 @@ class Decision(Struct, frozen=True):
     task: str
 
 
+def prompt_tokens(ask: Ask) -> int:
+    """Those told, else a quarter of the characters."""
+    return len(ask.prompt) // CHARS_PER_TOKEN if ask.prompt_tokens is None else ask.prompt_tokens
+
+
 def cost_of(candidate: Candidate, prompt: int, cached: int, tokens: float) -> float:
     """US dollars of a request: ``prompt`` tokens, ``cached`` of them at their own price, and an answer's ``tokens``."""
     price = candidate.input_price

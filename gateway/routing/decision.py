@@ -13,10 +13,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Final
+from typing import Final, TypeAlias
 
-from gateway.routing.candidates import BOUND, CHARS_PER_TOKEN, Ask, Candidate, Decision, Estimate, OptimizeFor, cost_of
-from gateway.routing.model import Panel
+from gateway.routing.candidates import (
+    BOUND,
+    Ask,
+    Candidate,
+    Decision,
+    Estimate,
+    OptimizeFor,
+    cost_of,
+    prompt_tokens,
+)
+from gateway.routing.model import Panel, Quality
 from gateway.routing.refusing import refusal
 
 WORTH: Final[dict[OptimizeFor, tuple[float, float]]] = {
@@ -28,6 +37,7 @@ WORTH: Final[dict[OptimizeFor, tuple[float, float]]] = {
 """By what is optimised: the worth of money and of time, in quality."""
 
 _BY_UTILITY: Final = attrgetter("utility")
+_Met: TypeAlias = tuple[Candidate, Quality, float, float, float, float]
 
 
 def decide(panel: Panel, candidates: Sequence[Candidate], ask: Ask) -> Decision:
@@ -39,66 +49,84 @@ def decide(panel: Panel, candidates: Sequence[Candidate], ask: Ask) -> Decision:
     view = panel(ask.prompt)
     if len(candidates) != len(view.qualities):
         raise ValueError(f"expected a candidate for each of {', '.join(panel.names)}; there are {len(candidates)}")
-    limits, needs = ask.constraints, ask.needs
-    preferred, excluded = limits.preferred_providers, limits.exclude_providers
-    prompt = len(ask.prompt) // CHARS_PER_TOKEN if ask.prompt_tokens is None else ask.prompt_tokens
+    prompt = prompt_tokens(ask)
     cached = min(ask.cached_tokens, prompt)
     most = math.inf if ask.max_tokens is None else ask.max_tokens
-    room = prompt + (ask.max_tokens or 0)
-    max_cost = math.inf if limits.max_cost is None else limits.max_cost
-    max_time = math.inf if limits.max_response_time is None else limits.max_response_time
-    min_quality = -1.0 if limits.min_quality is None else limits.min_quality
-    met: list[tuple[Candidate, float, float, float, float, float, float]] = []
+    limits = _limits(ask, prompt)
+    met: list[_Met] = []
     refused: list[tuple[str, str]] = []
     dearest = slowest = 1e-12
     for candidate, expected in zip(candidates, view.qualities, strict=True):
         tokens = min(expected.tokens, most)
-        quality, error = expected.probability, expected.error
         cost = cost_of(candidate, prompt, cached, tokens)
         seconds = candidate.first_token + candidate.per_token * tokens
-        if not candidate.allowed:
-            failed = "allowed_models"
-        elif candidate.provider in excluded:
-            failed = "exclude_providers"
-        elif preferred and candidate.provider not in preferred:
-            failed = "preferred_providers"
-        elif needs and not needs <= candidate.capabilities:
-            failed = "capabilities"
-        elif candidate.context_length is not None and candidate.context_length < room:
-            failed = "context_length"
-        elif candidate.resting:
-            failed = "breaker"
-        elif cost > max_cost:
-            failed = "max_cost"
-        elif seconds * candidate.spread > max_time:
-            failed = "max_response_time"
-        elif quality - BOUND * error < min_quality:
-            failed = "min_quality"
-        else:
-            dearest, slowest = max(dearest, cost), max(slowest, seconds)
-            met.append((candidate, quality, error, cost, seconds, tokens, quality - BOUND * error))
+        lower = expected.probability - BOUND * expected.error
+        failed = _failed(candidate, ask, limits, cost, seconds, lower)
+        if failed:
+            refused.append((candidate.name, failed))
             continue
-        refused.append((candidate.name, failed))
+        dearest, slowest = max(dearest, cost), max(slowest, seconds)
+        met.append((candidate, expected, tokens, cost, seconds, lower))
     if not met:
         raise refusal(candidates, view.qualities, refused, ask)
     money, time = WORTH[ask.optimize_for]
-    money, time = money / dearest, time / slowest
+    ranked = _ranked(met, money / dearest, time / slowest)
+    return Decision(ranked[0], tuple(ranked[1:]), tuple(refused), _confidence(ranked), view.task)
+
+
+def _limits(ask: Ask, prompt: int) -> tuple[int, float, float, float]:
+    """The tokens a context has to hold, the most of money and time, the least quality; infinite where unbounded."""
+    given = ask.constraints
+    return (
+        prompt + (ask.max_tokens or 0),
+        math.inf if given.max_cost is None else given.max_cost,
+        math.inf if given.max_response_time is None else given.max_response_time,
+        -math.inf if given.min_quality is None else given.min_quality,
+    )
+
+
+def _failed(
+    candidate: Candidate, ask: Ask, limits: tuple[int, float, float, float], cost: float, seconds: float, lower: float
+) -> str:
+    """The first constraint, in the order of ``refusing.ORDER``, that a target fails; empty where it meets all."""
+    room, max_cost, max_time, min_quality = limits
+    given = ask.constraints
+    if not candidate.allowed:
+        return "allowed_models"
+    if candidate.provider in given.exclude_providers:
+        return "exclude_providers"
+    if given.preferred_providers and candidate.provider not in given.preferred_providers:
+        return "preferred_providers"
+    if ask.needs and not ask.needs <= candidate.capabilities:
+        return "capabilities"
+    if candidate.context_length is not None and candidate.context_length < room:
+        return "context_length"
+    if candidate.resting:
+        return "breaker"
+    if cost > max_cost:
+        return "max_cost"
+    if seconds * candidate.spread > max_time:
+        return "max_response_time"
+    return "min_quality" if lower < min_quality else ""
+
+
+def _ranked(met: list[_Met], money: float, time: float) -> list[Estimate]:
     ranked = [
         Estimate(
             one.name,
-            quality,
+            expected.probability,
             max(lower, 0.0),
             cost,
             seconds,
             seconds * one.spread,
             tokens,
-            quality - money * cost - time * seconds,
-            error,
+            expected.probability - money * cost - time * seconds,
+            expected.error,
         )
-        for one, quality, error, cost, seconds, tokens, lower in met
+        for one, expected, tokens, cost, seconds, lower in met
     ]
     ranked.sort(key=_BY_UTILITY, reverse=True)
-    return Decision(ranked[0], tuple(ranked[1:]), tuple(refused), _confidence(ranked), view.task)
+    return ranked
 
 
 def _confidence(ranked: list[Estimate]) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.kernel.errors import GatewayError, Kind
-from gateway.routing.candidates import BOUND, CHARS_PER_TOKEN, Ask, Candidate, cost_of
+from gateway.routing.candidates import BOUND, Ask, Candidate, cost_of, prompt_tokens
 from gateway.routing.model import Quality
 
 ORDER: Final = (
@@ -44,7 +44,7 @@ _Near = list[tuple[Candidate, Quality]]
 
 
 def _cost(near: _Near, ask: Ask) -> str:
-    prompt = len(ask.prompt) // CHARS_PER_TOKEN if ask.prompt_tokens is None else ask.prompt_tokens
+    prompt = prompt_tokens(ask)
     cost, name = min(
         (cost_of(one, prompt, min(ask.cached_tokens, prompt), _tokens(each, ask)), one.name) for one, each in near
     )
@@ -66,9 +66,9 @@ def _quality(near: _Near, ask: Ask) -> str:
 
 
 def _context(near: _Near, ask: Ask) -> str:
-    prompt = len(ask.prompt) // CHARS_PER_TOKEN if ask.prompt_tokens is None else ask.prompt_tokens
+    asked = prompt_tokens(ask) + (ask.max_tokens or 0)
     length, name = max((one.context_length or 0, one.name) for one, _ in near)
-    return f"prompt and answer take about {prompt + (ask.max_tokens or 0)} tokens; {name}, the nearest, takes {length}."
+    return f"prompt and answer take about {asked} tokens; {name}, the nearest, takes {length}."
 
 
 def _capabilities(near: _Near, ask: Ask) -> str:
