@@ -197,9 +197,9 @@ def named(prompt: str) -> dict[int, str]:
 
 
 def name_of_count(number: int) -> str:
-    """The structural count that a number of ``WORDS`` or more belongs to, with its step."""
+    """What a number of ``WORDS`` or more says of a structural count."""
     count, step = divmod(number - WORDS, STEPS)
-    return f"{STRUCTURAL[count]} (step {step})"
+    return f"{STRUCTURAL[count]}: {step} of {STEPS - 1}" if step else f"no {STRUCTURAL[count]}"
 
 
 def _texts(raw: bytes) -> list[bytes]:

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.routing.features import COUNTED, HEAD, ROWS, STRUCTURAL, TAIL, WORDS, Features, name_of_count, named
+from gateway.routing.features import COUNTED, HEAD, ROWS, STEPS, STRUCTURAL, TAIL, WORDS, Features, name_of_count, named
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 KNOWN = "How many spikes are on the Statue of Liberty's crown?\nA. five\nB. $7^2$ — größer"
@@ -74,18 +74,13 @@ def test_a_long_prompt_is_read_at_both_ends() -> None:
     assert len(first) < 200
 
 
-def test_counts_grow_in_steps() -> None:
+def test_counts_grow_in_steps_and_are_named() -> None:
     features = Features()
-    number = list(COUNTED).index("question marks")
-    steps = [
-        next(
-            each
-            for each in features("?" * count).tolist()
-            if each >= WORDS and name_of_count(each).startswith("question marks")
-        )
-        - WORDS
-        - 16 * number
+    first = WORDS + STEPS * list(COUNTED).index("question marks")
+    found = [
+        next(number for number in features("?" * count).tolist() if first <= number < first + STEPS)
         for count in (0, 1, 3, 8, 64, 500)
     ]
-    assert steps == sorted(steps)
-    assert len(set(steps)) == len(steps)
+    assert found == sorted(set(found))
+    assert name_of_count(found[0]) == "no question marks"
+    assert name_of_count(found[2]) == f"question marks: {found[2] - first} of 15"
