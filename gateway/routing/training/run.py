@@ -71,17 +71,17 @@ def train(
 
 
 def shuffled(outcomes: Outcomes) -> Outcomes:
-    """The same prompts with the scores of others of their set that the same models were asked: what is predicted of
-    these is predicted by chance, or by a fault that lets a prompt's own scores be seen.
+    """The same prompts, each model's scores moved among those of a set's prompts that it was asked: what is predicted
+    of these is predicted by chance, or by a fault that lets a prompt's own scores be seen.
     """
-    order = np.arange(len(outcomes))
+    score = outcomes.score.copy()
     generator = np.random.default_rng(1)
-    known = np.column_stack((outcomes.set_of, ~np.isnan(outcomes.score)))
-    alike = np.unique(known, axis=0, return_inverse=True)[1]
-    for number in range(alike.max() + 1):
-        members = np.flatnonzero(alike == number)
-        order[members] = generator.permutation(members)
-    return replace(outcomes, score=outcomes.score[order])
+    for number in range(len(outcomes.sets)):
+        members = outcomes.set_of == number
+        for model in range(len(outcomes.models)):
+            asked = np.flatnonzero(members & ~np.isnan(score[:, model]))
+            score[asked, model] = score[generator.permutation(asked), model]
+    return replace(outcomes, score=score)
 
 
 def predict(model: Model, outcomes: Outcomes) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
