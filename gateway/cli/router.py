@@ -24,7 +24,7 @@ _router_option = click.option(
 
 
 class _Prompt(msgspec.Struct):
-    prompt_id: str
+    prompt_id: str | int
     prompt: str
 
 
@@ -135,7 +135,9 @@ def _prompts(path: Path) -> Iterator[_Prompt]:
                 try:
                     yield msgspec.json.decode(line, type=_Prompt)
                 except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                    give_up(f'{path}:{number}: expected {{"prompt_id": text, "prompt": text}}: {error}', FAULTY)
+                    give_up(
+                        f'{path}:{number}: expected {{"prompt_id": text or number, "prompt": text}}: {error}', FAULTY
+                    )
 
 
 def _needed(module: str, extra: str) -> Any:

@@ -15,7 +15,7 @@ from tests.unit.routing import material
 PROMPTS = (
     '{"prompt_id": "a", "prompt": "solve equation x y integer polynomial", "task": "ignored"}\n'
     "\n"
-    '{"prompt_id": "b", "prompt": ""}\n'
+    '{"prompt_id": 7, "prompt": ""}\n'
 )
 
 
@@ -53,7 +53,7 @@ def test_prompts_are_scored_one_line_each(out: Path, tmp_path: Path) -> None:
     result = run("score", "--router", str(out), "--input", str(source), "--output", str(output))
     assert result.exit_code == 0, result.output
     lines = [json.loads(line) for line in output.read_text().splitlines()]
-    assert [line["prompt_id"] for line in lines] == ["a", "b"]
+    assert [line["prompt_id"] for line in lines] == ["a", 7]
     for line in lines:
         assert line["scores"].keys() == {"middling", "strong", "weak"}
         assert all(0.0 < score < 1.0 for score in line["scores"].values())
@@ -63,13 +63,13 @@ def test_prompts_are_scored_one_line_each(out: Path, tmp_path: Path) -> None:
     assert again.read_bytes() == output.read_bytes()
 
 
-@pytest.mark.parametrize("line", ['{"prompt_id": "a"}', "no json", '{"prompt_id": 1, "prompt": "x"}', "\ufffd"])
+@pytest.mark.parametrize("line", ['{"prompt_id": "a"}', "no json", '{"prompt_id": 1, "prompt": null}', "\ufffd"])
 def test_a_line_that_is_no_prompt_is_named(out: Path, tmp_path: Path, line: str) -> None:
     source = tmp_path / "prompts.jsonl"
     source.write_text(PROMPTS + line)
     result = run("score", "--router", str(out), "--input", str(source), "--output", str(tmp_path / "o"))
     assert result.exit_code == 1
-    assert 'prompts.jsonl:4: expected {"prompt_id": text, "prompt": text}' in result.stderr
+    assert 'prompts.jsonl:4: expected {"prompt_id": text or number, "prompt": text}' in result.stderr
 
 
 def test_a_prompt_is_explained(out: Path) -> None:
