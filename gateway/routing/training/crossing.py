@@ -1,8 +1,8 @@
 """What a model says of prompts it has not learnt from: every fifth of the questions in turn, fitted on the others.
 
 Questions are kept together over all sets. The calibration's three numbers of an expert are fitted on four fifths of the
-held-out predictions and applied to the fifth. Some of those were made by models that learnt from the fifth: where there
-is nothing to find, that alone lifts an APGR by up to .03, as the control shows. Measuring on a part held out is free of it.
+held-out predictions and applied to the fifth. Some of those were made by models that learnt from the fifth: where
+there is nothing to find, that alone lifts an APGR by up to .03, as the control shows. A part held out is free of it.
 """
 
 from __future__ import annotations
