@@ -78,6 +78,7 @@ class Exchange(Request):
         "outcome",
         "patience",
         "provider_grant",
+        "queued",
         "rate_lines",
         "raw_headers",
         "received",
@@ -113,7 +114,8 @@ class Exchange(Request):
     wanted: Timeouts | None  # the client's own deadlines
     deadline: float  # loop time at which the request is given up
     patience: float  # loop time until which it waits for resting targets
-    waited: float  # seconds between attempts
+    waited: float  # seconds between attempts, and those in a queue
+    queued: float  # seconds in a queue for a target
 
     def __init__(
         self,
@@ -175,7 +177,7 @@ class Exchange(Request):
         self.first_at = 0.0
         self.transcript = self.seam = self.uncounted = None
         self.recovery = self.wanted = None
-        self.deadline = self.patience = self.waited = 0.0
+        self.deadline = self.patience = self.waited = self.queued = 0.0
         self.outcome: Outcome = "error"
         self.status = 0
         self.complete = False
