@@ -14,7 +14,6 @@ import orjson
 
 from gateway.contract.usage import Tokens
 from gateway.dataplane.attempt import PASSING, Attempt
-from gateway.dataplane.concurrency import kind_of
 from gateway.dataplane.envelope import body_of, event_of, status_of, upstream_failure
 from gateway.dataplane.pricing import cost_of
 from gateway.dataplane.refusal import is_too_long, status_told
@@ -97,7 +96,7 @@ def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
     target = attempt.target
     target.breaker.succeeded()
     if target.limit is not None:
-        target.limit.answered(kind_of(exchange, whole=True), attempt.seconds, exchange.wire.loop.time())
+        target.limit.began(attempt)
     exchange.attempts.append(attempt.record("ok"))
     return Verdict.WHOLE
 

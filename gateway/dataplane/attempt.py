@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.contract.usage import Attempt as AttemptRecord
 from gateway.contract.usage import Tokens
-from gateway.dataplane.concurrency import kind_of
 from gateway.dataplane.decoding import Decoder, decoder_for
 from gateway.dataplane.envelope import event_of
 from gateway.dataplane.pricing import cost_of
@@ -263,7 +262,7 @@ class Attempt:
         if target.breaker.state:
             target.breaker.answered()
         if target.limit is not None:
-            target.limit.answered(kind_of(exchange, whole=False), self.seconds, exchange.wire.loop.time())
+            target.limit.began(self)
         exchange.start(self.status or 200, self.head_lines(), self.length if self._mode is Mode.BYTES else None, data)
 
     def head_lines(self) -> bytes:

@@ -21,6 +21,7 @@ from gateway.dataplane.waiting import Room, Waiter
 from gateway.settings.model import Concurrency
 
 if TYPE_CHECKING:
+    from gateway.dataplane.attempt import Attempt
     from gateway.dataplane.exchange import Exchange
 
 logger = logging.getLogger("gateway.concurrency")
@@ -29,6 +30,8 @@ WINDOW: Final = 0.5
 """Seconds, at least, from one look at the latency to the next."""
 LEAST: Final = 10
 """Answers that must have come in between."""
+ENOUGH: Final = 64
+"""Answers of which no more are looked at in that time."""
 INITIAL: Final = 20
 BACK_OFF: Final = 0.7
 STEEPEST: Final = 0.5
@@ -93,15 +96,16 @@ class Limit:
 
     def release(self, waiter: Waiter[None] | None) -> None:
         """A call is over: who waits longest by its share begins. ``waiter`` is what :meth:`turn` gave, else None."""
+        is_full = self.in_flight >= self.limit
         self.in_flight -= 1
         if waiter is not None:
             self.room.done(waiter, _now())
-        if len(self.room):
+        if is_full:  # else nobody waits
             self._admit()
 
     def _admit(self) -> None:
-        now = _now()
-        while self.in_flight < self.limit and self.room.serve(None, now):
+        room = self.room
+        while self.in_flight < self.limit and len(room) and room.serve(None, _now()):
             self.in_flight += 1
 
     def wait_at(self, now: float) -> float:
@@ -109,6 +113,13 @@ class Limit:
         return 0.0 if self.in_flight < self.limit else self.room.expected(now)
 
     # what becomes of them
+
+    def began(self, attempt: Attempt) -> None:
+        """An attempt's answer, a good one, has begun; or is here, where it comes whole."""
+        exchange = attempt.exchange
+        now = exchange.wire.loop.time()
+        if self._latency.count < ENOUGH or now >= self._opened + WINDOW:
+            self.answered(kind_of(exchange, whole=not attempt.relayed), attempt.seconds, now)
 
     def answered(self, kind: int, seconds: float, now: float) -> None:
         """A call of a kind (:func:`kind_of`) began to be answered well, ``seconds`` after it was sent."""
@@ -153,8 +164,7 @@ class Limit:
     def _set(self, value: float) -> None:
         self._exact = _within(self._settings, value)
         self.limit = int(self._exact)
-        if len(self.room):
-            self._admit()
+        self._admit()
 
 
 def kind_of(exchange: Exchange, *, whole: bool) -> int:
