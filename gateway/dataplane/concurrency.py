@@ -73,7 +73,7 @@ class Limit:
         self.limit = int(self._exact)
         self.in_flight = 0
         self.lowered = 0
-        self.room: Room[None] = Room(settings.queue, self.release, timed=True)
+        self.room: Room[Limit] = Room(settings.queue, self.release, timed=True)
 
     def configure(self, settings: Concurrency) -> None:
         """Go on by other settings, with what is known and under way."""
@@ -90,11 +90,11 @@ class Limit:
             return True
         return False
 
-    async def turn(self, who: str, weight: float, deadline: float) -> Waiter[None]:
+    async def turn(self, who: str, weight: float, deadline: float) -> Waiter[Limit]:
         """Wait until a call may begin; for :meth:`release`. Raises as :meth:`Room.wait`."""
         return await self.room.wait(who, weight, deadline)
 
-    def release(self, waiter: Waiter[None] | None) -> None:
+    def release(self, waiter: Waiter[Limit] | None) -> None:
         """A call is over: who waits longest by its share begins. ``waiter`` is what :meth:`turn` gave, else None."""
         is_full = self.in_flight >= self.limit
         self.in_flight -= 1
@@ -105,7 +105,7 @@ class Limit:
 
     def _admit(self) -> None:
         room = self.room
-        while self.in_flight < self.limit and len(room) and room.serve(None, _now()):
+        while self.in_flight < self.limit and len(room) and room.serve(self, _now()):
             self.in_flight += 1
 
     def wait_at(self, now: float) -> float:

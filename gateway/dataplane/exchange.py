@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.dataplane.attempt import Attempt
     from gateway.dataplane.body import Fields
     from gateway.dataplane.flow import Flow
+    from gateway.dataplane.places import Place
     from gateway.dataplane.routing import Route, Target
     from gateway.dataplane.runtime import Runtime
     from gateway.dataplane.seam import Seam
@@ -77,6 +78,7 @@ class Exchange(Request):
         "max_tokens",
         "outcome",
         "patience",
+        "place",
         "provider_grant",
         "queued",
         "rate_lines",
@@ -175,6 +177,7 @@ class Exchange(Request):
         self.route: Route | None = None
         self.target: Target | None = None
         self.first_at = 0.0
+        self.place: Place | None = None
         self.transcript = self.seam = self.uncounted = None
         self.recovery = self.wanted = None
         self.deadline = self.patience = self.waited = self.queued = 0.0

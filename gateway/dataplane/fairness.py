@@ -28,7 +28,9 @@ _STALE: Final = 64
 
 
 class Entry(Generic[T]):
-    """One that waits, or was served. ``charged`` is in seconds, ``at`` is when it was served, for who measures that."""
+    """One that waits, or was served. ``charged`` is in seconds; ``at`` is for whoever measures when it came or was
+    served.
+    """
 
     __slots__ = ("at", "charged", "flow", "item")
 
@@ -130,14 +132,16 @@ class FairQueue(Generic[T]):
             self._forget(flow)
         return entry
 
-    def remove(self, entry: Entry[T]) -> None:
-        """It waits no longer. One that was served or removed already stays so."""
+    def remove(self, entry: Entry[T]) -> bool:
+        """It waits no longer. False for one that was served or removed already, which stays so."""
         flow = entry.flow
-        if entry in flow.entries:
-            del flow.entries[entry]
-            self._size -= 1
-            if not flow.entries:
-                self._forget(flow)
+        if entry not in flow.entries:
+            return False
+        del flow.entries[entry]
+        self._size -= 1
+        if not flow.entries:
+            self._forget(flow)
+        return True
 
     def done(self, entry: Entry[T], seconds: float) -> None:
         """What was served is over, after ``seconds``. Once for each entry of a timed queue."""

@@ -15,8 +15,9 @@ from gateway.dataplane.admission.limiter import BYTES_PER_TOKEN
 from gateway.dataplane.attempt import PASSING, Attempt
 from gateway.dataplane.breaker import CLOSED
 from gateway.dataplane.flow import INTO_TASK
+from gateway.dataplane.places import take_turn
 from gateway.dataplane.pricing import cost_of
-from gateway.dataplane.sending import acquire, request_for, take_turn
+from gateway.dataplane.sending import acquire, request_for
 from gateway.dataplane.upstream.errors import UpstreamError
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Race:
             await self._send(place)
             return
         try:
-            waiter = None if limit.take() else await take_turn(self.exchange, self.attempts[place].target, limit)
+            waiter = await take_turn(self.exchange, self.attempts[place].target, limit)
         except UpstreamError as error:
             self.attempts[place].error = error
             return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.dataplane import body as bodies
 from gateway.dataplane.attempt import Attempt
 from gateway.dataplane.flow import INTO_TASK
+from gateway.dataplane.places import take_turn, weight_of
 from gateway.dataplane.upstream.errors import UpstreamError
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
     from gateway.dataplane.routing import Target
     from gateway.dataplane.upstream.connection import Connection
-    from gateway.dataplane.waiting import Waiter
 
 _JOINED: Final = 65_536  # bytes of a body below which one joined write is cheaper than a vectored one
 _JSON_BODY: Final = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
@@ -30,7 +30,7 @@ def attempt_once(exchange: Exchange, target: Target) -> Coroutine[Any, Any, Atte
 
 async def _attempt_in_turn(exchange: Exchange, target: Target, limit: Limit) -> Attempt:
     try:
-        waiter = None if limit.take() else await take_turn(exchange, target, limit)
+        waiter = None if exchange.place is None and limit.take() else await take_turn(exchange, target, limit)
     except UpstreamError as error:
         attempt = Attempt(exchange, target)
         attempt.error = error
@@ -39,44 +39,6 @@ async def _attempt_in_turn(exchange: Exchange, target: Target, limit: Limit) -> 
         return await _attempt(exchange, target)
     finally:
         limit.release(waiter)
-
-
-async def take_turn(exchange: Exchange, target: Target, limit: Limit) -> Waiter[None] | None:
-    """Wait until a target has room; what its limit's ``release`` takes.
-
-    Raises :class:`UpstreamError` where there won't be any in time, and as :meth:`Exchange.check`.
-    """
-    loop = exchange.wire.loop
-    began = loop.time()
-    deadline = min(began + exchange.timeouts_at(target).first_token, exchange.deadline)
-    who, weight = exchange.organization, weight_of(exchange)
-    limit.room.check(who, weight, began, deadline)  # a refusal needs no task
-    waiter = None
-    try:
-        if exchange.by_hand:
-            await INTO_TASK
-        if not limit.take():
-            waiter = await limit.turn(who, weight, deadline)
-    finally:
-        spent = loop.time() - began
-        exchange.waited += spent
-        exchange.queued += spent
-    try:
-        exchange.check()
-    except BaseException:
-        limit.release(waiter)
-        raise
-    return waiter
-
-
-def weight_of(exchange: Exchange) -> float:
-    """The weight of the caller's plan, among organisations that wait for the same provider."""
-    plans = exchange.runtime.settings.plans
-    if exchange.caller is not None and exchange.caller.plan is not None and not isinstance(plans, str):
-        for plan in plans:
-            if plan.name == exchange.caller.plan:
-                return plan.weight
-    return 1.0
 
 
 async def _attempt(exchange: Exchange, target: Target) -> Attempt:

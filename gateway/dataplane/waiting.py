@@ -79,6 +79,25 @@ class Room(Generic[T]):
         if not any(flow.load > (own + 1) / weight for flow in others):
             raise self._refusal("queue_share" if own and others else "queue_full", wait - patience, pace)
 
+    def enter(self, who: str, weight: float, now: float, deadline: float, item: asyncio.Future[T]) -> Waiter[T]:
+        """Begin to wait; ``item`` gets what is given. It may wait in other rooms too, and must :meth:`leave` each.
+
+        Raises as :meth:`check`. Where it makes way for another later, ``item`` gets that as its exception.
+        """
+        self.check(who, weight, now, deadline)
+        if len(self._queue) >= self.places:
+            self._make_way(now)
+        if not len(self._queue):
+            self._at = now
+        entry = self._queue.push(who, weight, item)
+        entry.at = now
+        return entry
+
+    def leave(self, entry: Waiter[T], now: float) -> None:
+        """Wait no longer. Harmless where it was served here."""
+        if self._queue.remove(entry) and was_given(entry.item):
+            self._move(now)  # by another room, and those behind it have one less before them
+
     async def wait(self, who: str, weight: float, deadline: float) -> Waiter[T]:
         """Wait for one's turn; the entry's ``item.result()`` is what was given.
 
@@ -86,25 +105,17 @@ class Room(Generic[T]):
         way for another.
         """
         loop = asyncio.get_running_loop()
-        began = loop.time()
-        self.check(who, weight, began, deadline)
-        if len(self._queue) >= self.places:
-            self._make_way(began)
-        if not len(self._queue):
-            self._at = began
-        entry = self._queue.push(who, weight, loop.create_future())
-        timer = loop.call_at(deadline, self._expire, entry)
+        entry = self.enter(who, weight, loop.time(), deadline, loop.create_future())
+        timer = loop.call_at(deadline, self.expire, entry.item)
         try:
             await entry.item
         except asyncio.CancelledError:
-            if _was_given(entry):
+            if was_given(entry.item):
                 self._give_back(entry)
             raise
         finally:
             timer.cancel()
             self._queue.remove(entry)
-        self.served += 1
-        self.seconds += loop.time() - began
         return entry
 
     def serve(self, given: T, now: float) -> bool:
@@ -112,16 +123,21 @@ class Room(Generic[T]):
         queue = self._queue
         while (entry := queue.first()) is not None:
             if entry.item.done():  # it has left, and has not come to say so
-                queue.remove(entry)
+                self.leave(entry, now)
                 continue
             queue.pop()
+            self.served += 1
+            self.seconds += now - entry.at
             entry.at = now
-            self._turns += 1
-            self._pace += (now - self._at - self._pace) / min(self._turns, _MEMORY)
-            self._at = now
+            self._move(now)
             entry.item.set_result(given)
             return True
         return False
+
+    def _move(self, now: float) -> None:
+        self._turns += 1
+        self._pace += (now - self._at - self._pace) / min(self._turns, _MEMORY)
+        self._at = now
 
     def done(self, entry: Waiter[T], now: float) -> None:
         """What one that had waited in a timed room got is free again."""
@@ -135,10 +151,10 @@ class Room(Generic[T]):
             pace = self.pace(now)
             entry.item.set_exception(self._refusal("queue_share", pace * len(flow.entries), pace))
 
-    def _expire(self, entry: Waiter[T]) -> None:
-        if not entry.item.done():
-            self._queue.remove(entry)
-            entry.item.set_exception(self._refusal("queue_timeout", 0.0, self._pace, _EXPIRED))
+    def expire(self, item: asyncio.Future[T]) -> None:
+        """The time of one that waits here is over."""
+        if not item.done():
+            item.set_exception(self._refusal("queue_timeout", 0.0, self._pace, _EXPIRED))
 
     def _refusal(self, reason: Reason, seconds: float, pace: float, message: str = "") -> UpstreamError:
         self.refused[reason] += 1
@@ -146,6 +162,6 @@ class Room(Generic[T]):
         return UpstreamError(reason, told, retry_after=max(_SOONEST, seconds, pace))
 
 
-def _was_given(entry: Waiter[T]) -> bool:
-    item = entry.item
+def was_given(item: asyncio.Future[T]) -> bool:
+    """Whether one that waited has got something."""
     return item.done() and not item.cancelled() and item.exception() is None

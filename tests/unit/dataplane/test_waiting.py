@@ -43,7 +43,7 @@ class Waiting:
 
     def told(self, who: str = "") -> list[str]:
         """What those that are over were told: a reason, or ``served``."""
-        found = []
+        found: list[str] = []
         for name, task in self.tasks:
             if task.done() and not task.cancelled() and who in (name, ""):
                 error = task.exception()
@@ -199,7 +199,7 @@ async def test_who_leaves_is_not_served() -> None:
     room = Waiting()
     await room.come("acme", 3)
     room.tasks[0][1].cancel()
-    assert room.room.serve(1, 0.0), "before the task has noticed"
+    assert room.room.serve(1, room.loop.time()), "before the task has noticed"
     await settled()
     assert room.tasks[0][1].cancelled()
     assert (await room.tasks[1][1]).item.result() == 1
@@ -218,6 +218,28 @@ async def test_who_leaves_in_the_moment_of_being_served_gives_it_back() -> None:
     await room.close()
 
 
+async def test_one_may_wait_in_two_rooms() -> None:
+    """Who is served in one leaves the other, and those behind it there have one less before them."""
+    one, other = Waiting(), Waiting()
+    loop = one.loop
+    item: asyncio.Future[int] = loop.create_future()
+    now = loop.time()
+    entries = [room.room.enter("acme", 1.0, now, now + 60, item) for room in (one, other)]
+    assert one.room.serve(1, now + 2.0)
+    assert not other.room.serve(2, now + 2.0)
+    assert [len(room.room) for room in (one, other)] == [0, 0]
+    assert item.result() == 1
+    for room, entry in zip((one, other), entries, strict=True):
+        room.room.leave(entry, now + 2.0)
+    assert (one.room.served, other.room.served) == (1, 0)
+    for turn in range(3, 3 + LEAST):
+        again: asyncio.Future[int] = loop.create_future()
+        entries = [room.room.enter("acme", 1.0, now + turn - 1, now + 60, again) for room in (one, other)]
+        assert one.room.serve(1, now + turn)
+        other.room.leave(entries[1], now + turn)
+    assert other.room.pace(now + 100) == pytest.approx(1.0, abs=0.3), "its line moves as fast"
+
+
 async def test_an_empty_room_takes_nothing() -> None:
     room = Waiting()
     assert not room.room.serve(1, 0.0)
@@ -225,11 +247,12 @@ async def test_an_empty_room_takes_nothing() -> None:
 
 async def test_it_counts() -> None:
     room = Waiting()
+    now = room.loop.time()
     await room.come("acme", 2)
-    room.room.serve(1, 0.0)
+    room.room.serve(1, now + 5.0)
     await settled()
     assert room.room.served == 1
-    assert room.room.seconds >= 0
+    assert room.room.seconds == pytest.approx(5.0, abs=0.5)
     await room.close()
 
 
