@@ -2,11 +2,13 @@
 
 Start-time fair queueing (Goyal, Vin & Cheng 1996): each organisation has a virtual time that moves on by what it was
 given, divided by its weight, and the one that is furthest behind is next. Who begins to wait starts at the time of
-whoever was served last, so that nobody has saved up turns, and nobody pays for what was used while there was room for
-all. Within an organisation who came first goes first.
+whoever is next, so that nobody has saved up turns, and nobody pays for what was used while there was room for all.
+Within an organisation who came first goes first.
 
-A call is charged at what those of its organisation usually take, and put right when it is over, as Kubernetes' API
-Priority and Fairness does (KEP-1040): one organisation's long streams must not take the room of another's short calls.
+A call is charged when it begins at what those of its organisation take at least, and at the rest when it is over:
+one organisation's long streams must not take the room of another's short calls. (Kubernetes' API Priority and Fairness,
+KEP-1040, charges a guess and takes back what was too much. That would put an organisation, again and again, before one
+that came meanwhile; so the guess is a low one, and nothing is taken back.)
 """
 
 from __future__ import annotations
@@ -18,9 +20,8 @@ from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 
-USUAL: Final = 1.0
-"""Seconds that a call is charged at while nothing is known of its organisation."""
 SHORTEST: Final = 0.001
+"""Seconds that a call is charged at least, and while nothing is known of any."""
 LONGEST: Final = 60.0
 """Seconds that a call is charged at most: what a stream of an hour costs its organisation is bounded."""
 _LEARNING: Final = 0.2
@@ -76,8 +77,8 @@ class FairQueue(Generic[T]):
         self._flows: dict[str, Flow[T]] = {}
         self._heap: list[tuple[float, int, Flow[T]]] = []
         self._pushed = 0
-        self._now = 0.0  # the virtual time
-        self._cost = USUAL
+        self._now = 0.0  # the virtual time while nobody waits
+        self._cost = SHORTEST
         self._size = 0
 
     def __len__(self) -> int:
@@ -92,11 +93,11 @@ class FairQueue(Generic[T]):
         """Join the end of an organisation's line. ``weight`` is above 0, and that of the last who came holds."""
         flow = self._flows.get(name)
         if flow is None:
-            flow = self._flows[name] = Flow(name, self._now, self._cost)
+            flow = self._flows[name] = Flow(name, 0.0, self._cost)
         flow.weight = weight
         entry = Entry(flow, item)
         if not flow.entries:
-            flow.start = max(flow.start, self._now)
+            flow.start = max(flow.start, self._time())
             self._line_up(flow)
         flow.entries[entry] = None
         self._size += 1
@@ -121,7 +122,7 @@ class FairQueue(Generic[T]):
         flow = entry.flow
         flow.entries.popitem(last=False)
         self._size -= 1
-        self._now = max(self._now, flow.start)
+        self._now = flow.start
         entry.charged = flow.cost
         flow.start += flow.step
         if self._timed:
@@ -148,12 +149,13 @@ class FairQueue(Generic[T]):
         flow = entry.flow
         flow.running -= 1
         held = min(max(seconds, SHORTEST), LONGEST)
-        flow.cost += (held - flow.cost) * _LEARNING
-        self._cost += (held - self._cost) * _LEARNING
-        flow.start += (held - entry.charged) / flow.weight
-        if flow.entries:
-            self._line_up(flow)
-        else:
+        flow.cost = _learnt(flow.cost, held)
+        self._cost = _learnt(self._cost, held)
+        if held > entry.charged:
+            flow.start += (held - entry.charged) / flow.weight
+            if flow.entries:
+                self._line_up(flow)
+        if not flow.entries:
             self._forget(flow)
 
     def ahead(self, name: str, weight: float, own: int | None = None) -> int:
@@ -161,7 +163,7 @@ class FairQueue(Generic[T]):
         waiting, if not as many as there are.
         """
         flow = self._flows.get(name)
-        cost, start = self._cost, self._now
+        cost, start = self._cost, self._time()
         if flow is not None:
             cost, start = flow.cost, max(start, flow.start)
         if own is None:
@@ -178,12 +180,16 @@ class FairQueue(Generic[T]):
         flow = self._flows.get(name)
         return len(flow.entries) if flow is not None else 0
 
+    def _time(self) -> float:
+        entry = self.first()
+        return entry.flow.start if entry is not None else self._now
+
     def _line_up(self, flow: Flow[T]) -> None:
         heap = self._heap
         if len(heap) > _STALE + 2 * len(self._flows):
-            heap[:] = [(each.start, number, each) for number, each in enumerate(self.waiting) if each is not flow]
+            lines = {each[2]: each for each in sorted(heap, reverse=True) if each[0] == each[2].start}
+            heap[:] = [each for flow, each in lines.items() if flow.entries]
             heapify(heap)
-            self._pushed = max(self._pushed, len(heap))
         self._pushed += 1
         heappush(heap, (flow.start, self._pushed, flow))
 
@@ -194,3 +200,8 @@ class FairQueue(Generic[T]):
         if not self._flows:
             self._heap.clear()
             self._now = 0.0
+
+
+def _learnt(cost: float, held: float) -> float:
+    """What a call takes at least: down to what one took, and slowly up."""
+    return held if held < cost else cost + (held - cost) * _LEARNING
