@@ -296,25 +296,25 @@ async def test_a_first_call_that_waits_is_hedged_where_there_is_room(tmp_path: P
 
 
 async def test_the_limit_falls_when_latency_rises_and_comes_back(tmp_path: Path) -> None:
-    async with crowd(tmp_path, Concurrency(max=48, min=2)) as on:
-        on.up.seconds = 0.05
+    async with crowd(tmp_path, Concurrency(max=32, min=2)) as on:
+        on.up.seconds = 0.3  # a busy machine adds a few hundredths
         stop = asyncio.Event()
 
         async def client(who: str) -> None:
             while not stop.is_set():
                 assert (await on.ask(who)).is_whole
 
-        clients = [asyncio.create_task(client(who)) for who in ("acme", "bolt") for _ in range(40)]
+        clients = [asyncio.create_task(client(who)) for who in ("acme", "bolt") for _ in range(20)]
         try:
-            await until(lambda: on.limit().limit == 48, 60)
+            await until(lambda: on.limit().limit == 32, 60)
             on.up.capacity = 4
-            await until(lambda: on.limit().limit <= 20, 60)
+            await until(lambda: on.limit().limit <= 16, 60)
             on.up.capacity = 1_000_000
-            await until(lambda: on.limit().limit >= 40, 60)
+            await until(lambda: on.limit().limit >= 26, 60)
         finally:
             stop.set()
             await asyncio.gather(*clients)
-        assert on.up.most <= 48
+        assert on.up.most <= 32
 
 
 @pytest.mark.parametrize("status", [b"429 Too Many Requests", b"503 Service Unavailable"])
