@@ -121,36 +121,36 @@ async def test_more_organisations_than_places() -> None:
 
 async def test_who_would_wait_too_long_is_told_at_once() -> None:
     room = Waiting()
-    await room.paced(2.0)
+    await room.paced(20.0)
     await room.come("acme", 9)
-    error = await refused(room, "acme", within=15.0)
+    error = await refused(room, "acme", within=150.0)
     assert error.reason == "queue_share", "without its own nine it would be served in time"
-    assert error.retry_after == pytest.approx(5.0, abs=0.5), "twenty seconds it would wait, and has fifteen"
-    await room.come("acme", within=30.0)
+    assert error.retry_after == pytest.approx(50.0, abs=0.5), "it would wait for 200 seconds, and has 150"
+    await room.come("acme", within=300.0)
     assert room.told() == []
     await room.close()
 
 
 async def test_who_can_not_be_served_in_time_for_others_is_told_so() -> None:
     room = Waiting()
-    await room.paced(2.0)
+    await room.paced(20.0)
     for number in range(9):
         await room.come(f"org-{number}")
-    error = await refused(room, "another", within=15.0)
+    error = await refused(room, "another", within=150.0)
     assert error.reason == "queue_late"
-    assert error.retry_after == pytest.approx(5.0, abs=0.5)
-    await room.come("another", within=30.0)
+    assert error.retry_after == pytest.approx(50.0, abs=0.5)
+    await room.come("another", within=300.0)
     assert room.told() == []
     await room.close()
 
 
 async def test_a_flood_of_another_is_no_reason_to_refuse() -> None:
     room = Waiting(2_000)
-    await room.paced(0.1)
+    await room.paced(10.0)
     await room.come("flood", 1_000)
-    await room.come("small", within=0.5)
+    await room.come("small", within=60.0)
     assert room.told() == []
-    assert (await refused(room, "flood", within=0.5)).reason == "queue_share"
+    assert (await refused(room, "flood", within=60.0)).reason == "queue_share"
     await room.close()
 
 
