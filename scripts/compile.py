@@ -30,6 +30,7 @@ MODULES = (
     "gateway/dataplane/calling.py",
     "gateway/dataplane/choosing.py",
     "gateway/dataplane/clock.py",
+    "gateway/dataplane/concurrency.py",
     "gateway/dataplane/exchange.py",
     "gateway/dataplane/flow.py",
     "gateway/dataplane/load.py",

@@ -108,10 +108,6 @@ class Limit:
         while self.in_flight < self.limit and len(room) and room.serve(self, _now()):
             self.in_flight += 1
 
-    def wait_at(self, now: float) -> float:
-        """Seconds that one more call would wait; 0 where there is room."""
-        return 0.0 if self.in_flight < self.limit else self.room.expected(now)
-
     # what becomes of them
 
     def began(self, attempt: Attempt) -> None:

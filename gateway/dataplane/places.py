@@ -118,7 +118,8 @@ def _enter(
         deadline = _deadline(exchange, target, now)
         try:
             entered.append((target, limit, limit.room.enter(who, weight, now, deadline, item)))
-        except UpstreamError:
+        except UpstreamError as error:
+            limit.room.refused[error.reason] -= 1  # told, and counted, where it is asked alone
             continue
         until = max(until, deadline)
     return entered, until

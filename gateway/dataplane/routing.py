@@ -118,8 +118,10 @@ class Target:
 
     def ready_at(self, now: float) -> float:
         """When it is worth asking, as far as is known: 0 where it is worth it now. For sorting."""
-        rests = self.breaker.rests_until(now)
-        return rests if self.has_room or self.limit is None else max(rests, now + self.limit.wait_at(now))
+        rests, limit = self.breaker.rests_until(now), self.limit
+        if limit is None or limit.in_flight < limit.limit:
+            return rests
+        return max(rests, now + limit.room.expected(now))
 
     def log_is_due(self, now: float) -> bool:
         """Whether a failure at loop time ``now`` is worth a line in the log: at most one a second is."""

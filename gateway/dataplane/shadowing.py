@@ -167,7 +167,8 @@ class Copy:
 
     async def _dial(self, request: bytes) -> None:
         try:
-            connection = await self._target.pool.acquire(self._loop.time() + self._target.provider.timeouts.first_token)
+            deadline = self._loop.time() + self._target.provider.timeouts.first_token
+            connection = await self._target.pool.acquire(deadline, None, self._organization)
         except UpstreamError as error:
             self._end(error.reason)
             return

@@ -25,6 +25,7 @@ from gateway.settings.model import (
     Target,
     Timeouts,
 )
+from gateway.settings.model import Limit as Limited
 from tests.faults.resilience.stage import Got
 from tests.faults.upstream.call import Call
 from tests.support.raw_upstream import LAST_CHUNK, WAIT, Peer, answer, chunk, raw_upstream
@@ -169,10 +170,11 @@ async def crowd(
     *,
     spare: bool = False,
     hedge: Hedge | None = None,
+    limits: tuple[Limited, ...] = (),
     **provider: Any,
 ) -> AsyncIterator[Crowd]:
     """The whole arrangement for the duration of the block; nothing may be left in it at the end. ``provider`` are
-    fields of both.
+    fields of both; ``limits`` those of ``bolt``.
     """
     one, two = Crowded(), Crowded()
     async with raw_upstream(one.serve) as first, raw_upstream(two.serve) as second:
@@ -194,7 +196,13 @@ async def crowd(
             server=Server(drain=5),
             plans=(Plan(name="big", weight=3.0), Plan(name="usual")),
             keys=tuple(
-                Key(key=key, name=who, organization=who, plan="big" if who == "heavy" else "usual")
+                Key(
+                    key=key,
+                    name=who,
+                    organization=who,
+                    plan="big" if who == "heavy" else "usual",
+                    limits=limits if who == "bolt" else (),
+                )
                 for who, key in KEYS.items()
             ),
         )

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.dataplane.gauges import Gauges
-from gateway.settings.model import Concurrency, Connections, Hedge
+from gateway.settings.model import Concurrency, Connections, Hedge, Limit
 from tests.faults.resilience.crowded import KEYS, Crowd, crowd, until
 from tests.faults.resilience.test_telling import timings
 from tests.support.scraped import Scraped
@@ -247,6 +247,22 @@ async def test_who_leaves_while_it_waits_at_several_leaves_all(tmp_path: Path) -
         got = await on.ask("bolt", b"x-gateway-timeout: 0.1")
         assert (got.status, got.code) == (503, "upstream_busy")
         assert (await on.gateway.usage())[-1].attempts == []
+
+
+async def test_a_place_that_may_not_be_used_is_given_back(tmp_path: Path) -> None:
+    """The caller has used up what it may ask of the provider that has room first."""
+    limits = (Limit(metric="requests", window="day", limit=1, provider="up"),)
+    async with crowd(tmp_path, fixed(1), spare=True, limits=limits) as on:
+        assert (await on.ask("bolt")).headers["x-gateway-target"] == "up/x"
+        on.up.held = on.spare.held = True
+        await on.come("acme", 2)
+        (waiting,) = await on.come("bolt")
+        on.up.let()
+        await until(lambda: not on.limit(0).in_flight and len(on.limit(1).room) == 1)
+        on.spare.let(2)
+        await until(lambda: on.spare.users[-1] == "bolt")
+        on.spare.let()
+        assert (await waiting).headers["x-gateway-target"] == "spare/x"
 
 
 async def test_many_at_two_targets(tmp_path: Path) -> None:
