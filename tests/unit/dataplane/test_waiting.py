@@ -146,7 +146,7 @@ async def test_who_can_not_be_served_in_time_for_others_is_told_so() -> None:
 
 async def test_a_flood_of_another_is_no_reason_to_refuse() -> None:
     room = Waiting(2_000)
-    await room.paced(10.0)
+    await room.paced(1.0)
     await room.come("flood", 1_000)
     await room.come("small", within=60.0)
     assert room.told() == []
