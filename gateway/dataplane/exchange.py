@@ -114,6 +114,7 @@ class Exchange(Request):
     seam: Seam | None  # where another target goes on with it
     recovery: Recovery | None  # what the client wants of a stream that breaks off
     wanted: Timeouts | None  # the client's own deadlines
+    place: Place | None  # at a target, for a call that has not begun
     deadline: float  # loop time at which the request is given up
     patience: float  # loop time until which it waits for resting targets
     waited: float  # seconds between attempts, and those in a queue
@@ -177,9 +178,8 @@ class Exchange(Request):
         self.route: Route | None = None
         self.target: Target | None = None
         self.first_at = 0.0
-        self.place: Place | None = None
         self.transcript = self.seam = self.uncounted = None
-        self.recovery = self.wanted = None
+        self.recovery = self.wanted = self.place = None
         self.deadline = self.patience = self.waited = self.queued = 0.0
         self.outcome: Outcome = "error"
         self.status = 0

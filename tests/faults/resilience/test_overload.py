@@ -392,7 +392,7 @@ async def test_who_waits_for_a_connection_has_its_turn_too(tmp_path: Path) -> No
 
 async def test_what_is_told(tmp_path: Path) -> None:
     async with crowd(tmp_path, fixed(1, queue=1)) as on:
-        Gauges(on.gateway.worker, on.gateway.sink, on.gateway.connections)
+        Gauges(on.gateway.worker, on.gateway.sink.file, on.gateway.connections)
         on.up.held = True
         await on.come("acme")
         (waiting,) = await on.come("bolt")
