@@ -33,6 +33,7 @@ MODULES = (
     "gateway/dataplane/calling.py",
     "gateway/dataplane/choosing.py",
     "gateway/dataplane/clock.py",
+    "gateway/dataplane/concurrency.py",
     "gateway/dataplane/emit.py",
     "gateway/dataplane/exchange.py",
     "gateway/dataplane/flow.py",

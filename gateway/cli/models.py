@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli.breakers import Breakers, described, read_breakers
 from gateway.cli.config import config_option, config_path, json_option, read_or_exit
+from gateway.cli.targets import Targets, Told, described, read_targets
 from gateway.cli.url import base_url
 from gateway.settings.master_key import MasterKeyError, existing
 from gateway.settings.model import Model, Settings, Target
@@ -25,14 +25,14 @@ TIMEOUT = 5.0
 @config_option
 @json_option
 def models(config: Path | None, as_json: bool) -> None:
-    """List the models and what answers them: of the running gateway, and which targets rest, or as configured."""
+    """List the models and what answers them: of the running gateway, and how its targets do, or as configured."""
     settings = read_or_exit(config_path(config)).settings
     running = _running(settings)
     configured = {model.name: model for model in settings.models}
     names = running if running is not None else list(configured)
     root = base_url(settings.server.host, settings.server.port).removesuffix("/v1")
-    breakers = read_breakers(root, TIMEOUT) if running is not None else {}
-    rows = [_row(name, configured.get(name), breakers) for name in names]
+    told = read_targets(root, TIMEOUT) if running is not None else {}
+    rows = [_row(name, configured.get(name), told) for name in names]
     if as_json:
         source = "running" if running is not None else "configured"
         click.echo(orjson.dumps({"source": source, "models": rows}, option=orjson.OPT_INDENT_2))
@@ -71,27 +71,26 @@ def _running(settings: Settings) -> list[str] | None:
         return None
 
 
-def _row(name: str, model: Model | None, breakers: Breakers) -> dict[str, Any]:
+def _row(name: str, model: Model | None, told: Targets) -> dict[str, Any]:
     if model is None:
         return {"name": name, "strategy": None, "targets": [], "fallbacks": []}
     return {
         "name": name,
         "strategy": model.strategy,
         "targets": [
-            {"provider": target.provider, "model": target.model, "weight": target.weight, **_breaker(target, breakers)}
+            {"provider": target.provider, "model": target.model, "weight": target.weight, **_told(target, told)}
             for target in model.targets
         ],
         "fallbacks": list(model.fallbacks),
     }
 
 
-def _breaker(target: Target, breakers: Breakers) -> dict[str, Any]:
-    breaker = breakers.get((target.provider, target.model))
-    return {} if breaker is None else {"breaker": breaker}
+def _told(target: Target, told: Targets) -> Told:
+    return told.get((target.provider, target.model), {})
 
 
-def _state(breaker: dict[str, Any] | None) -> str:
-    words = described(breaker)
+def _state(target: dict[str, Any]) -> str:
+    words = described(target)
     return f" ({words})" if words else ""
 
 
@@ -102,9 +101,7 @@ def _table(rows: list[dict[str, Any]], title: str) -> Table:
     for row in rows:
         weighted = row["strategy"] == "weighted"
         targets = [
-            f"{item['provider']}/{item['model']}"
-            + (f" ×{item['weight']:g}" if weighted else "")
-            + _state(item.get("breaker"))
+            f"{item['provider']}/{item['model']}" + (f" ×{item['weight']:g}" if weighted else "") + _state(item)
             for item in row["targets"]
         ]
         # Names are shown as they are: as markup, brackets in them would be commands.

@@ -19,7 +19,7 @@ from gateway.dataplane.pricing import cost_of
 from gateway.dataplane.refusal import is_too_long, status_told
 from gateway.dataplane.retries import asked_pause
 from gateway.dataplane.timing import seconds_of, timings
-from gateway.dataplane.upstream.errors import UpstreamError
+from gateway.dataplane.upstream.errors import QUEUED, UpstreamError
 from gateway.dataplane.usage import read_answer
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.kernel.money import NANOS_PER_DOLLAR
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("gateway.upstream")
 
-_OURS: Final = frozenset(("queue_full", "queue_timeout"))
-"""Failures that tell nothing of the target: it was not asked."""
+_BUSY: Final = frozenset((429, 503, 504, 524, 529))
+"""What upstreams, and proxies before them, answer with where too much is asked of them at once."""
 _LATE: Final = 0.1  # seconds by which the clock of a deadline may be ahead
 _JSON: Final = b"content-type: application/json\r\n"
 
@@ -93,7 +93,10 @@ def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
                 return _refused(exchange, attempt, told, "error_body")
         if exchange.tokens is None:
             exchange.uncounted = body
-    attempt.target.breaker.succeeded()
+    target = attempt.target
+    target.breaker.succeeded()
+    if target.limit is not None:
+        target.limit.began(attempt)
     exchange.attempts.append(attempt.record("ok"))
     return Verdict.WHOLE
 
@@ -157,12 +160,22 @@ def _failed(
         target.breaker.limited(now, asked if asked is not None else target.provider.retry.backoff)
     if (status is None or status >= 500 or status == 408) and _is_to_blame(exchange, attempt):
         target.breaker.failed(now)
+    if target.limit is not None and _is_overload(exchange, attempt, status):
+        target.limit.overloaded(now - attempt.seconds, now)
     if target.log_is_due(now):
         detail = attempt.error.message if attempt.error is not None else f"status {attempt.status}"
         logger.warning(
             "upstream failed",
             extra={"request_id": exchange.id, "target": attempt.target.name, "reason": reason, "detail": detail},
         )
+
+
+def _is_overload(exchange: Exchange, attempt: Attempt, status: int | None) -> bool:
+    """Whether an attempt failed because too much was asked of its target at once."""
+    error = attempt.error
+    if error is None:
+        return status in _BUSY
+    return error.is_timeout and error.reason != "total_timeout" and _is_to_blame(exchange, attempt)
 
 
 def _is_to_blame(exchange: Exchange, attempt: Attempt) -> bool:
@@ -173,8 +186,8 @@ def _is_to_blame(exchange: Exchange, attempt: Attempt) -> bool:
     if error is None:
         return True
     reason, limits = error.reason, attempt.target.provider.timeouts
-    if reason in _OURS:
-        return False
+    if reason in QUEUED:
+        return False  # it was not asked
     if reason == "total_timeout":
         return attempt.seconds + _LATE >= limits.total
     if wanted is None or not error.is_timeout:

@@ -258,8 +258,11 @@ class Attempt:
             self.race.won(self)
         exchange.first_at = time.perf_counter()
         self.relayed = True
-        if self.target.breaker.state:
-            self.target.breaker.answered()
+        target = self.target
+        if target.breaker.state:
+            target.breaker.answered()
+        if target.limit is not None:
+            target.limit.began(self)
         exchange.start(self.status or 200, self.head_lines(), self.length if self._mode is Mode.BYTES else None, data)
 
     def head_lines(self) -> bytes:

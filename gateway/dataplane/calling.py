@@ -66,7 +66,7 @@ def _second(exchange: Exchange, hedging: Hedging, target: Target, targets: list[
     if not delay or exchange.upload is not None or exchange.caller.limiter.at_providers:
         return None, 0.0  # what a provider's limits want is taken for one at a time
     for other in targets[targets.index(target) + 1 :]:
-        if other.breaker.state == CLOSED:
+        if other.breaker.state == CLOSED and other.has_room:
             return other, delay
     return None, 0.0
 

@@ -33,7 +33,7 @@ _MASK: Final = 0xFFFFFFFFFFFFFFFF
 
 
 def choose(exchange: Exchange, route: Route, now: float) -> list[Target]:
-    """Every target to try, each once, those that rest last. Empty where none serves this endpoint.
+    """Every target to try, each once, those that rest or have no room last. Empty where none serves this endpoint.
 
     Raises :class:`~gateway.kernel.errors.GatewayError` where some serve it and none can do what is asked for.
     """
@@ -57,7 +57,7 @@ def choose(exchange: Exchange, route: Route, now: float) -> list[Target]:
     if not fits and exchange.upload is None:
         targets = able(exchange, targets)
     if len(targets) > 1:
-        targets.sort(key=lambda target: target.breaker.rests_until(now))
+        targets.sort(key=lambda target: target.ready_at(now))
     return targets
 
 

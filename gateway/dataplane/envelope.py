@@ -10,7 +10,7 @@ import orjson
 from gateway.contract.envelopes import openai, render
 from gateway.contract.envelopes.openai import status_of
 from gateway.contract.owners import Reference
-from gateway.dataplane.upstream.errors import UpstreamError
+from gateway.dataplane.upstream.errors import QUEUED, UpstreamError
 from gateway.kernel.errors import GatewayError, Kind
 
 __all__ = ["Told", "body_of", "event_of", "status_of", "told", "upstream_failure"]
@@ -54,8 +54,12 @@ _PUBLIC: dict[str, str] = {
 def upstream_failure(error: UpstreamError) -> GatewayError:
     """What a client is told of a transport failure that no other target could make good."""
     message = _PUBLIC.get(error.reason, error.message)
-    if error.reason in ("queue_full", "queue_timeout"):
-        return GatewayError(Kind.UNAVAILABLE, "upstream_busy", message, retry_after=1.0)
+    if error.reason == "queue_share":
+        return GatewayError(
+            Kind.RATE_LIMITED, "organization_share_exceeded", message, retry_after=error.retry_after or 1.0
+        )
+    if error.reason in QUEUED:
+        return GatewayError(Kind.UNAVAILABLE, "upstream_busy", message, retry_after=error.retry_after or 1.0)
     if error.is_timeout:
         return GatewayError(Kind.TIMEOUT, error.reason, message)
     return GatewayError(Kind.UPSTREAM, f"upstream_{error.reason}", message)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.dataplane.attempt import Attempt
     from gateway.dataplane.body import Fields
     from gateway.dataplane.flow import Flow
+    from gateway.dataplane.places import Place
     from gateway.dataplane.routing import Route, Target
     from gateway.dataplane.runtime import Runtime
     from gateway.dataplane.seam import Seam
@@ -77,7 +78,9 @@ class Exchange(Request):
         "max_tokens",
         "outcome",
         "patience",
+        "place",
         "provider_grant",
+        "queued",
         "rate_lines",
         "raw_headers",
         "received",
@@ -111,9 +114,11 @@ class Exchange(Request):
     seam: Seam | None  # where another target goes on with it
     recovery: Recovery | None  # what the client wants of a stream that breaks off
     wanted: Timeouts | None  # the client's own deadlines
+    place: Place | None  # at a target, for a call that has not begun
     deadline: float  # loop time at which the request is given up
     patience: float  # loop time until which it waits for resting targets
-    waited: float  # seconds between attempts
+    waited: float  # seconds between attempts, and those in a queue
+    queued: float  # seconds in a queue for a target
 
     def __init__(
         self,
@@ -174,8 +179,8 @@ class Exchange(Request):
         self.target: Target | None = None
         self.first_at = 0.0
         self.transcript = self.seam = self.uncounted = None
-        self.recovery = self.wanted = None
-        self.deadline = self.patience = self.waited = 0.0
+        self.recovery = self.wanted = self.place = None
+        self.deadline = self.patience = self.waited = self.queued = 0.0
         self.outcome: Outcome = "error"
         self.status = 0
         self.complete = False

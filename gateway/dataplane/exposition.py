@@ -30,6 +30,16 @@ COUNTERS: dict[str, tuple[str, Labels]] = {
     "gateway_upstream_errors": ("Failed calls to upstreams.", ("provider", "target", "reason")),
     "gateway_breaker_opened": ("Times that a target was let rest, once by each worker.", ("provider", "target")),
     "gateway_retries_refused": ("Retries not made: a target had used up its budget.", ("provider", "target")),
+    "gateway_concurrency_lowered": ("Times that a limit on calls under way was lowered.", ("provider", "target")),
+    "gateway_concurrency_refused": (
+        "Requests refused a place in the queue of a target, or sent away from it.",
+        ("provider", "target", "reason"),
+    ),
+    "gateway_concurrency_queue_waits": (
+        "Requests that waited for room at a target and got it.",
+        ("provider", "target"),
+    ),
+    "gateway_concurrency_queue_wait_seconds": ("How long they waited, together.", ("provider", "target")),
     "gateway_hedges": (
         "Second calls where the first was late, those refused included.",
         ("model", "result"),
@@ -59,6 +69,9 @@ GAUGES: dict[str, tuple[str, Labels]] = {
     "gateway_breaker_half_open": ("Workers that let one request through to see.", ("provider", "target")),
     "gateway_breaker_waiting": ("Requests waiting for a target to recover.", ("provider", "target")),
     "gateway_breaker_failures": ("Failures of a target in a row, in the worker with the most.", ("provider", "target")),
+    "gateway_concurrency_limit": ("Calls that a target gets at once, of all workers.", ("provider", "target")),
+    "gateway_concurrency_in_flight": ("Calls under way at a target that has a limit.", ("provider", "target")),
+    "gateway_concurrency_queued": ("Requests waiting for room at a target.", ("provider", "target")),
     "gateway_credentials_held": ("Credentials held, the static ones not counted.", ()),
     "gateway_policy_lag_seconds": ("From the last change until it was heard of here, in the slowest worker.", ()),
     "gateway_policy_connected": ("Whether every worker hears changes.", ()),

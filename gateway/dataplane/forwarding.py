@@ -7,7 +7,7 @@ import posixpath
 from typing import NamedTuple
 
 from gateway.contract.owners import Reference, owner_of
-from gateway.dataplane.upstream.errors import UpstreamError
+from gateway.dataplane.upstream.errors import QUEUED, UpstreamError
 from gateway.kernel.errors import GatewayError, Kind
 
 logger = logging.getLogger("gateway.forward")
@@ -32,7 +32,7 @@ _SET_BY_US = frozenset((b"content-length", b"expect", b"x-forwarded-for", b"x-fo
 _OURS = b"x-gateway-"  # names that mean something between our processes: nobody outside may say them
 _ANSWERED_BY_US = frozenset((b"server", b"x-request-id"))
 _CREDENTIALS = frozenset((b"authorization", b"x-api-key", b"api-key"))
-_UNREACHED = frozenset(("dns", "connect", "connect_timeout", "tls", "proxy", "queue_full", "queue_timeout"))
+_UNREACHED = frozenset(("dns", "connect", "connect_timeout", "tls", "proxy", *QUEUED))
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))  # may be sent twice (RFC 9110 §9.2.1)
 RETRY_AFTER = 2.0  # seconds in which a sidecar that has ended is started again
 

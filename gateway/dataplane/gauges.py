@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TYPE_CHECKING
 
 from gateway.dataplane.attempt import Attempt
@@ -12,6 +12,7 @@ from gateway.dataplane.snapshots import Labels
 if TYPE_CHECKING:
     from gateway.dataplane.admission.leases import Leases
     from gateway.dataplane.app import Worker
+    from gateway.dataplane.concurrency import Limit
     from gateway.dataplane.credentials import Learnt
     from gateway.dataplane.emit import FileSink
     from gateway.dataplane.metrics import Metrics
@@ -57,6 +58,15 @@ class Gauges:
         metrics.gauge("gateway_breaker_waiting", self._recovering)
         metrics.counter("gateway_breaker_opened", self._opened)
         metrics.counter("gateway_retries_refused", self._retries_refused)
+        metrics.gauge("gateway_concurrency_limit", lambda: self._limits(lambda limit: limit.limit))
+        metrics.gauge("gateway_concurrency_in_flight", lambda: self._limits(lambda limit: limit.in_flight))
+        metrics.gauge("gateway_concurrency_queued", lambda: self._limits(lambda limit: len(limit.room)))
+        metrics.counter("gateway_concurrency_lowered", lambda: self._limits(lambda limit: limit.lowered))
+        metrics.counter("gateway_concurrency_queue_waits", lambda: self._limits(lambda limit: limit.room.served))
+        metrics.counter(
+            "gateway_concurrency_queue_wait_seconds", lambda: self._limits(lambda limit: limit.room.seconds)
+        )
+        metrics.counter("gateway_concurrency_refused", self._turned_away)
         metrics.counter("gateway_hedges", self._hedges)
         metrics.counter("gateway_shadows", self._shadows)
         metrics.gauge("gateway_access_log_buffer_bytes", lambda: (((), worker.log.buffered),))
@@ -96,7 +106,7 @@ class Gauges:
     def _waiting(self) -> Iterable[tuple[Labels, float]]:
         return ((labels, pool.waiting) for labels, pool in self._pools())
 
-    def _breakers(self) -> Iterator[tuple[Labels, Target]]:
+    def _targets(self) -> Iterator[tuple[Labels, Target]]:
         """The targets in use, each once."""
         found = {
             target.name: target for route in self._worker.runtime.router.routes.values() for target in route.targets
@@ -105,24 +115,33 @@ class Gauges:
 
     def _resting(self) -> Iterable[tuple[Labels, float]]:
         now = self._worker.loop.time()
-        return ((labels, float(target.breaker.open_until > now)) for labels, target in self._breakers())
+        return ((labels, float(target.breaker.open_until > now)) for labels, target in self._targets())
 
     def _half_open(self) -> Iterable[tuple[Labels, float]]:
         # One whose cooldown is over lets the next request through, and counts as half-open before that comes too.
         now = self._worker.loop.time()
         return (
             (labels, float(target.breaker.state != CLOSED and target.breaker.open_until <= now))
-            for labels, target in self._breakers()
+            for labels, target in self._targets()
         )
 
     def _failures(self) -> Iterable[tuple[Labels, float]]:
-        return ((labels, target.breaker.failures) for labels, target in self._breakers())
+        return ((labels, target.breaker.failures) for labels, target in self._targets())
 
     def _recovering(self) -> Iterable[tuple[Labels, float]]:
-        return ((labels, target.breaker.waiting) for labels, target in self._breakers())
+        return ((labels, target.breaker.waiting) for labels, target in self._targets())
 
     def _opened(self) -> Iterable[tuple[Labels, float]]:
-        return ((labels, target.breaker.opened) for labels, target in self._breakers())
+        return ((labels, target.breaker.opened) for labels, target in self._targets())
+
+    def _limits(self, read: Callable[[Limit], float]) -> Iterable[tuple[Labels, float]]:
+        return ((labels, read(target.limit)) for labels, target in self._targets() if target.limit is not None)
+
+    def _turned_away(self) -> Iterator[tuple[Labels, float]]:
+        for labels, target in self._targets():
+            if target.limit is not None:
+                for reason, count in target.limit.room.refused.items():
+                    yield (*labels, reason), count
 
     def _hedges(self) -> Iterator[tuple[Labels, float]]:
         for name, route in self._worker.runtime.router.routes.items():
@@ -138,4 +157,4 @@ class Gauges:
                 yield (name, "passed"), route.mirror.passed
 
     def _retries_refused(self) -> Iterable[tuple[Labels, float]]:
-        return ((labels, target.budget.refused) for labels, target in self._breakers())
+        return ((labels, target.budget.refused) for labels, target in self._targets())

@@ -17,6 +17,7 @@ from gateway.dataplane.breaker import CLOSED
 from gateway.dataplane.calling import call_target, recovered
 from gateway.dataplane.choosing import choose
 from gateway.dataplane.continuing import resume
+from gateway.dataplane.places import give_back, place_anywhere
 from gateway.dataplane.settlement import repaired, settle, uncounted, usage_event
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.plugin.api import Answer
@@ -57,6 +58,8 @@ async def handle(exchange: Exchange) -> None:
         logger.exception("request failed", extra={"request_id": exchange.id})
         answers.fail(exchange, GatewayError(Kind.INTERNAL, "internal_error", "The gateway failed at this request."))
     finally:
+        if exchange.place is not None:
+            give_back(exchange)
         if chain.on_usage and exchange.grant is not None:
             await settle_with_plugins(exchange)
         else:
@@ -126,6 +129,8 @@ async def call(exchange: Exchange) -> None:
     targets = choose(exchange, route, loop.time())
     if route.mirror is not None and targets:
         route.mirror.reflect(exchange, targets[0])
+    if len(targets) > 1 and not targets[0].has_room:
+        targets = await place_anywhere(exchange, targets)
     assert exchange.caller is not None
     limited = exchange.caller.limiter.at_providers
     attempt: Attempt | None = None
@@ -136,6 +141,7 @@ async def call(exchange: Exchange) -> None:
         is_closed = target.breaker.state == CLOSED
         if not is_closed and not await recovered(exchange, target):
             refusal = answers.at_rest(target, loop.time())
+            give_back(exchange)
             continue
         refused = None
         try:
@@ -150,6 +156,7 @@ async def call(exchange: Exchange) -> None:
                 target.breaker.release(loop.time())
         if refused is not None:
             refusal = refused
+            give_back(exchange)
         elif attempt is not None and attempt.relayed:
             break
     if attempt is not None:

@@ -15,6 +15,7 @@ from gateway.dataplane.admission.limiter import BYTES_PER_TOKEN
 from gateway.dataplane.attempt import PASSING, Attempt
 from gateway.dataplane.breaker import CLOSED
 from gateway.dataplane.flow import INTO_TASK
+from gateway.dataplane.places import take_turn
 from gateway.dataplane.pricing import cost_of
 from gateway.dataplane.sending import acquire, request_for
 from gateway.dataplane.upstream.errors import UpstreamError
@@ -73,7 +74,12 @@ class Race:
         self._start(target)
         await asyncio.wait((self._tasks[0], self._decided), timeout=delay, return_when=asyncio.FIRST_COMPLETED)
         is_late = not self._tasks[0].done() and self.winner is None
-        if is_late and second.breaker.state == CLOSED and hedging.take(prompt_cost(self.exchange, second)):
+        if (
+            is_late
+            and second.breaker.state == CLOSED
+            and second.has_room
+            and hedging.take(prompt_cost(self.exchange, second))
+        ):
             self._start(second)
         while self.winner is None and not all(task.done() for task in self._tasks):
             running = [task for task in self._tasks if not task.done()]
@@ -93,6 +99,24 @@ class Race:
         self._tasks.append(self.exchange.wire.loop.create_task(self._call(len(self.attempts) - 1)))
 
     async def _call(self, place: int) -> None:
+        limit = self.attempts[place].target.limit
+        if limit is None:
+            await self._send(place)
+            return
+        try:
+            waiter = await take_turn(self.exchange, self.attempts[place].target, limit)
+        except UpstreamError as error:
+            self.attempts[place].error = error
+            return
+        try:
+            if self.winner is None:
+                if waiter is not None:
+                    self._renew(place)  # how soon it is answered is measured from now on
+                await self._send(place)
+        finally:
+            limit.release(waiter)
+
+    async def _send(self, place: int) -> None:
         again = False
         while True:
             attempt = self.attempts[place]
@@ -112,10 +136,13 @@ class Race:
                 break
             again = True
             target.pool.drop_stale()
-            self.attempts[place] = Attempt(self.exchange, target)
-            self.attempts[place].race = self
+            self._renew(place)
         if self.winner is None and not attempt.cancelled and _answers(attempt):
             self.won(attempt)
+
+    def _renew(self, place: int) -> None:
+        self.attempts[place] = Attempt(self.exchange, self.attempts[place].target)
+        self.attempts[place].race = self
 
     def won(self, attempt: Attempt) -> None:
         """This one's answer is the client's. Called before the first piece of it goes out."""

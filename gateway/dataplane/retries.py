@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 from gateway.dataplane.breaker import CLOSED
+from gateway.dataplane.upstream.errors import QUEUED
 
 if TYPE_CHECKING:
     from gateway.dataplane.attempt import Attempt
@@ -26,7 +27,7 @@ RESERVE: Final = 100.0
 """Retries that a target's budget holds at most, and at first."""
 _TRICKLE: Final = 1.0  # retries a second that are allowed however few calls there are
 
-_NOT_AGAIN: Final = frozenset(("total_timeout", "first_token_timeout", "stall_timeout", "queue_full", "queue_timeout"))
+_NOT_AGAIN: Final = frozenset(("total_timeout", "first_token_timeout", "stall_timeout", *QUEUED))
 _EPOCH: Final = 1e9  # a reset above it is a moment, in seconds since 1970, and below it a number of seconds
 _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}

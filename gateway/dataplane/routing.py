@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from gateway.dataplane.body import raw_string
 from gateway.dataplane.breaker import Breaker
+from gateway.dataplane.concurrency import Limit
 from gateway.dataplane.hedging import Hedging
 from gateway.dataplane.load import Load
 from gateway.dataplane.pricing import FREE, Pricing, rate_of
@@ -36,6 +37,7 @@ class Target:
         "configured",
         "header",
         "heads",
+        "limit",
         "load",
         "local",
         "model",
@@ -71,6 +73,7 @@ class Target:
         self.prefill: str = offers.prefill  # "none" once it refused one
         self.seed = int.from_bytes(blake2b(self.name.encode(), digest_size=8).digest())
         self.breaker = Breaker(provider.breaker)
+        self.limit = None if provider.concurrency is None else Limit(provider.concurrency, self.name)
         self.budget = RetryBudget(provider.retry.budget)
         self._logged_at = 0.0
 
@@ -103,6 +106,22 @@ class Target:
             self.breaker = previous.breaker
         if self.provider.retry.budget == previous.provider.retry.budget:
             self.budget = previous.budget
+        settings = self.provider.concurrency
+        if settings and previous.limit and self.provider.base_url == previous.provider.base_url:
+            self.limit = previous.limit
+            self.limit.configure(settings)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a call would not have to wait for others to end."""
+        return self.limit is None or self.limit.in_flight < self.limit.limit
+
+    def ready_at(self, now: float) -> float:
+        """When it is worth asking, as far as is known: 0 where it is worth it now. For sorting."""
+        rests, limit = self.breaker.rests_until(now), self.limit
+        if limit is None or limit.in_flight < limit.limit:
+            return rests
+        return max(rests, now + limit.room.expected(now))
 
     def log_is_due(self, now: float) -> bool:
         """Whether a failure at loop time ``now`` is worth a line in the log: at most one a second is."""
@@ -167,7 +186,7 @@ class Route:
         routes = (*(other for _, _, other in self.splits), *self.chain)
         found = list(dict.fromkeys(target for route in routes for target in route.targets if target.serves(endpoint)))
         if len(found) > 1:
-            found.sort(key=lambda target: target.breaker.rests_until(now))
+            found.sort(key=lambda target: target.ready_at(now))
         return found
 
     def link(self, model: Model, routes: dict[str, Route]) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.dataplane import body as bodies
 from gateway.dataplane.attempt import Attempt
 from gateway.dataplane.flow import INTO_TASK
+from gateway.dataplane.places import take_turn, weight_of
 from gateway.dataplane.upstream.errors import UpstreamError
 
 if TYPE_CHECKING:
+    from gateway.dataplane.concurrency import Limit
     from gateway.dataplane.exchange import Exchange
     from gateway.dataplane.routing import Target
     from gateway.dataplane.upstream.connection import Connection
@@ -19,7 +22,26 @@ _JOINED: Final = 65_536  # bytes of a body below which one joined write is cheap
 _JSON_BODY: Final = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
 
 
-async def attempt_once(exchange: Exchange, target: Target) -> Attempt:
+def attempt_once(exchange: Exchange, target: Target) -> Coroutine[Any, Any, Attempt]:
+    """Make one attempt, when its turn has come where the target has a limit. Raises as :meth:`Exchange.check`."""
+    limit = target.limit
+    return _attempt(exchange, target) if limit is None else _attempt_in_turn(exchange, target, limit)
+
+
+async def _attempt_in_turn(exchange: Exchange, target: Target, limit: Limit) -> Attempt:
+    try:
+        waiter = None if exchange.place is None and limit.take() else await take_turn(exchange, target, limit)
+    except UpstreamError as error:
+        attempt = Attempt(exchange, target)
+        attempt.error = error
+        return attempt
+    try:
+        return await _attempt(exchange, target)
+    finally:
+        limit.release(waiter)
+
+
+async def _attempt(exchange: Exchange, target: Target) -> Attempt:
     """Send the request and wait until its answer is complete, relayed, or failed.
 
     A kept-alive connection that the upstream closed just when it was used again is not a failure of the upstream: the
@@ -67,7 +89,7 @@ async def acquire(exchange: Exchange, target: Target) -> Connection:
     pool = target.pool
     timeouts = exchange.timeouts_at(target)
     deadline = min(exchange.wire.loop.time() + timeouts.first_token, exchange.deadline)
-    connection = await pool.acquire(deadline, timeouts.connect)
+    connection = await pool.acquire(deadline, timeouts.connect, exchange.organization, weight_of(exchange))
     try:
         exchange.check()
     except BaseException:

@@ -100,6 +100,8 @@ class Mirror:
             return
         self.running += 1
         self.made += 1
+        if target.limit is not None:
+            target.limit.take()
         copy = Copy(self, exchange, target, taken)
         # In the next turn, when the request itself has been sent; the client's bytes are held no longer than that.
         exchange.wire.loop.call_soon(copy.start, dict(fields))
@@ -107,7 +109,7 @@ class Mirror:
     def _target(self, exchange: Exchange) -> Target | None:
         now = exchange.wire.loop.time()
         for target in self.route.candidates(exchange.endpoint, now):
-            if target.breaker.state == CLOSED and not target.pool.waiting:
+            if target.breaker.state == CLOSED and not target.pool.waiting and target.has_room:
                 return target
         return None
 
@@ -125,6 +127,7 @@ class Copy:
         assert caller is not None
         self._mirror = mirror
         self._target = target
+        self._limit = target.limit
         self._taken = taken
         self._worker = exchange.wire.worker
         self._loop = exchange.wire.loop
@@ -164,7 +167,8 @@ class Copy:
 
     async def _dial(self, request: bytes) -> None:
         try:
-            connection = await self._target.pool.acquire(self._loop.time() + self._target.provider.timeouts.first_token)
+            deadline = self._loop.time() + self._target.provider.timeouts.first_token
+            connection = await self._target.pool.acquire(deadline, None, self._organization)
         except UpstreamError as error:
             self._end(error.reason)
             return
@@ -225,6 +229,8 @@ class Copy:
         rate = self._target.rate
         cost = (cost_of(rate, tokens) or 0) if rate is not None else 0
         self._mirror.ended(self._taken, cost)
+        if self._limit is not None:
+            self._limit.release(None)
         now = time.time_ns()
         target = self._target
         started = self._started_ns

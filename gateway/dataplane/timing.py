@@ -17,13 +17,15 @@ def seconds_of(attempts: list[AttemptRecord]) -> float:
 
 
 def timings(exchange: Exchange, count: int) -> bytes:
-    """Server-Timing entries (W3C "Server Timing") of the first attempts, and of the time between them."""
+    """Server-Timing entries (W3C "Server Timing") of the first attempts, of the time in queues and between attempts."""
     entries = [
         f'attempt-{number};dur={attempt.duration_ns / 1e6:.2f};desc="{_quoted(attempt)}", '
         for number, attempt in enumerate(exchange.attempts[:count], 1)
     ]
-    if exchange.waited:
-        entries.append(f"wait;dur={exchange.waited * 1000:.2f}, ")
+    if exchange.queued:
+        entries.append(f"queue;dur={exchange.queued * 1000:.2f}, ")
+    if exchange.waited > exchange.queued:
+        entries.append(f"wait;dur={(exchange.waited - exchange.queued) * 1000:.2f}, ")
     return "".join(entries).encode()
 
 

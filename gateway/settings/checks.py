@@ -19,6 +19,7 @@ from gateway.settings.faults import Fault, Finding, Path, dotted, named, nearest
 from gateway.settings.local_models import local_models, weights
 from gateway.settings.model_checks import check_models
 from gateway.settings.pricing import RATE_KEYS
+from gateway.settings.provider_checks import check_concurrency, doubt_concurrency
 from gateway.settings.view import Item, as_dict, as_list, entries, find_cycle, names_of, text_of
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
@@ -61,6 +62,7 @@ class Checks:
             *_duplicates(self.models, "model"),
             *_duplicates(self.keys, "key"),
             *self._providers(),
+            *check_concurrency(self.providers),
             *self._models(),
             *check_models(self.models, self.pricing, self.providers),
             *self._cycles(),
@@ -276,6 +278,7 @@ class Checks:
                 yield (*path, "base_url"), "the gateway adds the endpoint's path itself", "usually it ends in /v1"
             if text_of(item, "api_key").lower().startswith("bearer "):
                 yield (*path, "api_key"), "the gateway adds Bearer itself", "give the key alone"
+        yield from doubt_concurrency(self.providers)
         priced = {(text_of(item, "provider"), text_of(item, "model")) for _, item in self.pricing}
         for path, item in self.keys:
             if item.get("budget"):

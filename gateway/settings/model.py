@@ -33,12 +33,13 @@ from gateway.settings.fields import (
 from gateway.settings.models import Hedge, Model, Prefill, Recovery, Shadow, Split, Target
 from gateway.settings.plans import Budget, Key, Limit, Plan, SharedLimit
 from gateway.settings.pricing import ExchangeRate, Price
-from gateway.settings.providers import Breaker, Connections, LlamaCpp, Provider, Retry, Timeouts
+from gateway.settings.providers import Breaker, Concurrency, Connections, LlamaCpp, Provider, Retry, Timeouts
 
 __all__ = [
     "Admin",
     "Breaker",
     "Budget",
+    "Concurrency",
     "Connections",
     "ExchangeRate",
     "Hedge",

@@ -48,6 +48,13 @@ class Plan(Section, frozen=True, kw_only=True):
     ] = "USD"
     interval: Annotated[Literal["day", "week", "month", "year", "once"], about("How often the price is due.")] = "month"
     limits: Annotated[tuple[Limit, ...], about("Limits of every key of the plan.")] = ()
+    weight: Annotated[
+        float,
+        Meta(ge=0.01, le=100),
+        about(
+            "How much an organisation of the plan gets of a provider that has no room for all, for each 1 of another."
+        ),
+    ] = 1.0
     features: Annotated[tuple[str, ...], about("What the plan offers beside its limits.")] = ()
     title: Annotated[str | None, about("The name people see; absent: the name with a capital letter.")] = None
     description: Annotated[str, about("What the plan is for, in a sentence.")] = ""

@@ -51,6 +51,24 @@ class Connections(Section, frozen=True, kw_only=True):
     keep: Annotated[int, Meta(ge=0), about("Unused connections that are kept.")] = 100
 
 
+class Concurrency(Section, frozen=True, kw_only=True):
+    """How many calls a target gets at once from each worker. The number follows how soon its answers begin."""
+
+    max: Annotated[Count, about("Calls under way at once, at most.")] = 1000
+    min: Annotated[
+        Count, about("Calls under way at once that it always may get. As many as max: the number is fixed.")
+    ] = 4
+    initial: Annotated[
+        Count | None, about("The number to begin with. Absent: 20, or the nearest within the bounds.")
+    ] = None
+    tolerance: Annotated[
+        float,
+        Meta(ge=1.1, le=10),
+        about("How many times later than usual answers may begin before the number is lowered."),
+    ] = 2.0
+    queue: Annotated[int, Meta(ge=0), about("Requests that may wait for a target; a further one is refused.")] = 1000
+
+
 class LlamaCpp(Section, frozen=True, kw_only=True):
     """Options of a ``llama_cpp`` provider."""
 
@@ -86,6 +104,10 @@ class Provider(Section, frozen=True, kw_only=True):
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
     connections: Connections = Connections()
+    concurrency: Annotated[
+        Concurrency | None,
+        about("A limit on the calls that each target gets at once, which follows its latency. Absent: none."),
+    ] = None
     model: Annotated[
         Name | None,
         about("The model of a llama_cpp provider: a known name, or a .gguf file, which goes by its bare name."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 Reason = Literal[
     "dns",
@@ -11,6 +11,8 @@ Reason = Literal[
     "tls",
     "proxy",
     "queue_full",
+    "queue_late",
+    "queue_share",
     "queue_timeout",
     "reset",
     "protocol",
@@ -21,19 +23,23 @@ Reason = Literal[
     "stream_error",
 ]
 
+QUEUED: Final[tuple[Reason, ...]] = ("queue_full", "queue_late", "queue_share", "queue_timeout")
+"""Refusals of ours, because an upstream has no room: nothing was sent."""
+
 
 class UpstreamError(Exception):
     """A transport-level failure of one attempt.
 
     ``sent`` tells whether any byte of the request may have reached the upstream: while it is false a retry can't
-    double anything.
+    double anything. ``retry_after`` is in seconds, where something is known of when there is room again.
     """
 
-    def __init__(self, reason: Reason, message: str, *, sent: bool = False) -> None:
+    def __init__(self, reason: Reason, message: str, *, sent: bool = False, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.reason: Reason = reason
         self.message = message
         self.sent = sent
+        self.retry_after = retry_after
 
     @property
     def is_timeout(self) -> bool:

@@ -13,6 +13,7 @@ from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.dataplane.upstream.origin import Origin, parse_origin
 from gateway.dataplane.upstream.resolver import Resolver
 from gateway.dataplane.upstream.tls import client_context
+from gateway.dataplane.waiting import Room, Waiter
 from gateway.settings.model import Provider
 
 SWEEP: Final = 0.05  # seconds between looks at the deadlines: also how late one may be noticed
@@ -34,7 +35,7 @@ class Pool:
         self._context = client_context(provider.verify_tls, provider.ca_file) if self.origin.scheme == "https" else None
         self._idle: deque[Connection] = deque()
         self._open = 0
-        self._waiters: deque[asyncio.Future[Connection | None]] = deque()
+        self._room: Room[Connection | None] = Room(self._limits.queue, self._pass_on)
         self._sweeper: asyncio.TimerHandle | None = None
         self.sweeping = False  # whether the running timer is the fine one
         self.closed = False
@@ -59,7 +60,7 @@ class Pool:
     @property
     def waiting(self) -> int:
         """Requests waiting for a connection."""
-        return len(self._waiters)
+        return len(self._room)
 
     def take_idle(self) -> Connection | None:
         """The connection used last, or None. Costs no system call when it was used just now."""
@@ -79,42 +80,29 @@ class Pool:
             if is_stale(connection.transport):
                 connection.abort()
 
-    async def acquire(self, deadline: float, patience: float | None = None) -> Connection:
+    async def acquire(
+        self, deadline: float, patience: float | None = None, who: str = "", weight: float = 1.0
+    ) -> Connection:
         """A connection, by loop time ``deadline``. Raises :class:`UpstreamError` with ``sent`` false.
 
-        ``patience`` is in seconds: how long opening one may take, where the provider allows more.
+        ``patience`` is in seconds: how long opening one may take, where the provider allows more. ``who`` is the
+        organisation, for turns among those that wait, which it gets by its ``weight``.
         """
         connection = self.take_idle()
         if connection is not None:
             return connection
         if self._open >= self._limits.max:
-            given = await self._wait_turn(deadline)
+            # For a released connection, or for the right to open one.
+            given = (await self._room.wait(who, weight, deadline)).item.result()
             if given is not None:
                 # It may have been closed between being passed on and here; its slot is free again then.
-                return given if given.alive else await self.acquire(deadline, patience)
+                return given if given.alive else await self.acquire(deadline, patience, who, weight)
         else:
             self._open += 1
         return await self._connect(deadline, self.timeouts.connect if patience is None else patience)
 
-    async def _wait_turn(self, deadline: float) -> Connection | None:
-        """Wait for a released connection, or for the right to open one (None)."""
-        if len(self._waiters) >= self._limits.queue:
-            raise UpstreamError("queue_full", "Too many requests are waiting for this provider.")
-        waiter: asyncio.Future[Connection | None] = self._loop.create_future()
-        self._waiters.append(waiter)
-        timer = self._loop.call_at(deadline, _expire, waiter)
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._pass_on(waiter.result())
-            raise
-        finally:
-            timer.cancel()
-            if (waiter.cancelled() or waiter.exception() is not None) and waiter in self._waiters:
-                self._waiters.remove(waiter)  # it gave up: its place in the queue is free
-
-    def _pass_on(self, connection: Connection | None) -> None:
+    def _pass_on(self, waiter: Waiter[Connection | None]) -> None:
+        connection = waiter.item.result()
         if connection is None:
             self._freed()
         elif connection.alive:  # a closed one has freed its slot itself
@@ -145,11 +133,8 @@ class Pool:
         """Take a connection back that can serve again."""
         self.active.discard(connection)
         self.keep_session(connection)
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(connection)
-                return
+        if len(self._room) and self._room.serve(connection, self._loop.time()):
+            return
         if self.closed or len(self._idle) >= self._limits.keep:
             connection.abort()
             return
@@ -173,12 +158,8 @@ class Pool:
 
     def _freed(self) -> None:
         """A slot is free: the next in line may open a connection with it."""
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-        self._open -= 1
+        if not self._room.serve(None, self._loop.time()):
+            self._open -= 1
 
     def close(self) -> None:
         """Take no more connections into the pool: idle ones close now, busy ones when they are done."""
@@ -210,12 +191,7 @@ class Pool:
             self._idle.popleft().abort()
         self._sweeper = None
         self.sweeping = False
-        if self.active or self._waiters:
+        if self.active or len(self._room):
             self._watch(SWEEP)
         elif self._idle:
             self._watch(_IDLE_SWEEP)
-
-
-def _expire(waiter: asyncio.Future[Connection | None]) -> None:
-    if not waiter.done():
-        waiter.set_exception(UpstreamError("queue_timeout", "No connection to this provider became free in time."))

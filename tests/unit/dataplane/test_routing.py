@@ -14,7 +14,7 @@ from gateway.dataplane.routing import Router, router_from
 from gateway.dataplane.upstream.pool import Pool
 from gateway.dataplane.upstream.resolver import Resolver
 from gateway.kernel.errors import GatewayError, Kind
-from gateway.settings.model import Breaker, Model, Price, Provider, Retry, Settings, Target
+from gateway.settings.model import Breaker, Concurrency, Model, Price, Provider, Retry, Settings, Target
 from tests.support.asked import asked
 
 CHAT = "chat.completions"
@@ -119,6 +119,41 @@ async def test_a_reload_keeps_what_is_known_of_a_target_that_stays() -> None:
     other.take_over(before)
     assert order(other, now=5.0) == ["a", "b"]
     assert other.find("m", frozenset()).targets[0].budget.left > 3.0
+
+
+async def test_a_target_without_room_is_asked_after_those_that_have_some() -> None:
+    one = router([model("m", "a", "b")], concurrency=Concurrency(min=2, max=2))
+    first, second = one.find("m", frozenset()).targets
+    assert first.limit is not None
+    assert second.limit is not None
+    assert first.limit.take()
+    assert order(one) == ["a", "b"]
+    assert first.limit.take()
+    assert (first.has_room, second.has_room) == (False, True)
+    assert order(one, now=100.0) == ["b", "a"]
+    second.breaker.limited(100.0, 30.0)
+    assert order(one, now=100.0) == ["a", "b"], "a place may be free before the other is to be asked again"
+    first.limit.release(None)
+    assert order(one) == ["a", "b"]
+
+
+async def test_a_reload_keeps_the_calls_under_way() -> None:
+    before = router([model("m", "a", "b")], concurrency=Concurrency(initial=9))
+    limit = before.find("m", frozenset()).targets[0].limit
+    assert limit is not None
+    assert limit.take()
+    same = router([model("m", "a", "b")], concurrency=Concurrency(max=5))
+    same.take_over(before)
+    assert same.find("m", frozenset()).targets[0].limit is limit
+    assert (limit.limit, limit.in_flight) == (5, 1)
+    without = router([model("m", "a", "b")])
+    without.take_over(same)
+    assert without.find("m", frozenset()).targets[0].limit is None
+    again = router([model("m", "a", "b")], concurrency=Concurrency())
+    again.take_over(without)
+    fresh = again.find("m", frozenset()).targets[0].limit
+    assert fresh is not None
+    assert fresh.in_flight == 0
 
 
 async def test_an_unknown_model_and_a_forbidden_one() -> None:

@@ -80,6 +80,47 @@ def test_what_fits_is_taken(read_text: Read) -> None:
     assert third.affinity == "prompt"
 
 
+LIMITS = [
+    ("concurrency: {min: 9, max: 3}", "concurrency.min", "min is 9, but max is only 3", "the same"),
+    ("concurrency: {initial: 9, max: 3}", "concurrency.initial", "max is only 3", None),
+    ("concurrency: {initial: 2, min: 5}", "concurrency.initial", "min is 5", None),
+    ("concurrency: {max: 0}", "concurrency.max", "at least 1", None),
+    ("concurrency: {tolerance: 1}", "concurrency.tolerance", "at least 1.1", None),
+    ("concurrency: {limit: 5}", "concurrency.limit", "unknown key", None),
+    ("concurrency: 5", "concurrency", "expected a mapping", None),
+]
+
+
+@pytest.mark.parametrize(("line", "path", "message", "hint"), LIMITS)
+def test_each_fault_of_a_limit_on_calls(
+    faults_of: Faults, line: str, path: str, message: str, hint: str | None
+) -> None:
+    faults = faults_of(f"providers: [{{name: p, base_url: 'http://a/v1', {line}}}]\nmodels: []\n")
+    fault = faults[f"providers[0].{path}"]
+    assert message in fault.message
+    assert hint is None or hint in str(fault.hint)
+
+
+def test_a_limit_on_calls_is_taken(read_text: Read) -> None:
+    text = (
+        "providers: [{name: p, base_url: 'http://a/v1', concurrency: {max: 2}}, {name: q, base_url: 'http://b/v1'}]\n"
+    )
+    loaded = read_text(text + "plans: [{name: pro, weight: 4}, {name: free}]\nmodels: []\n")
+    limit = loaded.settings.providers[0].concurrency
+    assert limit is not None
+    assert (limit.min, limit.max, limit.initial, limit.queue) == (4, 2, None, 1000)
+    assert loaded.settings.providers[1].concurrency is None
+    assert [plan.weight for plan in loaded.settings.plans if not isinstance(plan, str)] == [4.0, 1.0]
+    assert not loaded.warnings
+
+
+def test_a_limit_that_connections_make_useless_is_doubted(read_text: Read) -> None:
+    provider = "{name: p, base_url: 'http://a/v1', connections: {max: 5}, concurrency: {max: 9, min: 6}}"
+    (warning,) = read_text(f"providers: [{provider}]\nmodels: []\n").warnings
+    assert warning.path == "providers[0].concurrency.min"
+    assert "connections.max of the provider is 5" in warning.message
+
+
 UP = Provider(name="p", base_url="http://a/v1")
 
 

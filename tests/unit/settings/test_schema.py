@@ -21,6 +21,7 @@ SECTIONS = {
     "providers[].retry": "Retry",
     "providers[].breaker": "Breaker",
     "providers[].connections": "Connections",
+    "providers[].concurrency": "Concurrency",
     "providers[].llama_cpp": "LlamaCpp",
     "models": "Model",
     "models[].targets": "Target",

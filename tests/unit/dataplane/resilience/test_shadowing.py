@@ -14,8 +14,9 @@ import pytest
 
 from gateway.contract.usage import Tokens, UsageEvent
 from gateway.dataplane.admission import replay
+from gateway.dataplane.concurrency import Limit as Limiting
 from gateway.dataplane.shadowing import LARGEST, Mirror, Spending
-from gateway.settings.model import Limit, Model, Price, Settings, Shadow, Target
+from gateway.settings.model import Concurrency, Limit, Model, Price, Settings, Shadow, Target
 from tests.support.raw_upstream import (
     LAST_CHUNK,
     STREAM_HEAD,
@@ -172,6 +173,19 @@ async def test_the_budget_ends_copies_and_a_day_begins_anew(tmp_path: Path) -> N
     spending.settle(60, 30)
     assert spending.take(60, 100, 86_400 * 5 + 86_399)
     assert spending.take(60, 100, 86_400 * 6)
+
+
+async def test_a_copy_holds_a_place_and_waits_for_none(tmp_path: Path) -> None:
+    async with mirrored(tmp_path, silent, Shadow(model="next", budget=100)) as (gateway, spare, mirror):
+        target = gateway.runtime.router.routes["next"].targets[0]
+        target.limit = limit = Limiting(Concurrency(min=1, max=1), target.name)
+        for _ in range(3):
+            await ask(gateway, stream=False)
+        assert (mirror.made, mirror.passed, limit.in_flight, len(limit.room)) == (1, 2, 1, 0)
+        await spare.until(lambda: len(spare.requests) == 1)
+        for peer in spare.peers:
+            peer.close()
+    assert limit.in_flight == 0
 
 
 async def test_no_more_copies_run_than_may(tmp_path: Path) -> None:
