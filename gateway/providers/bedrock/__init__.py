@@ -1,0 +1,1 @@
+"""Amazon Bedrock: the Converse API, its signatures and the framing of its streams."""
