@@ -10,7 +10,7 @@ from struct import Struct, error
 from typing import Final, NamedTuple
 from zlib import crc32
 
-MAX_MESSAGE: Final = 25_165_824
+MAX_MESSAGE: Final = 16_777_216
 """Bytes of one message; a longer one is a fault of the upstream."""
 MAX_HEADERS: Final = 131_072
 
@@ -33,8 +33,8 @@ class Message(NamedTuple):
     payload: bytes
 
 
-class Decoder:
-    """Turns bytes into messages. At most one message is kept that is not complete."""
+class EventFrames:
+    """Cuts bytes into whole messages. See :class:`gateway.providers.base.Frames`."""
 
     __slots__ = ("_buffer", "_wanted")
 
@@ -42,16 +42,11 @@ class Decoder:
         self._buffer = bytearray()
         self._wanted = _PRELUDE.size
 
-    @property
-    def partial(self) -> bool:
-        """Whether a message has begun that has not ended."""
-        return bool(self._buffer)
-
-    def feed(self, data: bytes) -> list[Message]:
-        """The messages that ``data`` completes. Raises :class:`FramingError`."""
+    def feed(self, data: bytes) -> list[bytes]:
+        """The messages that ``data`` completes, each as it came. Raises :class:`FramingError`."""
         buffer = self._buffer
         buffer += data
-        found: list[Message] = []
+        found: list[bytes] = []
         at = 0
         while len(buffer) - at >= self._wanted:
             length, headers, checksum = _PRELUDE.unpack_from(buffer, at)
@@ -59,27 +54,37 @@ class Decoder:
                 _check_prelude(buffer, at, length, headers, checksum)
                 self._wanted = length
                 continue
-            found.append(_message(bytes(buffer[at : at + length]), headers))
+            found.append(bytes(buffer[at : at + length]))
             at += length
             self._wanted = _PRELUDE.size
         if at:
             del buffer[:at]
         return found
 
+    def end(self) -> list[bytes]:
+        """Nothing: a message is whole or none."""
+        self._buffer.clear()
+        return []
 
-def _check_prelude(buffer: bytearray, at: int, length: int, headers: int, checksum: int) -> None:
+
+def parse(frame: bytes) -> Message:
+    """One whole message, its checksums compared. Raises :class:`FramingError`."""
+    if len(frame) < _SMALLEST:
+        raise FramingError("A message is too short.")
+    length, headers, checksum = _PRELUDE.unpack_from(frame)
+    _check_prelude(frame, 0, length, headers, checksum)
+    end = len(frame) - _CRC.size
+    if length != len(frame) or crc32(memoryview(frame)[:end]) != _CRC.unpack_from(frame, end)[0]:
+        raise FramingError("The checksum of a message is wrong.")
+    start = _PRELUDE.size + headers
+    return Message(_headers(frame, _PRELUDE.size, start), frame[start:end])
+
+
+def _check_prelude(buffer: bytearray | bytes, at: int, length: int, headers: int, checksum: int) -> None:
     if crc32(buffer[at : at + 8]) != checksum:
         raise FramingError("The checksum of a message's beginning is wrong.")
     if length > MAX_MESSAGE or headers > MAX_HEADERS or headers > length - _SMALLEST:
         raise FramingError("A message is longer than allowed, or its headers are longer than itself.")
-
-
-def _message(frame: bytes, length: int) -> Message:
-    end = len(frame) - _CRC.size
-    if crc32(memoryview(frame)[:end]) != _CRC.unpack_from(frame, end)[0]:
-        raise FramingError("The checksum of a message is wrong.")
-    start = _PRELUDE.size + length
-    return Message(_headers(frame, _PRELUDE.size, start), frame[start:end])
 
 
 def _headers(frame: bytes, at: int, end: int) -> dict[str, str]:

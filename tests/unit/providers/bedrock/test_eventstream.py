@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from struct import pack
 from zlib import crc32
 
 import pytest
+from botocore.eventstream import EventStreamBuffer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.providers.bedrock.eventstream import MAX_MESSAGE, Decoder, FramingError, Message, encode
+from gateway.providers.bedrock.eventstream import MAX_MESSAGE, EventFrames, FramingError, Message, encode, parse
 
 # "Event stream encoding", worked by hand: an empty message, and one with a header of type text.
 EMPTY = bytes.fromhex("000000100000000005c248eb7d98c8ff")
@@ -19,8 +21,12 @@ NAMES = st.text(st.characters(codec="ascii"), min_size=1, max_size=20)
 MESSAGES = st.lists(st.builds(Message, st.dictionaries(NAMES, TEXTS, max_size=3), st.binary(max_size=40)), max_size=5)
 
 
+def read(frames: EventFrames, data: bytes) -> list[Message]:
+    return [parse(frame) for frame in frames.feed(data)]
+
+
 def test_an_empty_message() -> None:
-    assert Decoder().feed(EMPTY) == [Message({}, b"")]
+    assert read(EventFrames(), EMPTY) == [Message({}, b"")]
     assert encode({}, b"") == EMPTY
 
 
@@ -28,20 +34,29 @@ def test_an_empty_message() -> None:
 def test_any_split_gives_the_same_messages(messages: list[Message], data: st.DataObject) -> None:
     stream = b"".join(encode(message.headers, message.payload) for message in messages)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
-    decoder = Decoder()
+    frames = EventFrames()
     found: list[Message] = []
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-        found += decoder.feed(stream[start:end])
+        found += read(frames, stream[start:end])
 
     assert found == messages
-    assert not decoder.partial
+    assert frames.end() == []
+
+
+@given(messages=MESSAGES)
+def test_botocore_reads_what_is_read_here(messages: list[Message]) -> None:
+    stream = b"".join(encode(message.headers, message.payload) for message in messages)
+    judge = EventStreamBuffer()
+    judge.add_data(stream)
+
+    assert [Message(event.headers, event.payload) for event in judge] == read(EventFrames(), stream)
 
 
 def test_byte_by_byte() -> None:
     frame = encode({":event-type": "messageStop", ":message-type": "event"}, b'{"stopReason":"end_turn"}')
-    decoder = Decoder()
+    frames = EventFrames()
 
-    found = [message for at in range(len(frame)) for message in decoder.feed(frame[at : at + 1])]
+    found = [message for at in range(len(frame)) for message in read(frames, frame[at : at + 1])]
 
     assert found == [Message({":event-type": "messageStop", ":message-type": "event"}, b'{"stopReason":"end_turn"}')]
 
@@ -56,8 +71,10 @@ def test_a_changed_byte_never_gives_a_message(headers: dict[str, str], payload: 
     frame = bytearray(encode(headers, payload))
     frame[int(place * len(frame))] ^= flip
 
-    with pytest.raises(FramingError):
-        Decoder().feed(bytes(frame))
+    found: list[Message] = []
+    with suppress(FramingError):
+        found = read(EventFrames(), bytes(frame))
+    assert found == []
 
 
 def test_headers_of_every_type_are_read_past() -> None:
@@ -65,7 +82,7 @@ def test_headers_of_every_type_are_read_past() -> None:
     values += [b"\x08abcdefgh", b"\x09abcdefghabcdefgh"]
     headers = b"".join(b"\x01" + bytes((97 + index,)) + value for index, value in enumerate(values))
 
-    assert Decoder().feed(_frame(headers, b"x")) == [Message({"h": "ok"}, b"x")]
+    assert read(EventFrames(), _frame(headers, b"x")) == [Message({"h": "ok"}, b"x")]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +90,7 @@ def test_headers_of_every_type_are_read_past() -> None:
 )
 def test_headers_that_make_no_sense(headers: bytes) -> None:
     with pytest.raises(FramingError):
-        Decoder().feed(_frame(headers, b""))
+        read(EventFrames(), _frame(headers, b""))
 
 
 @pytest.mark.parametrize(("length", "headers"), [(MAX_MESSAGE + 1, 0), (16, 1), (15, 0), (0, 0), (200_000, 140_000)])
@@ -81,14 +98,21 @@ def test_lengths_that_can_not_be_are_refused_before_anything_is_kept(length: int
     start = pack(">II", length, headers)
 
     with pytest.raises(FramingError):
-        Decoder().feed(start + pack(">I", crc32(start)))
+        EventFrames().feed(start + pack(">I", crc32(start)))
 
 
-def test_what_is_not_complete_is_known() -> None:
-    decoder = Decoder()
+def test_what_is_not_complete_is_no_message() -> None:
+    frames = EventFrames()
 
-    assert decoder.feed(EMPTY[:-1]) == []
-    assert decoder.partial
+    assert frames.feed(EMPTY[:-1]) == []
+    assert frames.end() == []
+    assert read(frames, EMPTY) == [Message({}, b"")]
+
+
+@pytest.mark.parametrize("frame", [b"", EMPTY[:-1], EMPTY + b"x"])
+def test_a_piece_is_no_message(frame: bytes) -> None:
+    with pytest.raises(FramingError):
+        parse(frame)
 
 
 def _frame(headers: bytes, payload: bytes) -> bytes:

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from unittest.mock import patch
+from urllib.parse import quote, urlencode
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.providers.bedrock.sigv4 import Signer
 
@@ -66,3 +73,26 @@ def test_the_key_of_a_day_is_not_used_the_next_day() -> None:
 
     assert signer.sign("GET", "/", headers, b"", AT + 86_400) == fresh.sign("GET", "/", headers, b"", AT + 86_400)
     assert signer.sign("GET", "/", headers, b"", AT) == first
+
+
+@given(
+    path=st.lists(st.text(st.sampled_from("abc-_.~:/ %é"), max_size=6), max_size=3),
+    query=st.dictionaries(st.sampled_from(["a", "B", "c"]), st.sampled_from(["", "1", "x-y"]), max_size=3),
+    extra=st.dictionaries(st.sampled_from(["content-type", "x-amz-meta"]), st.sampled_from(["a", " a  b "])),
+    body=st.binary(max_size=20),
+    token=st.sampled_from([None, "TOKEN"]),
+)
+def test_botocore_signs_the_same(
+    path: list[str], query: dict[str, str], extra: dict[str, str], body: bytes, token: str | None
+) -> None:
+    target = "/" + "/".join(quote(part, safe="") for part in path)
+    target += "?" + urlencode(query) if query else ""
+    request = AWSRequest("POST", "https://h.example" + target, headers=extra, data=body)
+    judge = SigV4Auth(Credentials("AKIDEXAMPLE", SECRET, token), "bedrock", "us-east-1")
+    with patch("botocore.auth.get_current_datetime", lambda *_: datetime(2015, 8, 30, 12, 36, 0)):
+        judge.add_auth(request)
+
+    signer = Signer("AKIDEXAMPLE", SECRET, "us-east-1", session_token=token)
+    added = dict(signer.sign("POST", target, {"host": "h.example", **extra}, body, AT))
+
+    assert added["authorization"] == request.headers["Authorization"]
