@@ -10,6 +10,7 @@ import pytest
 from gateway.kernel.errors import GatewayError
 from gateway.providers.base import Call, Question, Upstream
 from gateway.providers.gemini import Gemini
+from tests.unit.providers.gemini.judge import check_request
 
 PNG = "iVBORw0KGgo="
 HELLO = [{"role": "user", "content": "Hi"}]
@@ -24,6 +25,7 @@ def body(**chat: Any) -> dict[str, Any]:
     call = asked(**chat)
     assert call.dropped == ()
     found: dict[str, Any] = orjson.loads(call.body)
+    check_request(found)
     return found
 
 

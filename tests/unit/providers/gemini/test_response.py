@@ -12,6 +12,7 @@ import pytest
 from gateway.providers.base import Question, Upstream
 from gateway.providers.gemini import Gemini
 from gateway.providers.telling import Answer
+from tests.unit.providers.gemini.judge import check_answer
 
 MEMO = Answer("chatcmpl-1", 1_700_000_000, "gemini-2.5-flash")
 USAGE = {
@@ -26,6 +27,7 @@ USAGE = {
 
 def told(candidate: dict[str, Any], **more: Any) -> dict[str, Any]:
     answer = {"candidates": [candidate], "modelVersion": "gemini-2.5-flash-002", "responseId": "r1", **more}
+    check_answer(answer)
     return Gemini().response(orjson.dumps(answer), MEMO)
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.providers.gemini import Gemini
 from gateway.providers.telling import Answer
+from tests.unit.providers.gemini.judge import check_answer
 
 MEMO = Answer("chatcmpl-1", 1_700_000_000, "m")
 EVENTS: list[dict[str, Any]] = [
@@ -49,6 +50,11 @@ def read(data: bytes, cuts: list[int] | None = None, choices: int = 1) -> tuple[
     for event in frames.end():
         found += stream.feed(event)
     return found + stream.end(), stream.done
+
+
+def test_the_events_are_of_the_api() -> None:
+    for event in EVENTS:
+        check_answer(event)
 
 
 def test_event_by_event() -> None:
