@@ -34,6 +34,7 @@ MODULES = (
     "gateway/dataplane/flow.py",
     "gateway/dataplane/load.py",
     "gateway/dataplane/metrics.py",
+    "gateway/dataplane/native.py",
     "gateway/dataplane/opening.py",
     "gateway/dataplane/pipeline.py",
     "gateway/dataplane/receiving.py",

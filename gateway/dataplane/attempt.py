@@ -21,6 +21,7 @@ from gateway.dataplane.refusal import status_told
 from gateway.dataplane.relay import CLIENT, EventRelay
 from gateway.dataplane.streaming import EventStream
 from gateway.dataplane.timing import seconds_of, timings
+from gateway.dataplane.translating import Inbound, begin_reading
 from gateway.dataplane.upstream.connection import Connection, Headers
 from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.kernel.errors import GatewayError
@@ -87,8 +88,10 @@ class Attempt:
         "exchange",
         "finished",
         "head_at",
+        "inbound",
         "length",
         "lines",
+        "native",
         "number",
         "race",
         "refused",
@@ -113,6 +116,8 @@ class Attempt:
         self.content_type = b""
         self.refused: Headers = []  # the headers of an error
         self.too_long = False
+        self.native = False  # the answer is in the client's own protocol
+        self.inbound: Inbound | None = None  # what makes the answer one of OpenAI's API
         self.told = b""  # the event in which the upstream reported an error
         self.length: int | None = None
         self.error: UpstreamError | None = None
@@ -180,6 +185,8 @@ class Attempt:
             if self._decoder is None:
                 self.fail(f"The upstream answered in the encoding {encoding[:40]!r}, which was not asked for.")
                 return
+        if self.exchange.foreign is not None:
+            begin_reading(self, self.exchange.foreign)
         self._mode = self._mode_for(status)
         if self._mode is Mode.EVENTS:
             self._relay = relay = EventRelay(self)
@@ -212,7 +219,10 @@ class Attempt:
                 return
         mode = self._mode
         if self._relay is not None:
-            self._relay.feed(data)
+            if self.inbound is not None:
+                data = self._translated(data)
+            if data:
+                self._relay.feed(data)
         elif mode is Mode.WHOLE:
             self._chunks.append(data)
             self._size += len(data)
@@ -227,13 +237,43 @@ class Attempt:
         if self.finished:
             return
         if self._relay is not None:
-            self._relay.end()
+            self._end_stream(self._relay)
         elif self._mode is Mode.BYTES:
             if not self.exchange.response_started:
                 self.begin(b"")
             self.finish()
-        else:
+        elif self.inbound is None or self._translate_whole(self.inbound):
             self.finish()
+
+    def _end_stream(self, relay: EventRelay) -> None:
+        if self.inbound is not None:
+            left = self._translated(None)
+            if left:
+                relay.feed(left)
+            if self.finished:
+                return
+        relay.end()
+
+    def _translated(self, data: bytes | None) -> bytes:
+        """The next bytes of a stream, or what is left at its end, as OpenAI's events. Empty where that failed."""
+        assert self.inbound is not None
+        try:
+            return self.inbound.end() if data is None else self.inbound.feed(data)
+        except ValueError as error:
+            self.fail(f"The upstream's stream can't be read: {error}.")
+            return b""
+
+    def _translate_whole(self, inbound: Inbound) -> bool:
+        """Make the answer one of OpenAI's API. False where that failed."""
+        try:
+            self.status, body = inbound.whole(self.status or 0, self.body())
+        except ValueError as error:
+            self.fail(f"The upstream's answer can't be read: {error}.")
+            return False
+        self._chunks = [body]
+        if self.status < 300 or self.status >= 400:
+            self.content_type = b"application/json"
+        return True
 
     def on_fail(self, error: UpstreamError) -> None:
         if not self.finished and not (self._relay is not None and self._relay.fail(error)):
@@ -260,6 +300,8 @@ class Attempt:
         self.relayed = True
         if self.target.breaker.state:
             self.target.breaker.answered()
+        if exchange.interpreter is not None:
+            exchange.interpreter.native = self.native
         exchange.start(self.status or 200, self.head_lines(), self.length if self._mode is Mode.BYTES else None, data)
 
     def head_lines(self) -> bytes:

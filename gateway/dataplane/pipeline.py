@@ -9,6 +9,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from gateway.contract.usage import Tokens
 from gateway.dataplane import answers
 from gateway.dataplane import body as bodies
 from gateway.dataplane.admission.limiter import undo
@@ -17,13 +18,16 @@ from gateway.dataplane.breaker import CLOSED
 from gateway.dataplane.calling import call_target, recovered
 from gateway.dataplane.choosing import choose
 from gateway.dataplane.continuing import resume
+from gateway.dataplane.counting.wire import Ask
 from gateway.dataplane.settlement import repaired, settle, uncounted, usage_event
+from gateway.dataplane.vendors import vocabulary_of
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.plugin.api import Answer
+from gateway.providers.base import Unsupported
 
 if TYPE_CHECKING:
     from gateway.dataplane.attempt import Attempt
-    from gateway.dataplane.counting.wire import Ask, Counted
+    from gateway.dataplane.counting.wire import Counted
     from gateway.dataplane.exchange import Exchange
     from gateway.dataplane.routing import Route
 
@@ -91,12 +95,17 @@ def read_fields(exchange: Exchange) -> None:
 async def consult_plugins(exchange: Exchange) -> Answer | None:
     """Let the plugins change, answer or refuse the request; what they changed is taken over and admitted anew."""
     chain = exchange.runtime.chain
+    interpreter = exchange.interpreter
+    if interpreter is not None:
+        interpreter.to_chat(exchange)  # what plugins know
     raw, asked = exchange._raw, exchange.model
     answer = await chain.request(exchange)
     if answer is not None:
         return answer
     chosen = exchange.model
     if exchange.is_json and exchange._raw is not raw:
+        if interpreter is not None:
+            interpreter.changed = True
         read_fields(exchange)
         if chosen != asked:
             exchange.model = chosen
@@ -123,6 +132,12 @@ async def call(exchange: Exchange) -> None:
     """Try the route's targets until one answers; relay or return its answer. Raises :class:`GatewayError`."""
     loop = exchange.wire.loop
     route = find_route(exchange)
+    if exchange.interpreter is not None:
+        if exchange.spec.free and not counts_itself(exchange, route):
+            await count_tokens(exchange, route)
+            return
+        if route.picky or route.mirror is not None:
+            exchange.interpreter.to_chat(exchange)
     targets = choose(exchange, route, loop.time())
     if route.mirror is not None and targets:
         route.mirror.reflect(exchange, targets[0])
@@ -145,6 +160,8 @@ async def call(exchange: Exchange) -> None:
                 attempt = await call_target(exchange, target, route, targets)
                 if attempt is None:
                     return
+        except Unsupported as error:
+            refused = error  # another target may be able to say it
         finally:
             if not is_closed:
                 target.breaker.release(loop.time())
@@ -175,6 +192,31 @@ async def settle_with_plugins(exchange: Exchange) -> None:
         await exchange.runtime.chain.usage(exchange, event)
     finally:
         settle(exchange, repaired(exchange, event, counted))
+
+
+def counts_itself(exchange: Exchange, route: Route) -> bool:
+    """Whether some target counts the tokens of a request as it came."""
+    interpreter = exchange.interpreter
+    assert interpreter is not None
+    return any(
+        target.serves(exchange.endpoint) and interpreter.is_native(exchange, target)
+        for target in route.candidates(exchange.endpoint, 0.0)
+    )
+
+
+async def count_tokens(exchange: Exchange, route: Route) -> None:
+    """Answer how many tokens a request has, as far as can be known without its model."""
+    interpreter = exchange.interpreter
+    assert interpreter is not None
+    interpreter.to_chat(exchange)
+    target = route.targets[0]
+    ask = Ask(0, vocabulary_of(target.vendor, target.model), "chat.completions", exchange.raw)
+    counted = await _count(exchange, ask)
+    if counted is None:
+        raise GatewayError(Kind.UNAVAILABLE, "count_unavailable", "Tokens can't be counted now.", retry_after=1.0)
+    exchange.tokens = Tokens()
+    exchange.outcome = "ok"
+    exchange.hold(200, b"content-type: application/json\r\n", b'{"input_tokens":%d}' % counted.prompt)
 
 
 async def _count(exchange: Exchange, ask: Ask) -> Counted | None:

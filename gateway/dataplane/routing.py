@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from gateway.dataplane.body import raw_string
 from gateway.dataplane.breaker import Breaker
+from gateway.dataplane.endpoints.inference import ENDPOINTS
 from gateway.dataplane.hedging import Hedging
 from gateway.dataplane.load import Load
 from gateway.dataplane.pricing import FREE, Pricing, rate_of
@@ -16,12 +17,20 @@ from gateway.dataplane.shadowing import Mirror
 from gateway.dataplane.upstream.pool import Pool
 from gateway.dataplane.vendors import LOCAL, vendor_of
 from gateway.kernel.errors import GatewayError, Kind
+from gateway.providers.base import Upstream
+from gateway.providers.registry import translator_for
 from gateway.settings.known_targets import Capabilities, capabilities_of
 from gateway.settings.model import Model, Price, Provider, Settings
 
-_LOCAL_ENDPOINTS = frozenset(("chat.completions", "completions", "embeddings"))
+_TRANSLATED = frozenset(endpoint.name for endpoint in ENDPOINTS if endpoint.protocol is not None and endpoint.generates)
+"""Endpoints that whoever serves chats serves."""
+_LOCAL_ENDPOINTS = frozenset(("chat.completions", "completions", "embeddings", *_TRANSLATED))
 _SAFE = "/:@+,._-~!$'()*"
 _ANYTHING = Capabilities()
+_NATIVE_ONLY = {
+    endpoint.name: endpoint.protocol.native for endpoint in ENDPOINTS if endpoint.protocol is not None and endpoint.free
+}
+"""Endpoints that the named kind of provider alone serves."""
 UNBOUNDED: Final = 2**53
 """Tokens that fit where no bound is known."""
 
@@ -47,6 +56,8 @@ class Target:
         "provider",
         "rate",
         "seed",
+        "translator",
+        "upstream",
         "vendor",
         "watched",
     )
@@ -62,6 +73,10 @@ class Target:
         self.configured = rate
         self.rate = rate  # the sidecar's, where it tells another: see gateway.dataplane.prices
         self.local = provider.kind == "llama_cpp"
+        self.translator = translator_for(provider.kind)
+        self.upstream = Upstream(
+            model, (provider.base_url or "").rstrip("/"), provider.api_key, offers.max_tokens, provider.options
+        )
         self.vendor = LOCAL if self.local else vendor_of(provider.name, provider.base_url)
         self.name = f"{provider.name}/{model}"
         self.header = b"x-gateway-target: " + quote(self.name, safe=_SAFE).encode() + b"\r\n"
@@ -87,14 +102,19 @@ class Target:
             b"host: " + self.pool.origin.host_header.encode(),
             b"accept-encoding: identity",
         ]
-        if self.provider.api_key is not None:
+        if self.provider.api_key is not None and self.translator is None:
             lines.append(b"authorization: Bearer " + self.provider.api_key.encode())
         lines += [f"{name.lower()}: {value}".encode() for name, value in self.provider.headers.items()]
         return b"\r\n".join(lines) + b"\r\n" + self.pool.proxy_headers
 
     def serves(self, endpoint: str) -> bool:
         """Whether requests of this kind may go here."""
-        return not self.local or endpoint in _LOCAL_ENDPOINTS
+        if self.translator is not None:
+            served = self.translator.endpoints
+            if endpoint in _NATIVE_ONLY:
+                return self.provider.kind == _NATIVE_ONLY[endpoint]
+            return endpoint in served or (endpoint in _TRANSLATED and "chat.completions" in served)
+        return endpoint in _LOCAL_ENDPOINTS if self.local else endpoint not in _NATIVE_ONLY
 
     def take_over(self, previous: Target) -> None:
         """Go on with what is known of the same target; with its breaker and its retries only by the same rules."""
@@ -124,6 +144,7 @@ class Route:
         "affinity",
         "chain",
         "context_length",
+        "drop_params",
         "fallbacks",
         "hedging",
         "mirror",
@@ -147,6 +168,7 @@ class Route:
         self.weights = tuple(target.weight for target in model.targets)
         self.affinity = model.affinity == "prompt"
         self.context_length = model.context_length
+        self.drop_params = model.drop_params
         self.recovery: str = model.stream_recovery
         self.hedging = Hedging(model.hedge) if model.hedge is not None else None
         self.fallbacks: tuple[Route, ...] = ()

@@ -12,6 +12,7 @@ from gateway.contract.usage import Tokens, UsageEvent
 from gateway.dataplane.admission import limiter
 from gateway.dataplane.admission.limiter import BYTES_PER_TOKEN
 from gateway.dataplane.counting.wire import Ask, Counted, Produced
+from gateway.dataplane.interpreting import countable
 from gateway.dataplane.pricing import cost_of
 from gateway.dataplane.streaming import EventStream
 from gateway.dataplane.vendors import vocabulary_of
@@ -88,9 +89,10 @@ def uncounted(exchange: Exchange) -> Ask | None:
             return None  # nearly always: the usage was the last that came
     else:
         unread = None if produced is None else Produced(produced, is_whole=True)
-    request = exchange.raw if exchange.tokens is None and exchange.is_json else None
+    endpoint, raw = countable(exchange)
+    request = raw if exchange.tokens is None else None
     vocabulary = vocabulary_of(target.vendor, target.model)
-    return Ask(0, vocabulary, exchange.endpoint, request, Produced() if unread is None else unread)
+    return Ask(0, vocabulary, endpoint, request, Produced() if unread is None else unread)
 
 
 def _with(tokens: Tokens | None, counted: Counted) -> Tokens:

@@ -138,8 +138,12 @@ class Translator(Protocol):
         """An answer with status 400 and above. Never raises: a body that is no error of this API is quoted."""
 
 
+class Unsupported(GatewayError):
+    """A target can't express what is asked for; another may."""
+
+
 def refuse_dropped(dropped: Sequence[str], allowed: Iterable[str], target: str) -> None:
-    """Raise a 400 that names the first of ``dropped`` that is not to be dropped silently.
+    """Raise :class:`Unsupported`, a 400 that names the first of ``dropped`` that is not to be dropped silently.
 
     ``allowed`` is ``drop_params`` of the configuration; ``*`` stands for everything, a name for all below it too.
     """
@@ -152,7 +156,7 @@ def refuse_dropped(dropped: Sequence[str], allowed: Iterable[str], target: str) 
                 f"'{name}' can't be expressed in the API of '{target}'. Leave it out, or have drop_params of the"
                 " provider or the model drop it."
             )
-            raise GatewayError(Kind.INVALID, "unsupported_parameter", message, name)
+            raise Unsupported(Kind.INVALID, "unsupported_parameter", message, name)
 
 
 def envelope(message: str, kind: str, code: str | int | None, param: str | None = None) -> Json:

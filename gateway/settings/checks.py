@@ -107,8 +107,8 @@ class Checks:
                 elif isinstance(value, str) and not _HEADER_VALUE.match(value):
                     yield (*path, "headers", name), "expected printable characters: it is sent in an HTTP header", None
             kind = item.get("kind", "openai")
-            if kind == "openai":
-                if item.get("base_url") is None:
+            if kind in ("openai", "anthropic"):
+                if item.get("base_url") is None and kind == "openai":
                     yield path, "a provider of kind openai needs a base_url", "such as https://api.openai.com/v1"
                 if "llama_cpp" in item:
                     yield (*path, "llama_cpp"), "only a provider of kind llama_cpp takes these options", None

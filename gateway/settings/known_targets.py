@@ -23,6 +23,7 @@ class Capabilities(Struct, frozen=True):
     vision: bool = True
     json_schema: bool = True
     prefill: Prefill = "none"
+    max_tokens: int | None = None
 
 
 _ANYTHING: Final = Capabilities()
@@ -66,4 +67,5 @@ def capabilities_of(target: Target, provider: Provider) -> Capabilities:
         known.vision if target.vision is None else target.vision,
         known.json_schema if target.json_schema is None else target.json_schema,
         known.prefill if target.prefill is None else target.prefill,
+        target.max_tokens,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
@@ -71,12 +71,26 @@ class Provider(Section, frozen=True, kw_only=True):
 
     name: Annotated[Name, about("The name targets and prices refer to.")]
     kind: Annotated[
-        Literal["openai", "llama_cpp"],
-        about("openai: any API like OpenAI's. llama_cpp: models that run on this machine."),
+        Literal["openai", "anthropic", "llama_cpp"],
+        about(
+            "openai: any API like OpenAI's. anthropic: the Messages API. llama_cpp: models that run on this machine."
+        ),
     ] = "openai"
-    base_url: Annotated[BaseUrl | None, about("Base URL of the API, usually ending in /v1, or unix:/path.")] = None
-    api_key: Annotated[ApiKey | None, about("Key of the API, a bearer token; use ${NAME} or ${file:PATH}.")] = None
+    base_url: Annotated[
+        BaseUrl | None,
+        about(
+            "Base URL of the API, usually ending in /v1, or unix:/path. Absent for anthropic: https://api.anthropic.com/v1."
+        ),
+    ] = None
+    api_key: Annotated[ApiKey | None, about("Key of the API; use ${NAME} or ${file:PATH}.")] = None
     headers: Annotated[dict[str, str], about("Headers to add to every call.")] = field(default_factory=dict)
+    drop_params: Annotated[
+        tuple[str, ...],
+        about("Parameters that are left out where the API can't express them, instead of refused; * for all."),
+    ] = ()
+    options: Annotated[dict[str, Any], about("Settings of the API's own, by their names.")] = field(
+        default_factory=dict
+    )
     proxy: Annotated[ProxyUrl | None, about("HTTP proxy to call through.")] = None
     verify_tls: Annotated[bool, about("Whether the API's certificate is verified.")] = True
     ca_file: Annotated[

@@ -34,4 +34,15 @@ class Messages:
         return error_of(status, envelope, request_id)
 
 
+class CountTokens(Messages):
+    """Counting the tokens of a Messages request, which then needs no ``max_tokens``."""
+
+    name = "messages.count_tokens"
+
+    def request(self, body: Json) -> Asked:
+        """The internal form of the request whose tokens are counted."""
+        return Asked(chat_of({"max_tokens": 1, **body}))
+
+
 MESSAGES = Messages()
+COUNT_TOKENS = CountTokens()

@@ -15,7 +15,6 @@ from gateway.providers.frames import SseFrames
 
 VERSION: Final = "2023-06-01"
 """The value of ``anthropic-version``."""
-BASE_URL: Final = "https://api.anthropic.com/v1"
 
 
 class Anthropic:

@@ -1,0 +1,149 @@
+"""Between the pipeline, which speaks OpenAI's Chat Completions, and a client that speaks another protocol.
+
+A request stays as it came as long as only targets of the client's own protocol are asked. It becomes one of the
+internal form as soon as anything else wants it: a plugin, a copy, a target of another API. What goes out is translated
+where the exchange writes it, so everything before that knows one protocol alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from gateway.contract.envelopes.openai import TABLE
+from gateway.dataplane import body as bodies
+from gateway.kernel.errors import GatewayError
+from gateway.plugin.sse import DONE, data_of, split_events
+from gateway.protocols.base import ClientProtocol, Json, StreamEncoder
+
+if TYPE_CHECKING:
+    from gateway.dataplane.body import Fields
+    from gateway.dataplane.exchange import Exchange
+    from gateway.dataplane.routing import Target
+
+_STATUSES: Final = {kind: status for status, kind in reversed(TABLE.kinds.values())}
+_OURS: Final = b'data: {"error"'
+"""How an error of the gateway's begins; no native event does."""
+
+
+class Interpreter:
+    """One exchange's client. ``native`` says that the answer that goes out is in its protocol already; ``changed`` that
+    a plugin changed the request, so that it can't be relayed as it came.
+    """
+
+    __slots__ = ("_encoder", "_memo", "_own", "changed", "native", "protocol")
+
+    def __init__(self, protocol: ClientProtocol) -> None:
+        self.protocol = protocol
+        self.native = False
+        self.changed = False
+        self._own: Fields | None = None  # the request as it came, once the exchange has the internal one
+        self._memo: Any = None
+        self._encoder: StreamEncoder | None = None
+
+    # the request
+
+    def is_native(self, exchange: Exchange, target: Target) -> bool:
+        """Whether a target gets the request as it came, and the client the answer. Plugins that look at answers know
+        OpenAI's alone.
+        """
+        chain = exchange.runtime.chain
+        return (
+            target.provider.kind == self.protocol.native
+            and not self.changed
+            and exchange.seam is None
+            and not (chain.on_chunk if exchange.stream else chain.on_response)
+        )
+
+    def own_fields(self, exchange: Exchange, target: Target) -> Fields:
+        """The client's own request, for a target's model."""
+        fields = self._own if self._own is not None else exchange.fields
+        assert fields is not None
+        fields["model"] = target.model_raw
+        return fields
+
+    def to_chat(self, exchange: Exchange) -> None:
+        """Give the exchange the request in the internal form. Raises :class:`GatewayError` naming a field."""
+        if self._own is not None:
+            return
+        try:
+            asked = self.protocol.request(orjson.loads(exchange.raw))
+        except orjson.JSONDecodeError as error:
+            raise bodies.invalid(f"The body is not valid JSON: {error.msg}.", code="invalid_json") from None
+        self._own, self._memo = exchange.fields, asked.memo
+        chat = asked.chat
+        if exchange.stream:
+            chat["stream_options"] = {"include_usage": True}  # the protocol tells it in any case
+        exchange.raw = orjson.dumps(chat)
+        exchange.fields = bodies.decode(exchange.raw)
+
+    # the answer
+
+    def whole(self, exchange: Exchange, status: int, body: bytes) -> bytes:
+        """A whole answer, or an error in OpenAI's envelope, for the client."""
+        if self.native and status < 400:
+            return body
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return body
+        if not isinstance(document, dict):
+            return body
+        if status >= 400:
+            return body if _is_native_error(document) else self._error(exchange, status, document)
+        return orjson.dumps(self.protocol.response(document, self._memo)) if "choices" in document else body
+
+    def _error(self, exchange: Exchange, status: int, document: Json) -> bytes:
+        return orjson.dumps(self.protocol.error(status, document, exchange.id))
+
+    def events(self, exchange: Exchange, block: bytes) -> bytes:
+        """Whole events of a stream for the client."""
+        if (self.native and not block.startswith(_OURS)) or not block:
+            return block
+        encoder = self._encoder
+        if encoder is None:
+            encoder = self._encoder = self.protocol.stream(self._memo)
+        out = []
+        for event in split_events(block):
+            payload = data_of(event)
+            if payload is None:
+                continue
+            if payload == DONE:
+                out.append(encoder.end())
+                continue
+            document = orjson.loads(payload)
+            if "error" in document and "choices" not in document:
+                out.append(encoder.error(_status_in(document), document, exchange.id))
+            else:
+                out.append(encoder.feed(document))
+        return b"".join(out)
+
+
+def _is_native_error(document: Json) -> bool:
+    return document.get("type") == "error"
+
+
+def _status_in(document: Json) -> int:
+    """The status an error within a stream stands for."""
+    told = document["error"]
+    if not isinstance(told, dict):
+        return 502
+    code = told.get("code")
+    if type(code) is int and 400 <= code <= 599:
+        return code
+    return _STATUSES.get(str(told.get("type")), 502)
+
+
+def countable(exchange: Exchange) -> tuple[str, bytes | None]:
+    """By which endpoint's rules the tokens of a request's body are counted, and the body; None for one that none can
+    read.
+    """
+    interpreter = exchange.interpreter
+    if interpreter is None:
+        return exchange.endpoint, exchange.raw if exchange.is_json else None
+    try:
+        interpreter.to_chat(exchange)
+    except GatewayError:
+        return "chat.completions", None
+    return "chat.completions", exchange.raw
