@@ -7,6 +7,8 @@ where the exchange writes it, so everything before that knows one protocol alone
 
 from __future__ import annotations
 
+import json
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -25,6 +27,18 @@ if TYPE_CHECKING:
 _STATUSES: Final = {kind: status for status, kind in reversed(TABLE.kinds.values())}
 _OURS: Final = b'data: {"error"'
 """How an error of the gateway's begins; no native event does."""
+
+
+_UNREADABLE: Final[Json] = {
+    "error": {
+        "message": "The upstream sent an event that can't be read.",
+        "type": "upstream_error",
+        "param": None,
+        "code": "upstream_protocol",
+    }
+}
+
+logger = logging.getLogger("gateway.interpreting")
 
 
 class Interpreter:
@@ -85,8 +99,8 @@ class Interpreter:
         if self.native and status < 400:
             return body
         try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError:
+            document = _read(body)
+        except ValueError:
             return body
         if not isinstance(document, dict):
             return body
@@ -112,12 +126,25 @@ class Interpreter:
             if payload == DONE:
                 out.append(encoder.end())
                 continue
-            document = orjson.loads(payload)
-            if "error" in document and "choices" not in document:
-                out.append(encoder.error(_status_in(document), document, exchange.id))
-            else:
-                out.append(encoder.feed(document))
+            try:
+                document = _read(payload)
+                if "error" in document and "choices" not in document:
+                    out.append(encoder.error(_status_in(document), document, exchange.id))
+                else:
+                    out.append(encoder.feed(document))
+            except (ValueError, TypeError, AttributeError, KeyError, IndexError):
+                # Sound JSON that is no chunk: the client is told in its own protocol, and nothing more.
+                logger.exception("a chunk can't be translated", extra={"request_id": exchange.id})
+                out.append(encoder.error(502, _UNREADABLE, exchange.id))
         return b"".join(out)
+
+
+def _read(text: bytes) -> Any:
+    """JSON as Python objects. Raises :class:`ValueError`."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text)  # takes numbers beyond a double's range, of which nothing is made
 
 
 def _is_native_error(document: Json) -> bool:

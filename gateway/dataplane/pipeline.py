@@ -20,6 +20,9 @@ from gateway.dataplane.choosing import choose
 from gateway.dataplane.continuing import resume
 from gateway.dataplane.counting.wire import Ask
 from gateway.dataplane.settlement import repaired, settle, uncounted, usage_event
+from gateway.dataplane.stored.background import detach_if_wanted
+from gateway.dataplane.stored.beginning import begin
+from gateway.dataplane.stored.keeping import keep
 from gateway.dataplane.vendors import vocabulary_of
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.plugin.api import Answer
@@ -42,9 +45,13 @@ async def handle(exchange: Exchange) -> None:
         if exchange.caller is None:
             await identify(exchange)
         parse(exchange)
+        if exchange.spec.stateful:
+            await begin(exchange)
         shortage = admit(exchange)
         if shortage is not None:
             await widen(exchange, shortage)
+        if exchange.spec.stateful:
+            await detach_if_wanted(exchange)
         exchange.turns = chain.turns
         answer = await consult_plugins(exchange) if chain.on_request else None
         if answer is not None:
@@ -61,6 +68,8 @@ async def handle(exchange: Exchange) -> None:
         logger.exception("request failed", extra={"request_id": exchange.id})
         answers.fail(exchange, GatewayError(Kind.INTERNAL, "internal_error", "The gateway failed at this request."))
     finally:
+        if exchange.spec.stateful:
+            await keep(exchange)
         if chain.on_usage and exchange.grant is not None:
             await settle_with_plugins(exchange)
         else:

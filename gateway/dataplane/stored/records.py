@@ -38,6 +38,7 @@ class Record(Struct):
     def shown(self, now: float) -> Json:
         """The Response for the client. One that ran in a worker that is gone has failed."""
         made: Json = _decode(self.response)
+        made["status"] = self.status
         if self.status in RUNNING and self.alive_until < now:
             made["status"] = "failed"
             made["error"] = {"code": "server_error", "message": "The gateway stopped while the response was made."}

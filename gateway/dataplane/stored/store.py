@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 from gateway.dataplane.stored.database import Database, Write, ending, living, putting, removing
 from gateway.dataplane.stored.records import Record
 from gateway.kernel.errors import GatewayError, Kind
+from gateway.settings.model import Settings
 
 logger = logging.getLogger("gateway.responses")
 
@@ -22,6 +23,8 @@ SWEEP: Final = 60.0
 """Seconds between two removals of what is too old or too much, also while nothing is written."""
 MOST_WAITING: Final = 10_000
 """Writes that may wait; a further one is refused."""
+
+FILE: Final = "responses.sqlite"
 
 T = TypeVar("T")
 
@@ -144,6 +147,12 @@ class Store:
         if sweeps:
             database.sweep()
         return database.write(writes)
+
+
+def store_for(settings: Settings) -> Store:
+    """The store that a configuration describes."""
+    kept = settings.responses
+    return Store(Path(settings.data_dir) / FILE, kept.retention_days * 86_400.0, kept.max_bytes)
 
 
 def _unavailable(error: Exception) -> GatewayError:

@@ -15,7 +15,7 @@ class Responses:
     """OpenAI's Responses API. A request may go on from stored items, which the data plane looks up."""
 
     name = "responses"
-    native = "openai"
+    native = ""
 
     def request(self, body: Json, before: Sequence[Json] = ()) -> Asked:
         """See :class:`gateway.protocols.base.ClientProtocol`. ``before`` are the items of the stored responses that the
@@ -62,4 +62,7 @@ def renamed(envelope: Json) -> Json:
 
 def protocol() -> Responses:
     """The protocol."""
-    return Responses()
+    return RESPONSES
+
+
+RESPONSES: Final = Responses()
