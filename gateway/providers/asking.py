@@ -26,7 +26,7 @@ HINTS: Final = frozenset(
         "store",
         "prompt_cache_key",
         "prompt_cache_retention",
-        "drop_params",
+        "provider_options",
     )
 )
 """Fields that change nothing in the answer: who knows no use for them may leave them."""
@@ -62,6 +62,22 @@ def asks(chat: Json, name: str) -> Any:
     if value is False and name != "parallel_tool_calls":
         return None
     return None if value in ([], {}) or value in _NEUTRAL.get(name, ()) else value
+
+
+def own_options(chat: Json, vendor: str, dropped: list[str]) -> Json:
+    """``provider_options`` of a vendor; those of others are named in ``dropped``."""
+    options = chat.get("provider_options") or {}
+    if not isinstance(options, dict) or not all(isinstance(each, dict) for each in options.values()):
+        raise wrong("provider_options", "an object of objects by vendor")
+    dropped += [f"provider_options.{name}" for name in options if name != vendor]
+    own: Json = options.get(vendor, {})
+    return own
+
+
+def own_block(part: Json, vendor: str) -> Json | None:
+    """The block of a ``provider_block`` part of a vendor's own; None for another's."""
+    block = part.get("block")
+    return block if part["type"] == "provider_block" and part.get("vendor") == vendor and block else None
 
 
 def wrong(field: str, expected: str) -> GatewayError:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from gateway.providers import asking
 from gateway.providers.base import Json
 
+VENDOR: Final = "bedrock"
 _IMAGES: Final = {
     "image/png": "png",
     "image/jpeg": "jpeg",
@@ -58,7 +59,7 @@ def block_of(part: Json, at: str) -> Json | None:
         return {
             "searchResult": {name: part[name] for name in ("source", "title", "content", "citations") if name in part}
         }
-    return None
+    return asking.own_block(part, VENDOR)
 
 
 def _from_url(part: Json, kind: str, at: str, name: str, formats: dict[str, str], default: str) -> Json | None:

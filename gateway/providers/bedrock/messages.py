@@ -12,9 +12,8 @@ from typing import Any, Final
 
 from gateway.providers import asking
 from gateway.providers.base import Json
-from gateway.providers.bedrock.media import block_of
+from gateway.providers.bedrock.media import VENDOR, block_of
 
-VENDOR: Final = "bedrock"
 _ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 
 

@@ -9,7 +9,8 @@ import orjson
 
 from gateway.providers import asking
 from gateway.providers.base import Json, Question
-from gateway.providers.bedrock.messages import VENDOR, Conversation, cache_point
+from gateway.providers.bedrock.media import VENDOR
+from gateway.providers.bedrock.messages import Conversation, cache_point
 from gateway.providers.bedrock.thinking import set_thinking
 from gateway.providers.telling import Answer
 
@@ -28,7 +29,6 @@ _KNOWN: Final = frozenset(
         "tools",
         "tool_choice",
         "service_tier",
-        "bedrock",
     )
 )
 _OWN: Final = frozenset(
@@ -41,7 +41,7 @@ _OWN: Final = frozenset(
         "additionalModelResponseFieldPaths",
     )
 )
-"""What only Converse has: members of the field ``bedrock``."""
+"""What only Converse has, as ``provider_options``."""
 
 
 def request(question: Question) -> tuple[str, bytes, tuple[str, ...], Answer]:
@@ -61,14 +61,13 @@ def request(question: Question) -> tuple[str, bytes, tuple[str, ...], Answer]:
     more: Json = {}
     _set_top_k(chat, more, dropped, model)
     set_thinking(chat, config, more, dropped, model)
-    own = chat.get("bedrock")
-    for name, value in own.items() if isinstance(own, dict) else ():
+    for name, value in asking.own_options(chat, VENDOR, dropped).items():
         if name == "additionalModelRequestFields" and isinstance(value, dict):
             more.update(value)
         elif name in _OWN:
             body[name] = value
         else:
-            dropped.append(f"bedrock.{name}")
+            dropped.append(f"provider_options.bedrock.{name}")
     if more:
         body["additionalModelRequestFields"] = more
     encoded = orjson.dumps(body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.providers.base import Json
-from gateway.providers.bedrock.messages import VENDOR
+from gateway.providers.bedrock.media import VENDOR
 from gateway.providers.telling import Answer, count, document, message, tool_call, usage_of
 
 _FINISH: Final = {

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from gateway.providers.base import Json
 from gateway.providers.bedrock.eventstream import parse
-from gateway.providers.bedrock.messages import VENDOR
+from gateway.providers.bedrock.media import VENDOR
 from gateway.providers.bedrock.response import finish, note, thought, usage_from
 from gateway.providers.telling import Answer, broken, document
 

@@ -76,7 +76,7 @@ class Contents:
                 raise asking.wrong(f"{at}.input_audio", "an object with data and format")
             form = str(audio.get("format") or "wav")
             return {"inlineData": {"mimeType": _AUDIO.get(form, f"audio/{form}"), "data": audio["data"]}}
-        return _file(part, at) if kind == "file" else None
+        return _file(part, at) if kind == "file" else asking.own_block(part, VENDOR)
 
     def _spoken(self, message: Json, at: str) -> list[Json]:
         own = message.get("provider_blocks")

@@ -76,9 +76,12 @@ def request(question: Question, headers: tuple[tuple[str, str], ...]) -> Call:
     if chat.get("tool_choice") is not None and tools:
         body["toolConfig"] = {"functionCallingConfig": _calling(chat)}
     config = _config(chat, old)
-    own = chat.get("google")
-    if isinstance(own, dict):
-        _take_own(own, body, config)
+    google = chat.get("google")
+    if isinstance(google, dict):
+        _take_google(google, body, config)
+    own = asking.own_options(chat, VENDOR, dropped)
+    config.update(own.get("generationConfig") or {})
+    body.update({name: value for name, value in own.items() if name not in ("generationConfig", "contents")})
     if config:
         body["generationConfig"] = config
     encoded = orjson.dumps(body)
@@ -191,8 +194,8 @@ def _calling(chat: Json) -> Json:
     return {"mode": "VALIDATED" if mode == "auto" else "ANY", "allowedFunctionNames": only}
 
 
-def _take_own(own: Json, body: Json, config: Json) -> None:
-    """``google``: what only Gemini has, by the names of Google's OpenAI-compatible API."""
+def _take_google(own: Json, body: Json, config: Json) -> None:
+    """``google``: what clients of Google's OpenAI-compatible API send beside OpenAI's fields."""
     pairs: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("thinking_config", "thinkingConfig", config),
         ("safety_settings", "safetySettings", body),

@@ -46,7 +46,9 @@ class Stream:
 
     def feed(self, event: bytes) -> list[Json]:
         """The chunks of one event."""
-        data = data_of(event)
+        data = event[5:].strip()
+        if b"\n" in data or not event.startswith(b"data:"):  # never so by Google itself
+            data = data_of(event)
         if not data:
             return []
         told = document(data)
@@ -72,6 +74,7 @@ class Stream:
 
     def end(self) -> list[Json]:
         """The usage; it has come with every event, and the last one counts."""
+        self.done = self._finished >= self._answer.choices
         if self._usage is None:
             return []
         usage, self._usage = self._usage, None
@@ -96,7 +99,6 @@ class Stream:
             made.append(self._answer.chunk({}, None, index))
             made[-1]["choices"][0].update(finish(reason, choice.calls > 0))
             self._finished += 1
-            self.done = self._finished >= self._answer.choices
         if len(made) == before:
             return
         if not choice.started:
@@ -129,7 +131,7 @@ class Stream:
         reason = block_reason(told)
         if reason is None:
             return []
-        self.done = True
+        self._finished = self._answer.choices
         chunk = self._answer.chunk({"role": "assistant", "content": ""}, "content_filter")
         chunk["choices"][0]["native_finish_reason"] = reason
         return [chunk]

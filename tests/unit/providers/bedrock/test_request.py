@@ -249,7 +249,7 @@ def test_thinking_and_top_k_in_the_makers_words(model: str, told: dict[str, Any]
 
 def test_what_only_converse_has() -> None:
     guard = {"guardrailIdentifier": "abc", "guardrailVersion": "1", "trace": "enabled"}
-    made = body(bedrock={"guardrailConfig": guard, "additionalModelRequestFields": {"x": 1}})
+    made = body(provider_options={"bedrock": {"guardrailConfig": guard, "additionalModelRequestFields": {"x": 1}}})
 
     assert made["guardrailConfig"] == guard
     assert made["additionalModelRequestFields"] == {"x": 1}
@@ -266,7 +266,7 @@ def test_what_converse_has_no_word_for_is_named() -> None:
         parallel_tool_calls=False,
         reasoning_effort="low",
         response_format={"type": "json_object"},
-        bedrock={"other": 1},
+        provider_options={"bedrock": {"other": 1}, "anthropic": {"x": 1}},
         tools=[{"type": "web_search"}],
     )
 
@@ -278,7 +278,8 @@ def test_what_converse_has_no_word_for_is_named() -> None:
         "reasoning_effort",
         "response_format",
         "messages.content.image_url",
-        "bedrock.other",
+        "provider_options.bedrock.other",
+        "provider_options.anthropic",
         "tools.web_search",
     }
 

@@ -99,9 +99,11 @@ def test_what_gemini_has_no_word_for_is_named() -> None:
         logit_bias={"1": 5},
         parallel_tool_calls=False,
         tools=[{"type": "server", "vendor": "anthropic", "tool": {}}],
+        provider_options={"anthropic": {"x": 1}},
     )
 
-    assert call.dropped == ("logit_bias", "parallel_tool_calls", "messages.content.search_result", "tools.server")
+    fields = ("logit_bias", "parallel_tool_calls")
+    assert call.dropped == (*fields, "messages.content.search_result", "tools.server", "provider_options.anthropic")
 
 
 def test_images_sounds_and_documents() -> None:
@@ -318,6 +320,16 @@ def test_a_json_object_and_safety_settings() -> None:
     assert made["generationConfig"] == {"responseMimeType": "application/json"}
     assert made["safetySettings"] == settings
     assert made["cachedContent"] == "c/1"
+
+
+def test_what_only_gemini_has() -> None:
+    options = {"gemini": {"generationConfig": {"mediaResolution": "MEDIA_RESOLUTION_LOW"}, "cachedContent": "c/2"}}
+    part = {"type": "provider_block", "vendor": "gemini", "block": {"text": "own"}}
+    made = body(messages=[{"role": "user", "content": [part]}], seed=1, provider_options=options)
+
+    assert made["generationConfig"] == {"seed": 1, "mediaResolution": "MEDIA_RESOLUTION_LOW"}
+    assert made["cachedContent"] == "c/2"
+    assert made["contents"][0]["parts"] == [{"text": "own"}]
 
 
 @pytest.mark.parametrize(
