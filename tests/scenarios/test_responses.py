@@ -54,8 +54,8 @@ def gateway(fake: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def client_of(gateway: RunningGateway, key: str) -> OpenAI:
     """A client that asks on a new connection each time, so that any worker may answer."""
-    http = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0))
-    return OpenAI(base_url=gateway.base_url, api_key=key, max_retries=0, timeout=30, http_client=http)
+    alone = {"connection": "close"}
+    return OpenAI(base_url=gateway.base_url, api_key=key, max_retries=0, timeout=30, default_headers=alone)
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_what_is_kept_can_be_read_listed_and_removed(client: OpenAI) -> None:
     assert read == made
     page = client.responses.input_items.list(made.id, limit=2)
     assert page.has_more
-    listed = [item.to_dict()["content"] for item in page]  # all pages
+    listed: list[Any] = [item.to_dict()["content"] for item in page]  # all pages
     assert [content[0]["text"] for content in listed] == [f"line {i}" for i in reversed(range(5))]
     upwards = client.responses.input_items.list(made.id, order="asc", limit=2)
     assert len(list(upwards)) == 5
@@ -390,7 +390,7 @@ def test_many_at_once(gateway: RunningGateway) -> None:
     def talk(n: int) -> None:
         try:
             with client_of(gateway, gateway.key) as client:
-                previous = openai.omit
+                previous: str | None = None
                 for i in range(5):
                     answer = client.responses.create(
                         model="fake-chat", input=f"{n} {i}", previous_response_id=previous, background=i == 4

@@ -37,6 +37,7 @@ SECTIONS = {
     "limits": "SharedLimit",
     "sidecar": "Sidecar",
     "usage": "Usage",
+    "responses": "Responses",
     "jwt": "Jwt",
     "oidc": "Oidc",
     "plugins": "PluginUse",
