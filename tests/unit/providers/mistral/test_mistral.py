@@ -325,7 +325,7 @@ def test_embeddings() -> None:
     [
         (
             422,
-            b'{"object": "error", "message": {"detail": [{"type": "x", "loc": ["body", "top_p"], "msg": "Too large"}]}}',
+            b'{"object": "error", "message": {"detail": [{"loc": ["body", "top_p"], "msg": "Too large"}]}}',
             400,
             "Too large",
             "top_p",
