@@ -21,7 +21,7 @@ from gateway.dataplane.refusal import status_told
 from gateway.dataplane.relay import CLIENT, EventRelay
 from gateway.dataplane.streaming import EventStream
 from gateway.dataplane.timing import seconds_of, timings
-from gateway.dataplane.translating import Inbound, begin_reading
+from gateway.dataplane.translating import Inbound, begin_reading, translate_whole, translated
 from gateway.dataplane.upstream.connection import Connection, Headers
 from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.kernel.errors import GatewayError
@@ -70,38 +70,11 @@ class Attempt:
     """
 
     __slots__ = (
-        "_chunks",
-        "_decoder",
-        "_done",
-        "_holders",
-        "_load",
-        "_mode",
-        "_relay",
-        "_sent_at",
-        "_size",
-        "_started_ns",
-        "cancelled",
-        "connection",
-        "content_type",
-        "error",
-        "events",
-        "exchange",
-        "finished",
-        "head_at",
-        "inbound",
-        "length",
-        "lines",
-        "native",
-        "number",
-        "race",
-        "refused",
-        "relayed",
-        "status",
-        "tail",
-        "target",
-        "told",
+        "_chunks", "_decoder", "_done", "_holders", "_load", "_mode", "_relay", "_sent_at", "_size", "_started_ns",
+        "cancelled", "connection", "content_type", "error", "events", "exchange", "finished", "head_at", "inbound",
+        "length", "lines", "native", "number", "race", "refused", "relayed", "status", "tail", "target", "told",
         "too_long",
-    )
+    )  # fmt: skip
 
     def __init__(self, exchange: Exchange, target: Target) -> None:
         self.exchange = exchange
@@ -219,10 +192,7 @@ class Attempt:
                 return
         mode = self._mode
         if self._relay is not None:
-            if self.inbound is not None:
-                data = self._translated(data)
-            if data:
-                self._relay.feed(data)
+            self._relay.feed(data if self.inbound is None else translated(self, data))
         elif mode is Mode.WHOLE:
             self._chunks.append(data)
             self._size += len(data)
@@ -237,43 +207,16 @@ class Attempt:
         if self.finished:
             return
         if self._relay is not None:
-            self._end_stream(self._relay)
+            if self.inbound is not None:
+                self._relay.feed(translated(self, None))
+            if not self.finished:
+                self._relay.end()
         elif self._mode is Mode.BYTES:
             if not self.exchange.response_started:
                 self.begin(b"")
             self.finish()
-        elif self.inbound is None or self._translate_whole(self.inbound):
+        elif self.inbound is None or translate_whole(self):
             self.finish()
-
-    def _end_stream(self, relay: EventRelay) -> None:
-        if self.inbound is not None:
-            left = self._translated(None)
-            if left:
-                relay.feed(left)
-            if self.finished:
-                return
-        relay.end()
-
-    def _translated(self, data: bytes | None) -> bytes:
-        """The next bytes of a stream, or what is left at its end, as OpenAI's events. Empty where that failed."""
-        assert self.inbound is not None
-        try:
-            return self.inbound.end() if data is None else self.inbound.feed(data)
-        except ValueError as error:
-            self.fail(f"The upstream's stream can't be read: {error}.")
-            return b""
-
-    def _translate_whole(self, inbound: Inbound) -> bool:
-        """Make the answer one of OpenAI's API. False where that failed."""
-        try:
-            self.status, body = inbound.whole(self.status or 0, self.body())
-        except ValueError as error:
-            self.fail(f"The upstream's answer can't be read: {error}.")
-            return False
-        self._chunks = [body]
-        if self.status < 300 or self.status >= 400:
-            self.content_type = b"application/json"
-        return True
 
     def on_fail(self, error: UpstreamError) -> None:
         if not self.finished and not (self._relay is not None and self._relay.fail(error)):
@@ -438,6 +381,12 @@ class Attempt:
     def _abort_connection(self) -> None:
         if self.connection is not None and self.connection.handler is self:
             self.connection.abort()
+
+    def replace(self, status: int, body: bytes) -> None:
+        """Another answer stands for the one that came."""
+        self.status, self._chunks = status, [body]
+        if status < 300 or status >= 400:
+            self.content_type = b"application/json"
 
     def body(self) -> bytes:
         """The whole answer of an attempt that was not relayed."""

@@ -157,8 +157,7 @@ class Exchange(Request):
         self._held: bytes | None = None
         self.fields: Fields | None = None
         self.upload: Upload | None = None
-        self.forwarded = b""
-        self.content_type = b""
+        self.forwarded = self.content_type = b""
         self.declared_length: int | None = None
         self.max_tokens: int | None = None
         self.hide_usage = False

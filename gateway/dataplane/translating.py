@@ -201,3 +201,26 @@ class Inbound:
             return status, orjson.dumps(self._translator.response(body, self._memo))
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f"the upstream's answer is none of its API: {error}") from None
+
+
+def translated(attempt: Attempt, data: bytes | None) -> bytes:
+    """The next bytes of a stream, None for its end, as OpenAI's events. Empty where the attempt has failed by them."""
+    inbound = attempt.inbound
+    assert inbound is not None
+    try:
+        return inbound.end() if data is None else inbound.feed(data)
+    except ValueError as error:
+        attempt.fail(f"The upstream's stream can't be read: {error}.")
+        return b""
+
+
+def translate_whole(attempt: Attempt) -> bool:
+    """Make a whole answer one of OpenAI's API. False where the attempt has failed by it."""
+    inbound = attempt.inbound
+    assert inbound is not None
+    try:
+        attempt.replace(*inbound.whole(attempt.status or 0, attempt.body()))
+    except ValueError as error:
+        attempt.fail(f"The upstream's answer can't be read: {error}.")
+        return False
+    return True

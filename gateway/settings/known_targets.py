@@ -11,6 +11,7 @@ import re
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.settings.model import Prefill, Provider, Target
 
@@ -61,6 +62,8 @@ def capabilities_of(target: Target, provider: Provider) -> Capabilities:
     known = known_of(target.model)
     if provider.kind == "llama_cpp":
         known = Capabilities(provider.llama_cpp.context_length, vision=False)
+    elif provider.kind == "anthropic":
+        known = replace(known, json_schema=True)  # where the model has no format for it, a tool stands for it
     return Capabilities(
         known.context_length if target.context_length is None else target.context_length,
         known.tools if target.tools is None else target.tools,

@@ -116,7 +116,7 @@ class MessageStream:
             return self._chunk({"thinking_blocks": [block]})
         if kind == "redacted_thinking":
             return self._chunk({"thinking_blocks": [block]})
-        if index in self._calls or block.get("name") == self._answer_tool:
+        if kind == "tool_use":
             # Without arguments nothing may have come; some servers send all of them at the start.
             return [] if pieces else self._argue(index, block, orjson.dumps(block.get("input") or {}).decode())
         if pieces:

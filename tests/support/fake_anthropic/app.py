@@ -88,5 +88,5 @@ async def _count(request: Request) -> Response:
 
 def _error(status: int, text: str) -> Response:
     error = {"type": _TYPES.get(status, "api_error"), "message": text}
-    headers = {**_HEADERS, "retry-after": "7"} if status in (429, 529) else _HEADERS
+    headers = {**_HEADERS, "retry-after": "7"} if status == 429 else _HEADERS
     return JSONResponse({"type": "error", "error": error, "request_id": REQUEST_ID}, status, headers)
