@@ -19,7 +19,6 @@ from tests.support.gateway import RunningGateway, running_gateway
 from tests.support.sidecar import MASTER
 from tests.unit.protocols.responses.grammar import Checked
 
-
 NAMES = ("fake-chat", "failing", "gated", "never")
 
 
