@@ -1,4 +1,4 @@
-"""The list of models as Anthropic's clients know it (API reference, "Models"): for those who send the version header."""
+"""The list of models as Anthropic's clients know it (API reference, "Models"): for who sends a version of that API."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_an_agents_turn(messages: Anthropic) -> None:
         ("get_time", {"zone": "Europe/Zurich"}),
     ]
     with messages.messages.stream(**asked) as stream:
-        order = [(event.type, event.index) for event in stream if event.type.startswith("content_block_st")]
+        order = [(event.type, getattr(event, "index", None)) for event in stream if "block_st" in event.type]
         final = stream.get_final_message()
     assert order == [(f"content_block_{what}", index) for index in (0, 1) for what in ("start", "stop")]
     assert [block.to_dict() for block in final.content] == [block.to_dict() for block in answer.content]
@@ -87,21 +87,22 @@ def test_what_the_provider_is_sent(messages: Anthropic, gpt: FakeOpenAI) -> None
         {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "notes"}, "title": "N"},
     ]
     thought = {"type": "thinking", "thinking": "hm", "signature": "x"}
-    messages.messages.create(
-        model=GPT,
-        max_tokens=64,
-        system=[{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}],
-        messages=[
+    asked: Any = {
+        "model": GPT,
+        "max_tokens": 64,
+        "system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}],
+        "messages": [
             {"role": "user", "content": content},
             {"role": "assistant", "content": [thought, {"type": "text", "text": "seen"}]},
             {"role": "user", "content": "and?"},
-        ],  # type: ignore[typeddict-item, list-item]
-        stop_sequences=["\n\n"],
-        metadata={"user_id": "u-1"},
-        thinking={"type": "enabled", "budget_tokens": 1024},
-        tool_choice={"type": "auto", "disable_parallel_tool_use": True},
-        tools=[WEATHER],
-    )
+        ],
+        "stop_sequences": ["\n\n"],
+        "metadata": {"user_id": "u-1"},
+        "thinking": {"type": "enabled", "budget_tokens": 1024},
+        "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
+        "tools": [WEATHER],
+    }
+    messages.messages.create(**asked)
     sent = gpt.recording.since(mark)[-1].json
     assert sent == {
         "model": GPT,
@@ -252,12 +253,13 @@ def test_one_provider_stands_in_for_the_other(
 def test_a_target_that_cannot_say_it_is_passed_over(messages: Anthropic) -> None:
     pdf = base64.b64encode(b"%PDF").decode()
     document = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": pdf}}
-    answer = messages.messages.with_raw_response.create(
-        model="oai-then-ant",
-        max_tokens=50,
-        tools=[{"type": "web_search_20250305", "name": "web_search"}],
-        messages=[{"role": "user", "content": [document, {"type": "text", "text": "search"}]}],  # type: ignore[list-item, typeddict-item]
-    )
+    asked: Any = {
+        "model": "oai-then-ant",
+        "max_tokens": 50,
+        "tools": [{"type": "web_search_20250305", "name": "web_search"}],
+        "messages": [{"role": "user", "content": [document, {"type": "text", "text": "search"}]}],
+    }
+    answer = messages.messages.with_raw_response.create(**asked)
     assert answer.headers["x-gateway-target"] == "ant/claude-opus-4-5"
     assert answer.headers["x-gateway-attempts"] == "1"
 
