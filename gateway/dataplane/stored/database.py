@@ -31,7 +31,6 @@ CREATE TABLE IF NOT EXISTS responses (
     items BLOB NOT NULL,
     PRIMARY KEY (organization, id)
 );
-CREATE INDEX IF NOT EXISTS responses_by_age ON responses (created);
 PRAGMA user_version = {_VERSION};
 COMMIT;
 """
@@ -93,10 +92,13 @@ class Database:
         """Remove what is too old, and the oldest of what is too much. Gives how many Responses went."""
         run = self._connection.execute
         removed = 0
+        too_old = time.time() - self._retention
+        # Rows are numbered as they come, so the first are the oldest: no index by age has to be kept with each write.
         while (
             n := run(
-                "DELETE FROM responses WHERE rowid IN (SELECT rowid FROM responses WHERE created <= ? LIMIT ?)",
-                (time.time() - self._retention, _AT_ONCE),
+                "DELETE FROM responses WHERE created <= ?"
+                " AND rowid IN (SELECT rowid FROM responses ORDER BY rowid LIMIT ?)",
+                (too_old, _AT_ONCE),
             ).rowcount
         ) > 0:
             removed += n
@@ -104,7 +106,7 @@ class Database:
         while self._used() > limit:
             limit = int(self._max_bytes * _FULL)
             n = run(
-                "DELETE FROM responses WHERE rowid IN (SELECT rowid FROM responses ORDER BY created LIMIT ?)",
+                "DELETE FROM responses WHERE rowid IN (SELECT rowid FROM responses ORDER BY rowid LIMIT ?)",
                 (_AT_ONCE,),
             ).rowcount
             if not n:
