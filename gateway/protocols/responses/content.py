@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.protocols.base import Json
-from gateway.protocols.responses.checks import array, object_of, one_of, refusal, string, text_or_none, unsupported
+from gateway.protocols.responses.checks import array, object_of, one_of, refusal, string, text_or_none
 
 _SAID = ("output_text", "refusal", "input_text", "text")
 _GIVEN = ("input_text", "input_image", "input_file", "input_audio", "output_text", "text")
@@ -51,8 +51,9 @@ def _cached(breakpoint_: object, where: str) -> Json:
 
 def _image(part: Json, where: str) -> Json:
     if part.get("file_id") is not None:
-        raise unsupported(f"{where}.file_id", "takes an image by its URL or as a data URL, in 'image_url'")
-    image: Json = {"url": string(part.get("image_url"), f"{where}.image_url")}
+        image: Json = {"file_id": string(part["file_id"], f"{where}.file_id")}
+    else:
+        image = {"url": string(part.get("image_url"), f"{where}.image_url")}
     detail = text_or_none(part.get("detail"), f"{where}.detail")
     if detail is not None:
         image["detail"] = detail

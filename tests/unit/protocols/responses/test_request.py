@@ -72,6 +72,7 @@ def test_parts_of_a_message() -> None:
                 "content": [
                     {"type": "input_text", "text": "What?"},
                     {"type": "input_image", "image_url": "https://a/b.png", "detail": "low"},
+                    {"type": "input_image", "file_id": "file-2"},
                     {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,AA=="},
                     {"type": "input_file", "file_url": "https://a/b.pdf"},
                     {"type": "input_file", "file_id": "file-1"},
@@ -83,6 +84,7 @@ def test_parts_of_a_message() -> None:
     assert made["messages"][0]["content"] == [
         {"type": "text", "text": "What?"},
         {"type": "image_url", "image_url": {"url": "https://a/b.png", "detail": "low"}},
+        {"type": "image_url", "image_url": {"file_id": "file-2"}},
         {"type": "file", "file": {"file_data": "data:application/pdf;base64,AA==", "filename": "a.pdf"}},
         {"type": "file", "file": {"file_url": "https://a/b.pdf"}},
         {"type": "file", "file": {"file_id": "file-1"}},
@@ -283,10 +285,7 @@ _USER = [{"role": "user", "content": "x"}]
         ({"input": [{"role": "user", "content": [{"type": "smell"}]}]}, "input[0].content[0].type"),
         ({"input": [{"role": "user", "content": [{"type": "input_text"}]}]}, "input[0].content[0].text"),
         ({"input": [{"role": "assistant", "content": [{"type": "input_image"}]}]}, "input[0].content[0].type"),
-        (
-            {"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]},
-            "input[0].content[0].file_id",
-        ),
+        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0].image_url"),
         ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, "input[0].content[0]"),
         ({"input": [{"type": "web_search_call", "id": "ws_1"}]}, "input[0].type"),
         ({"input": [{"id": "msg_1"}]}, "input[0].id"),
