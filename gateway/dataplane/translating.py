@@ -10,10 +10,13 @@ import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
+from msgspec.structs import replace
 
 from gateway.dataplane import body as bodies
 from gateway.providers.base import Call, Json, Question, Translator, refuse_dropped
 from gateway.providers.openai import plain
+from gateway.providers.quirks import adapt
+from gateway.settings.kinds import ProviderKind
 
 if TYPE_CHECKING:
     from gateway.dataplane.attempt import Attempt
@@ -54,7 +57,7 @@ def foreign_request(exchange: Exchange, target: Target) -> list[bytes | memoryvi
     if interpreter is not None:
         if interpreter.is_native(exchange, target):
             calls[target] = NATIVE
-            exchange.response_headers.pop(_DROPPED, None)
+            note_dropped(exchange, ())
             head = target.head_for(exchange.spec.path) + _native_lines(exchange, target)
             return framed(head + exchange.forwarded, interpreter.own_fields(exchange, target), len(exchange.raw))
         interpreter.to_chat(exchange)
@@ -66,10 +69,7 @@ def foreign_request(exchange: Exchange, target: Target) -> list[bytes | memoryvi
         exchange.hide_usage = bodies.ask_for_usage(fields)
     route = exchange.route
     sent = outgoing(fields, target, exchange.spec, () if route is None else route.drop_params)
-    if sent.dropped:
-        exchange.response_headers[_DROPPED] = ", ".join(sent.dropped)
-    else:
-        exchange.response_headers.pop(_DROPPED, None)
+    note_dropped(exchange, sent.dropped)
     if sent.memo is not None:
         calls[target] = sent.memo
     else:
@@ -88,12 +88,41 @@ def outgoing(fields: Fields, target: Target, spec: Endpoint, allowed: tuple[str,
     if translator is None:
         asked["model"] = target.model
         chat, dropped = plain(asked, target.vendor.name)
+        if target.adapts is not None:
+            chat, more = adapt(chat, target.adapts)
+            dropped = (*dropped, *more)
         refuse_dropped(dropped, (*allowed, *target.provider.drop_params), target.name)
         return Outgoing(target.head_for(spec.sent_path), orjson.dumps(chat), None, dropped)
     endpoint = "chat.completions" if spec.protocol else spec.name
-    call = translator.request(Question(asked, target.upstream, endpoint, time.time()))
+    upstream = target.upstream
+    if target.tokens is not None:
+        upstream = replace(upstream, api_key=target.tokens.value)
+    call = translator.request(Question(asked, upstream, endpoint, time.time()))
     refuse_dropped(call.dropped, (*allowed, *target.provider.drop_params), target.name)
     return Outgoing(target.head_for(call.path.encode()) + _lines(call, target), call.body, call.memo, call.dropped)
+
+
+def adapted(exchange: Exchange, target: Target, kind: ProviderKind, fields: Fields) -> Fields:
+    """A request that is relayed, as a target takes it whose API differs from OpenAI's in its parameters alone.
+
+    Raises :class:`~gateway.providers.base.Unsupported` for one that it does not take.
+    """
+    made, dropped = adapt(fields, kind)
+    allowed = () if exchange.route is None else exchange.route.drop_params
+    refuse_dropped(dropped, (*allowed, *target.provider.drop_params), target.name)
+    note_dropped(exchange, dropped)
+    return made
+
+
+def note_dropped(exchange: Exchange, dropped: tuple[str, ...]) -> None:
+    """Have the answer tell what was left out of the request."""
+    headers: Any = exchange.response_headers  # a plugin may have put anything here
+    if not isinstance(headers, dict):
+        return
+    if dropped:
+        headers[_DROPPED] = ", ".join(dropped)
+    else:
+        headers.pop(_DROPPED, None)
 
 
 def framed(head: bytes, fields: Fields, size: int) -> list[bytes | memoryview]:
@@ -114,6 +143,8 @@ def _lines(call: Call, target: Target) -> bytes:
 
 def _native_lines(exchange: Exchange, target: Target) -> bytes:
     """What a request of Anthropic's protocol has beside its body: the version, and our credential for the client's."""
+    if exchange.spec.stateful:
+        return b""  # of OpenAI's
     version = b"2023-06-01"
     for name, value in exchange.raw_headers:
         if name == b"anthropic-version":
@@ -160,10 +191,14 @@ class Inbound:
         return self._read(self._frames.feed(data))
 
     def end(self) -> bytes:
-        """What is left at the stream's end. Raises :class:`ValueError`."""
+        """What is left at the stream's end; half an event says nothing."""
         if self._ended:
             return b""
-        return self._read(self._frames.end()) + self._told(self._stream.end())
+        try:
+            last = self._read(self._frames.end())
+        except ValueError:
+            last = b""
+        return last + self._told(self._stream.end())
 
     def _read(self, events: list[bytes]) -> bytes:
         out = b""

@@ -92,9 +92,9 @@ class MessageEncoder:
         text = delta.get("content") or delta.get("refusal")
         if text:
             out += self._text(text)
-        for annotation in delta.get("annotations") or ():
-            if self._kind == "text" and annotation.get("type") == "citation":
-                out += self._piece({"type": "citations_delta", "citation": annotation.get("citation")})
+        for cited in delta.get("citations") or ():
+            if self._kind == "text":
+                out += self._piece({"type": "citations_delta", "citation": cited.get("citation")})
         for call in delta.get("tool_calls") or ():
             out += self._call(call)
         own = delta.get("provider_blocks")

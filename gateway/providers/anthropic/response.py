@@ -49,12 +49,12 @@ def _choice(message: Json, answer_tool: str | None) -> Json:
     texts: list[str] = []
     thoughts = []
     calls = []
-    annotations: list[Json] = []
+    citations: list[Json] = []
     length = 0
     for block in blocks:
         kind = block.get("type")
         if kind == "text":
-            annotations += annotations_of(block.get("citations") or (), length, length + len(block["text"]))
+            citations += citations_of(block.get("citations") or (), length, length + len(block["text"]))
             texts.append(block["text"])
             length += len(block["text"])
         elif kind == "tool_use" and block.get("name") == answer_tool:
@@ -70,9 +70,8 @@ def _choice(message: Json, answer_tool: str | None) -> Json:
         said["thinking_blocks"] = thoughts
     if calls:
         said["tool_calls"] = calls
-    if annotations:
-        said["annotations"] = annotations
-    if annotations or not _in_order(blocks):
+    said |= told_of(citations)
+    if citations or not _in_order(blocks):
         said["provider_blocks"] = {"vendor": "anthropic", "blocks": blocks}
     reason = message.get("stop_reason")
     return {
@@ -102,16 +101,23 @@ def call_of(block: Json, arguments: str) -> Json:
     }
 
 
-def annotations_of(citations: Any, start: int, end: int) -> list[Json]:
+def citations_of(citations: Any, start: int, end: int) -> list[Json]:
     """The citations of a text that stands at these characters of the content."""
-    found: list[Json] = []
-    for citation in citations:
+    return [{"start_index": start, "end_index": end, "citation": citation} for citation in citations]
+
+
+def told_of(citations: list[Json]) -> Json:
+    """The fields of a message or a delta that tell them: those of the web as OpenAI does too."""
+    if not citations:
+        return {}
+    annotations = []
+    for each in citations:
+        citation = each["citation"]
         if citation.get("type") == "web_search_result_location":
-            told = {"start_index": start, "end_index": end, "url": citation.get("url"), "title": citation.get("title")}
-            found.append({"type": "url_citation", "url_citation": told})
-        else:
-            found.append({"type": "citation", "start_index": start, "end_index": end, "citation": citation})
-    return found
+            place = {"start_index": each["start_index"], "end_index": each["end_index"]}
+            cited = {**place, "url": citation.get("url"), "title": citation.get("title") or ""}
+            annotations.append({"type": "url_citation", "url_citation": cited})
+    return {"citations": citations, **({"annotations": annotations} if annotations else {})}
 
 
 def _in_order(blocks: list[Json]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.providers.anthropic.errors import error_chunk
-from gateway.providers.anthropic.response import annotations_of, finish_of
+from gateway.providers.anthropic.response import citations_of, finish_of, told_of
 from gateway.providers.anthropic.usage import usage_of
 from gateway.providers.base import Json
 from gateway.providers.frames import data_of
@@ -17,7 +17,7 @@ from gateway.providers.frames import data_of
 class MessageStream:
     """See :class:`gateway.providers.base.StreamTranslator`."""
 
-    __slots__ = ("_answer_tool", "_blocks", "_calls", "_head", "_length", "_pieces", "_usage", "done")
+    __slots__ = ("_answer_tool", "_blocks", "_calls", "_finished", "_head", "_length", "_pieces", "_usage", "done")
 
     def __init__(self, memo: Any) -> None:
         self.done = False
@@ -27,6 +27,7 @@ class MessageStream:
         self._blocks: dict[int, Json] = {}  # those that are open, by their index
         self._pieces: dict[int, list[str]] = {}  # of a thought, or of a block's input
         self._calls: dict[int, int] = {}  # a tool call's number, by its block's index
+        self._finished = False
         self._length = 0  # characters of text so far
 
     def feed(self, event: bytes) -> list[Json]:
@@ -42,8 +43,8 @@ class MessageStream:
             raise ValueError(f"the upstream sent an event that is none of its API: {error}") from None
 
     def end(self) -> list[Json]:
-        """Nothing is left: the last event has told all."""
-        return []
+        """The usage, where the answer has ended and only the last event is missing."""
+        return self._message_stop({}) if self._finished and not self.done else []
 
     def _chunk(self, delta: Json) -> list[Json]:
         return [{**self._head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}]
@@ -85,7 +86,7 @@ class MessageStream:
         if kind == "signature_delta":
             self._blocks[index]["signature"] = delta["signature"]
         elif kind == "citations_delta":
-            return self._chunk({"annotations": annotations_of([delta["citation"]], self._length, self._length)})
+            return self._chunk(told_of(citations_of([delta["citation"]], self._length, self._length)))
         return []
 
     def _say(self, text: str) -> list[Json]:
@@ -131,6 +132,7 @@ class MessageStream:
         reason = delta.get("stop_reason")
         if reason is None:
             return []
+        self._finished = True
         if self._answer_tool is not None and reason == "tool_use":
             reason = "end_turn"
         refusal = (delta.get("stop_details") or {}).get("explanation")
