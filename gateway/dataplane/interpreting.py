@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 
@@ -41,12 +41,22 @@ _UNREADABLE: Final[Json] = {
 logger = logging.getLogger("gateway.interpreting")
 
 
+class Watch(Protocol):
+    """What looks at answers that are relayed in the client's own protocol."""
+
+    def relayed(self, body: bytes) -> bytes:
+        """A whole answer, as the client is to get it."""
+
+    def relayed_events(self, block: bytes) -> bytes:
+        """Whole events, as the client is to get them."""
+
+
 class Interpreter:
     """One exchange's client. ``native`` says that the answer that goes out is in its protocol already; ``changed`` that
     a plugin changed the request, so that it can't be relayed as it came.
     """
 
-    __slots__ = ("_encoder", "_memo", "_own", "changed", "native", "protocol")
+    __slots__ = ("_encoder", "_memo", "_own", "changed", "native", "protocol", "watch")
 
     def __init__(self, protocol: ClientProtocol) -> None:
         self.protocol = protocol
@@ -55,8 +65,14 @@ class Interpreter:
         self._own: Fields | None = None  # the request as it came, once the exchange has the internal one
         self._memo: Any = None
         self._encoder: StreamEncoder | None = None
+        self.watch: Watch | None = None
 
     # the request
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether the exchange has the request in the internal form."""
+        return self._own is not None
 
     def is_native(self, exchange: Exchange, target: Target) -> bool:
         """Whether a target gets the request as it came, and the client the answer. Plugins that look at answers know
@@ -65,6 +81,7 @@ class Interpreter:
         chain = exchange.runtime.chain
         return (
             target.provider.kind == self.protocol.native
+            and (target.provider.responses or not exchange.spec.stateful)
             and not self.changed
             and exchange.seam is None
             and not (chain.on_chunk if exchange.stream else chain.on_response)
@@ -76,6 +93,17 @@ class Interpreter:
         assert fields is not None
         fields["model"] = target.model_raw
         return fields
+
+    def relay_as(self, exchange: Exchange, body: Json) -> None:
+        """What a target of the client's own protocol gets in place of the request as it came. Where that could not be
+        made one of the internal form it is what the exchange has, too.
+        """
+        raw = orjson.dumps(body)
+        fields = bodies.decode(raw)
+        if self._own is None:
+            exchange.raw, exchange.fields = raw, fields
+        else:
+            self._own = fields
 
     def to_chat(self, exchange: Exchange) -> None:
         """Give the exchange the request in the internal form. Raises :class:`GatewayError` naming a field."""
@@ -97,7 +125,7 @@ class Interpreter:
     def whole(self, exchange: Exchange, status: int, body: bytes) -> bytes:
         """A whole answer, or an error in OpenAI's envelope, for the client."""
         if self.native and status < 400:
-            return body
+            return body if self.watch is None else self.watch.relayed(body)
         try:
             document = _read(body)
         except ValueError:
@@ -114,7 +142,7 @@ class Interpreter:
     def events(self, exchange: Exchange, block: bytes) -> bytes:
         """Whole events of a stream for the client."""
         if (self.native and not block.startswith(_OURS)) or not block:
-            return block
+            return block if self.watch is None else self.watch.relayed_events(block)
         encoder = self._encoder
         if encoder is None:
             encoder = self._encoder = self.protocol.stream(self._memo)

@@ -19,6 +19,8 @@ _ERROR: Final = re.compile(rb"(?:^|[\r\n])event: ?error[ \t]*[\r\n]")
 _TEXT: Final = re.compile(
     rb'"(text|thinking|partial_json)"\s*:\s*"([^"\\]+(?:\\.[^"\\]*)*|(?:\\.[^"\\]*)+)"'  # as JSON spells strings
 )
+_OVER: Final = re.compile(rb"(?:^|[\r\n])event: ?(?:response\.(?:completed|incomplete|failed)|error)[ \t]*[\r\n]")
+_DELTA: Final = re.compile(rb'"(delta)"\s*:\s*"([^"\\]+(?:\\.[^"\\]*)*|(?:\\.[^"\\]*)+)"')
 _END: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
 
@@ -82,3 +84,52 @@ class MessageEvents(EventStream):
         if not self._text and not self._thoughts:
             return None
         return Produced(b"", False, bytes(self._text), bytes(self._thoughts), self._lost)
+
+
+class ResponseEvents(EventStream):
+    """OpenAI's events of the Responses API. The usage is in the last one."""
+
+    __slots__ = ()
+
+    def __init__(self, vendor: Vendor, endpoint: str) -> None:
+        super().__init__(False, vendor, endpoint)
+        self._pattern = _DELTA
+        self.end_mark = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """As :meth:`EventStream.feed`."""
+        if self._held or not data.endswith((b"\n\n", b"\r\n\r\n")):
+            data = self._cut(data)
+            if not data:
+                return data
+        self.events += data.count(b"data:")
+        if _OVER.search(data) is None:
+            self._keep(data)
+            return data
+        for event in split_events(data):
+            if _OVER.search(event) is None:
+                self._keep(event)
+            else:
+                self.done = True
+                self._read_end(event)
+        return data
+
+    def _read_end(self, event: bytes) -> None:
+        try:
+            document = orjson.loads(data_of(event) or b"null")
+        except orjson.JSONDecodeError:
+            return
+        response = document.get("response") if isinstance(document, dict) else None
+        usage = response.get("usage") if isinstance(response, dict) else None
+        if isinstance(usage, dict):
+            try:
+                self.tokens = read_answer(orjson.dumps({"usage": usage}), self._vendor, self._endpoint)[0]
+            except msgspec.DecodeError:
+                return
+            self.summed = True
+            self._forget()
+
+    def unread(self) -> Produced | None:
+        """As :meth:`EventStream.unread`; only the text is told, which is read here."""
+        self._condense()
+        return Produced(b"", False, bytes(self._text), b"", self._lost) if self._text else None

@@ -6,6 +6,7 @@ Parse, authenticate (done when the head came, see ``server``), admit, plugins, r
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -146,9 +147,10 @@ async def call(exchange: Exchange) -> None:
             await count_tokens(exchange, route)
             return
         if route.picky or route.mirror is not None:
-            exchange.interpreter.to_chat(exchange)
+            with contextlib.suppress(Unsupported):  # of which only targets of its own protocol can be asked
+                exchange.interpreter.to_chat(exchange)
     targets = choose(exchange, route, loop.time())
-    if route.mirror is not None and targets:
+    if route.mirror is not None and targets and (exchange.interpreter is None or exchange.interpreter.is_chat):
         route.mirror.reflect(exchange, targets[0])
     assert exchange.caller is not None
     limited = exchange.caller.limiter.at_providers

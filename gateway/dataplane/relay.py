@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from gateway.dataplane.native import MessageEvents
+from gateway.dataplane.native import MessageEvents, ResponseEvents
 from gateway.dataplane.soundness import before_error, before_fault, is_sound
 from gateway.dataplane.streaming import EventStream, OversizedEvent
 from gateway.dataplane.upstream.errors import UpstreamError
@@ -214,6 +214,8 @@ class EventRelay:
 def _events_of(attempt: Attempt) -> EventStream:
     exchange = attempt.exchange
     if attempt.native:
+        if exchange.spec.stateful:
+            return ResponseEvents(attempt.target.vendor, exchange.endpoint)
         return MessageEvents(attempt.target.vendor, exchange.endpoint)
     return EventStream(exchange.hide_usage, attempt.target.vendor, exchange.endpoint)
 

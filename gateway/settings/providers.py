@@ -84,6 +84,9 @@ class Provider(Section, frozen=True, kw_only=True):
     ] = None
     api_key: Annotated[ApiKey | None, about("Key of the API; use ${NAME} or ${file:PATH}.")] = None
     headers: Annotated[dict[str, str], about("Headers to add to every call.")] = field(default_factory=dict)
+    responses: Annotated[
+        bool, about("Whether an openai API has /responses itself, so that requests of it go there as they came.")
+    ] = False
     drop_params: Annotated[
         tuple[str, ...],
         about("Parameters that are left out where the API can't express them, instead of refused; * for all."),

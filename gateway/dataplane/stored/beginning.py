@@ -14,10 +14,11 @@ from gateway.dataplane import body as bodies
 from gateway.dataplane.stored.records import MOST_ANCESTORS, RUNNING, Json, Record
 from gateway.dataplane.stored.session import Session
 from gateway.kernel.errors import GatewayError, Kind
-from gateway.protocols.responses.checks import refusal
+from gateway.protocols.responses.checks import integer, refusal
 from gateway.protocols.responses.items import kind_of
-from gateway.protocols.responses.request import Wanted, read
+from gateway.protocols.responses.request import MAX_TOKENS, Wanted, read
 from gateway.protocols.responses.response import response_id_of
+from gateway.providers.base import Unsupported
 
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
@@ -45,10 +46,32 @@ async def begin(exchange: Exchange) -> None:
     if wanted.previous is not None:
         before, ancestors = await _go_on(exchange, wanted.previous)
     await _resolve(exchange, wanted)
-    interpreter.protocol = Session(wanted, before, ancestors)
-    interpreter.to_chat(exchange)
-    assert exchange.fields is not None
-    exchange.max_tokens = bodies.max_tokens_of(exchange.fields, 1)
+    interpreter.protocol = session = Session(wanted, before, ancestors)
+    relays = _may_relay(exchange)
+    try:
+        interpreter.to_chat(exchange)
+    except Unsupported:
+        if not relays:
+            raise
+    if relays:
+        interpreter.relay_as(exchange, session.relay())
+        interpreter.watch = session
+    exchange.max_tokens = _most_tokens(body)
+
+
+def _may_relay(exchange: Exchange) -> bool:
+    """Whether some target has Responses itself."""
+    caller, interpreter = exchange.caller, exchange.interpreter
+    assert caller is not None
+    assert interpreter is not None
+    route = exchange.runtime.router.find(exchange.model, caller.models)
+    return any(interpreter.is_native(exchange, target) for target in route.candidates(exchange.endpoint, 0.0))
+
+
+def _most_tokens(body: Json) -> int | None:
+    """The most completion tokens asked for."""
+    longest = integer(body.get("max_output_tokens"), "max_output_tokens", 1, MAX_TOKENS)
+    return integer(body.get("max_tokens"), "max_tokens", 1, MAX_TOKENS) if longest is None else longest
 
 
 def store_of(exchange: Exchange) -> Store:

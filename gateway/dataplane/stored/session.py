@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
-from gateway.dataplane.stored.records import Json, Record, encode, with_ids
+import orjson
+
+from gateway.dataplane.stored.records import RUNNING, Json, Record, encode, with_ids
+from gateway.kernel.errors import GatewayError
+from gateway.plugin.sse import data_of, split_events
 from gateway.protocols.base import Asked
 from gateway.protocols.responses.protocol import Responses
 from gateway.protocols.responses.request import Wanted, to_chat
 from gateway.protocols.responses.response import Memo, blank, failed, memo_model, remember
 from gateway.protocols.responses.stream import ResponseStream
+from gateway.protocols.responses.thoughts import is_sealed
+from gateway.protocols.responses.tools import flat_format_of
+from gateway.providers.base import Unsupported
+
+_OURS: Final = frozenset(("previous_response_id", "conversation", "background", "store"))
+_ENCRYPTED: Final = "reasoning.encrypted_content"
 
 
 class Session(Responses):
@@ -23,14 +33,75 @@ class Session(Responses):
         self.before = before
         self.ancestors = ancestors
         self.memo: Memo | None = None
+        self.untranslatable: GatewayError | None = None
+        """Why it can't be made one of the internal form: only targets that have Responses themselves can answer it."""
         self._whole: Json | None = None
         self._stream: ResponseStream | None = None
 
     def request(self, body: Json, before: Sequence[Json] = ()) -> Asked:
         """See :class:`gateway.protocols.base.ClientProtocol`. ``body`` was read already."""
-        chat = to_chat(self.wanted, self.before)
+        if self.untranslatable is None:
+            try:
+                chat = to_chat(self.wanted, self.before)
+            except GatewayError as error:
+                self.untranslatable = error.with_traceback(None)
+        if self.untranslatable is not None:
+            told = self.untranslatable
+            raise Unsupported(told.kind, told.code, told.message, told.field)
         self.memo = remember(self.wanted, chat)
         return Asked(chat, self.memo)
+
+    def relay(self) -> Json:
+        """What a target gets that has Responses itself. What is kept is the gateway's affair alone: a provider's own
+        store is one for all organisations.
+        """
+        wanted = self.wanted
+        if self.memo is None:
+            self.memo = remember(wanted, {})
+            self.memo.shown["text"] = wanted.body.get("text") or self.memo.shown["text"]
+        body = {name: value for name, value in wanted.body.items() if name not in _OURS}
+        body["store"] = False
+        if self.before or not isinstance(body.get("input"), str):
+            body["input"] = [*(item for item in self.before if _is_sendable(item)), *wanted.items]
+        include = body.get("include") or []
+        if wanted.store and body.get("reasoning") and _ENCRYPTED not in include:
+            body["include"] = [*include, _ENCRYPTED]  # the thoughts of a response that is not stored there
+        _rename(body)
+        return body
+
+    def relayed(self, body: bytes) -> bytes:
+        """See :class:`gateway.dataplane.interpreting.Watch`."""
+        response = _read(body)
+        if not isinstance(response, dict) or "output" not in response:
+            return body
+        self._whole = self._as_ours(response)
+        return orjson.dumps(self._whole)
+
+    def relayed_events(self, block: bytes) -> bytes:
+        """See :class:`gateway.dataplane.interpreting.Watch`."""
+        if b'"response"' not in block:
+            return block
+        return b"".join([self._relayed_event(event) for event in split_events(block)])
+
+    def _relayed_event(self, event: bytes) -> bytes:
+        document = _read(data_of(event) or b"null")
+        response = document.get("response") if isinstance(document, dict) else None
+        if not isinstance(response, dict) or "output" not in response:
+            return event
+        document["response"] = self._as_ours(response)
+        if response.get("status") not in RUNNING:
+            self._whole = document["response"]
+        return b"event: %b\ndata: %b\n\n" % (str(document.get("type")).encode(), orjson.dumps(document))
+
+    def _as_ours(self, response: Json) -> Json:
+        """A provider's Response as the client asked for it: the id stays but where the client has another already."""
+        wanted = self.wanted
+        ours = response | {"store": wanted.store, "background": wanted.background}
+        if wanted.previous is not None:
+            ours["previous_response_id"] = wanted.previous
+        if wanted.background and self.memo is not None:
+            ours["id"] = self.memo.id
+        return ours
 
     def response(self, completion: Json, memo: Any) -> Json:
         """See :class:`gateway.protocols.base.ClientProtocol`."""
@@ -66,3 +137,29 @@ class Session(Responses):
         return Record(
             response["id"], self.memo.created, status, encode(response), encode(items), self.ancestors, alive_until
         )
+
+
+def _read(text: bytes) -> Any:
+    """JSON, or None for what is none or has a number beyond a double's range: it is relayed and not kept."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _is_sendable(item: Json) -> bool:
+    """Whether a provider can be sent an item of an earlier Response. Thoughts that it did not encrypt it would look for
+    in its store.
+    """
+    if item.get("type") != "reasoning":
+        return True
+    sealed = item.get("encrypted_content")
+    return isinstance(sealed, str) and not is_sealed(sealed)
+
+
+def _rename(body: Json) -> None:
+    """What only Gatewayz calls so."""
+    if body.get("max_tokens") is not None:
+        body["max_output_tokens"] = body.pop("max_tokens")
+    if body.get("response_format") is not None:
+        body["text"] = {**(body.get("text") or {}), "format": flat_format_of(body.pop("response_format"))}

@@ -15,7 +15,7 @@ class Responses:
     """OpenAI's Responses API. A request may go on from stored items, which the data plane looks up."""
 
     name = "responses"
-    native = ""
+    native = "openai"
 
     def request(self, body: Json, before: Sequence[Json] = ()) -> Asked:
         """See :class:`gateway.protocols.base.ClientProtocol`. ``before`` are the items of the stored responses that the

@@ -29,9 +29,14 @@ def seal(blocks: list[Json], provider_blocks: Json | None = None) -> str | None:
     return _MARK + b64encode(msgspec.json.encode(kept)).decode() if kept else None
 
 
+def is_sealed(content: str) -> bool:
+    """Whether :func:`seal` made an ``encrypted_content``."""
+    return content.startswith(_MARK)
+
+
 def unseal(sealed: str, where: str) -> Json:
     """What :func:`seal` took; nothing for what another made. Raises :class:`GatewayError` for a damaged one."""
-    if not sealed.startswith(_MARK):
+    if not is_sealed(sealed):
         return {}
     try:
         return msgspec.json.decode(b64decode(sealed[len(_MARK) :], validate=True), type=_Sealed).kept()

@@ -166,6 +166,11 @@ def _format(form: Json, where: str) -> Json | None:
 
 def flat_format(chat: Json) -> Json:
     """``text`` as a Response shows it."""
-    form = chat.get("response_format") or {"type": "text"}
-    shown = {"type": form["type"], **form.get("json_schema", {})}
+    shown = flat_format_of(chat.get("response_format") or {"type": "text"})
     return {"format": shown} | ({"verbosity": chat["verbosity"]} if "verbosity" in chat else {})
+
+
+def flat_format_of(form: Json) -> Json:
+    """Chat's ``response_format`` as ``text.format`` has it."""
+    nested = form.get("json_schema")
+    return {"type": form.get("type"), **nested} if isinstance(nested, dict) else form
