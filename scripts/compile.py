@@ -98,6 +98,7 @@ def _put(copy: Path, directory: Path) -> list[Path]:
         for name in ("plans.yaml", "roles.yaml"):
             (directory / "config").mkdir(exist_ok=True)
             shutil.copy2(ROOT / "config" / name, directory / "config" / name)  # see gateway.kernel.shipped
+        shutil.copytree(ROOT / "config" / "providers", directory / "config" / "providers")
         _write_command(directory / "bin" / "gateway")
     placed = []
     for extension in sorted(copy.rglob("*.so")):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.dataplane import body as bodies
 from gateway.dataplane.attempt import Attempt
 from gateway.dataplane.flow import INTO_TASK
-from gateway.dataplane.translating import foreign_request
+from gateway.dataplane.translating import adapted, foreign_request, note_dropped
 from gateway.dataplane.upstream.errors import UpstreamError
 
 if TYPE_CHECKING:
@@ -92,6 +92,10 @@ def request_for(exchange: Exchange, target: Target) -> list[bytes | memoryview]:
     fields["model"] = target.model_raw
     if exchange.stream and exchange.spec.generates and not exchange.hide_usage:
         exchange.hide_usage = bodies.ask_for_usage(fields)
+    if target.adapts is not None:
+        fields = adapted(exchange, target, target.adapts, fields)
+    elif exchange.response_headers:
+        note_dropped(exchange, ())
     if target.local and exchange.caller is not None:
         head += f"x-gateway-organization: {exchange.caller.organization}\r\n".encode("latin-1", "replace")
         head += b"x-gateway-usage: each\r\n"

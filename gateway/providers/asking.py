@@ -38,6 +38,7 @@ _NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
     "service_tier": ("auto", "default"),
     "modalities": (["text"],),
     "verbosity": ("medium",),
+    "tool_choice": ("auto",),
     "top_logprobs": (0,),
 }
 _DATA_URL: Final = re.compile(r"data:([^;,]*)((?:;[^;,]*)*?)(;base64)?,", re.IGNORECASE)

@@ -10,6 +10,11 @@ from gateway.providers.base import Translator
 
 _MODULES: Final = {
     "anthropic": "gateway.providers.anthropic",
+    "bedrock": "gateway.providers.bedrock",
+    "cohere": "gateway.providers.cohere",
+    "gemini": "gateway.providers.gemini",
+    "mistral": "gateway.providers.mistral",
+    "vertex": "gateway.providers.gemini.vertex",
 }
 """Where each kind's ``translator()`` is. A module is loaded when a configuration names its kind."""
 

@@ -11,8 +11,9 @@ import re
 from typing import Final
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
+from gateway.settings.kinds import kind_of
 from gateway.settings.model import Prefill, Provider, Target
 
 
@@ -64,6 +65,8 @@ def capabilities_of(target: Target, provider: Provider) -> Capabilities:
         known = Capabilities(provider.llama_cpp.context_length, vision=False)
     elif provider.kind == "anthropic":
         known = replace(known, json_schema=True)  # where the model has no format for it, a tool stands for it
+    else:
+        known = _with_kind(known, provider.kind)
     return Capabilities(
         known.context_length if target.context_length is None else target.context_length,
         known.tools if target.tools is None else target.tools,
@@ -72,3 +75,10 @@ def capabilities_of(target: Target, provider: Provider) -> Capabilities:
         known.prefill if target.prefill is None else target.prefill,
         target.max_tokens,
     )
+
+
+def _with_kind(known: Capabilities, name: str) -> Capabilities:
+    """What a vendor says of all its models goes before what is known of a model under any vendor."""
+    kind = kind_of(name)
+    told = {} if kind is None else asdict(kind.features)
+    return replace(known, **{key: value for key, value in told.items() if value is not None})

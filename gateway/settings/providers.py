@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta, field
 
 from gateway.settings.fields import ApiKey, BaseUrl, Count, FilePath, Name, ProxyUrl, Seconds, Section, about
+from gateway.settings.kinds import names
+
+if TYPE_CHECKING:
+    Kind = str
+else:
+    Kind = Literal[names()]  # those of config/providers, so that the schema lists them
 
 
 class Timeouts(Section, frozen=True, kw_only=True):
@@ -71,16 +77,15 @@ class Provider(Section, frozen=True, kw_only=True):
 
     name: Annotated[Name, about("The name targets and prices refer to.")]
     kind: Annotated[
-        Literal["openai", "anthropic", "llama_cpp"],
+        Kind,
         about(
-            "openai: any API like OpenAI's. anthropic: the Messages API. llama_cpp: models that run on this machine."
+            "Whose API it is. openai: any API like OpenAI's. llama_cpp: models that run on this machine. The others are"
+            " told in docs/providers.md."
         ),
     ] = "openai"
     base_url: Annotated[
         BaseUrl | None,
-        about(
-            "Base URL of the API, usually ending in /v1, or unix:/path. Absent for anthropic: https://api.anthropic.com/v1."
-        ),
+        about("Base URL of the API, usually ending in /v1, or unix:/path. Absent: the vendor's, where kind names one."),
     ] = None
     api_key: Annotated[ApiKey | None, about("Key of the API; use ${NAME} or ${file:PATH}.")] = None
     headers: Annotated[dict[str, str], about("Headers to add to every call.")] = field(default_factory=dict)
