@@ -18,7 +18,7 @@ from gateway.dataplane.clock import Clock
 from gateway.dataplane.counting.client import Counter
 from gateway.dataplane.credentials import Learnt
 from gateway.dataplane.emit import UsageSink
-from gateway.dataplane.endpoints import health, models, responses
+from gateway.dataplane.endpoints import conversations, health, models, responses
 from gateway.dataplane.endpoints.inference import BY_PATH
 from gateway.dataplane.envelope import told
 from gateway.dataplane.forward import Forward
@@ -59,7 +59,7 @@ class Worker:
         self.created = int(time.time())
         self._started = time.monotonic()
         self.app = Starlette(
-            routes=[*health.routes(self), *models.routes(self), *responses.routes(self)],
+            routes=[*health.routes(self), *models.routes(self), *responses.routes(self), *conversations.routes(self)],
             exception_handlers={HTTPException: _http_error, GatewayError: _gateway_error, Exception: _internal_error},
         )
         self.stored: Store | None = None

@@ -39,6 +39,11 @@ class Endpoint(NamedTuple):
     stateful: bool = False
 
     @property
+    def shape(self) -> str:
+        """The endpoint whose requests and answers these are inside the gateway, as plugins see them."""
+        return "chat.completions" if self.protocol is not None and self.generates else self.name
+
+    @property
     def sent_path(self) -> bytes:
         """Where a target of OpenAI's API serves it."""
         return self.path if self.protocol is None else b"/chat/completions"

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from gateway.dataplane import body as bodies
-from gateway.dataplane.stored.records import MOST_ANCESTORS, RUNNING, Json, Record
+from gateway.dataplane.stored.conversations import MOST_ITEMS
+from gateway.dataplane.stored.records import MOST_ANCESTORS, RUNNING, Json, Record, encode
 from gateway.dataplane.stored.session import Session
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.protocols.responses.checks import integer, refusal
@@ -39,12 +40,12 @@ async def begin(exchange: Exchange) -> None:
     wanted = read(body)
     if wanted.background and wanted.stream:
         raise refusal("A response in the background can't be streamed: it is read with GET.", "stream")
-    if wanted.conversation is not None:
-        raise refusal("This gateway has no conversations: go on with 'previous_response_id'.", "conversation")
     before: list[Json] = []
     ancestors: tuple[str, ...] = ()
     if wanted.previous is not None:
         before, ancestors = await _go_on(exchange, wanted.previous)
+    elif wanted.conversation is not None:
+        before = await _converse(exchange, wanted)
     await _resolve(exchange, wanted)
     interpreter.protocol = session = Session(wanted, before, ancestors)
     relays = _may_relay(exchange)
@@ -114,9 +115,30 @@ async def _go_on(exchange: Exchange, previous: str) -> tuple[list[Json], tuple[s
 def _said(exchange: Exchange, records: Sequence[Record]) -> list[Json]:
     size = sum(len(record.response) + len(record.items) for record in records)
     if size > exchange.wire.worker.max_body_bytes:
-        message = "The conversation is larger than a request may be: begin a new one, or send what matters as 'input'."
-        raise GatewayError(Kind.TOO_LARGE, "conversation_too_large", message, _PREVIOUS)
+        raise _too_large(_PREVIOUS)
     return [item for record in records for item in record.said()]
+
+
+async def _converse(exchange: Exchange, wanted: Wanted) -> list[Json]:
+    """The items of the conversation so far."""
+    assert wanted.conversation is not None
+    await exchange.before_waiting()
+    store, organization = store_of(exchange), organization_of(exchange)
+    if await store.conversation(organization, wanted.conversation) is None:
+        message = f"Conversation with id '{wanted.conversation[:100]}' not found."
+        raise GatewayError(Kind.NOT_FOUND, "conversation_not_found", message, "conversation")
+    items = await store.items(organization, wanted.conversation)
+    exchange.check()
+    if len(items) + len(wanted.items) > MOST_ITEMS:
+        raise refusal(f"A conversation may have at most {MOST_ITEMS} items.", "conversation")
+    if sum(len(encode(item)) for item in items) > exchange.wire.worker.max_body_bytes:
+        raise _too_large("conversation")
+    return items
+
+
+def _too_large(field: str) -> GatewayError:
+    message = "The conversation is larger than a request may be: begin a new one, or send what matters as 'input'."
+    return GatewayError(Kind.TOO_LARGE, "conversation_too_large", message, field)
 
 
 def _not_found(response_id: str) -> GatewayError:

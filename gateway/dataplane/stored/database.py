@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.dataplane.stored.conversations import TABLES, Conversation, Write
+from gateway.dataplane.stored.conversations import removing as removing_conversation
 from gateway.dataplane.stored.records import RUNNING, Record
 
 _VERSION: Final = 1
@@ -31,6 +33,7 @@ CREATE TABLE IF NOT EXISTS responses (
     items BLOB NOT NULL,
     PRIMARY KEY (organization, id)
 );
+{TABLES}
 PRAGMA user_version = {_VERSION};
 COMMIT;
 """
@@ -38,9 +41,6 @@ _COLUMNS: Final = "id, created, status, response, items, ancestors, alive_until"
 _ALIVE: Final = f"status IN ('{RUNNING[0]}', '{RUNNING[1]}')"
 _AT_ONCE: Final = 50  # rows that one statement removes
 _FULL: Final = 0.95  # of the bytes allowed: until there is room again, so that not every write has to make some
-
-Write = tuple[str, tuple[Any, ...]]
-"""A statement that changes something, and its values."""
 
 
 class Database:
@@ -88,8 +88,36 @@ class Database:
         )
         return [_record(row) for row in rows]
 
+    def conversation(self, organization: str, conversation_id: str) -> Conversation | None:
+        """One conversation."""
+        row = self._connection.execute(
+            "SELECT id, created, changed, metadata FROM conversations"
+            " WHERE organization = ? AND id = ? AND changed > ?",
+            (organization, conversation_id, time.time() - self._retention),
+        ).fetchone()
+        return None if row is None else Conversation(*row)
+
+    def items(self, organization: str, conversation_id: str) -> list[bytes]:
+        """Its items, each as JSON, in their order."""
+        rows = self._connection.execute(
+            "SELECT item FROM conversation_items WHERE organization = ? AND conversation = ? ORDER BY rowid",
+            (organization, conversation_id),
+        )
+        return [item for (item,) in rows]
+
+    def _forget_conversations(self, before: float) -> int:
+        """Remove some of those that have not changed since."""
+        rows = self._connection.execute(
+            "SELECT organization, id FROM conversations WHERE changed <= ? ORDER BY changed LIMIT ?",
+            (before, _AT_ONCE),
+        ).fetchall()
+        self.write([write for each in rows for write in removing_conversation(*each)])
+        return len(rows)
+
     def sweep(self) -> int:
-        """Remove what is too old, and the oldest of what is too much. Gives how many Responses went."""
+        """Remove what is too old, and the oldest of what is too much; conversations go after all Responses. Gives how
+        many went.
+        """
         run = self._connection.execute
         removed = 0
         too_old = time.time() - self._retention
@@ -102,6 +130,8 @@ class Database:
             ).rowcount
         ) > 0:
             removed += n
+        while n := self._forget_conversations(too_old):
+            removed += n
         limit = self._max_bytes
         while self._used() > limit:
             limit = int(self._max_bytes * _FULL)
@@ -109,6 +139,8 @@ class Database:
                 "DELETE FROM responses WHERE rowid IN (SELECT rowid FROM responses ORDER BY rowid LIMIT ?)",
                 (_AT_ONCE,),
             ).rowcount
+            if not n:
+                n = self._forget_conversations(float("inf"))
             if not n:
                 break
             removed += n

@@ -15,7 +15,7 @@ RUNNING: Final = ("queued", "in_progress")
 MOST_ANCESTORS: Final = 1000
 """Responses that one may go on from, one after another."""
 
-_decode: Final = msgspec.json.Decoder().decode
+decode: Final = msgspec.json.Decoder().decode
 encode: Final = msgspec.json.Encoder().encode
 
 
@@ -37,7 +37,7 @@ class Record(Struct):
 
     def shown(self, now: float) -> Json:
         """The Response for the client. One that ran in a worker that is gone has failed."""
-        made: Json = _decode(self.response)
+        made: Json = decode(self.response)
         made["status"] = self.status
         if self.status in RUNNING and self.alive_until < now:
             made["status"] = "failed"
@@ -46,12 +46,12 @@ class Record(Struct):
 
     def input_items(self) -> list[Json]:
         """Its own input items."""
-        items: list[Json] = _decode(self.items)
+        items: list[Json] = decode(self.items)
         return items
 
     def said(self) -> list[Json]:
         """Its own input and output items, as the Response after it is asked to go on from them."""
-        output: list[Json] = _decode(self.response).get("output") or []
+        output: list[Json] = decode(self.response).get("output") or []
         return [*self.input_items(), *output]
 
 

@@ -99,6 +99,8 @@ class Session(Responses):
         ours = response | {"store": wanted.store, "background": wanted.background}
         if wanted.previous is not None:
             ours["previous_response_id"] = wanted.previous
+        if wanted.conversation is not None:
+            ours["conversation"] = {"id": wanted.conversation}
         if wanted.background and self.memo is not None:
             ours["id"] = self.memo.id
         return ours

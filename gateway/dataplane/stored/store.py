@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
-from gateway.dataplane.stored.database import Database, Write, ending, living, putting, removing
-from gateway.dataplane.stored.records import Record
+from gateway.dataplane.stored.conversations import Conversation, Write
+from gateway.dataplane.stored.database import Database, ending, living, putting, removing
+from gateway.dataplane.stored.records import Json, Record, decode
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.settings.model import Settings
 
@@ -40,7 +41,7 @@ class Store:
         self._max_bytes = max_bytes
         self._thread = ThreadPoolExecutor(1, "responses")
         self._database: Database | None = None
-        self._waiting: list[tuple[Write, asyncio.Future[int]]] = []
+        self._waiting: list[tuple[Sequence[Write], asyncio.Future[int]]] = []
         self._writing: asyncio.Task[None] | None = None
         self._next_sweep = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -58,13 +59,26 @@ class Store:
         found = await self._ask(lambda database: database.find(organization, ids))
         return {record.id: record for record in found}
 
-    async def put(self, organization: str, record: Record) -> None:
-        """Keep a new one; it is there for all workers when this returns."""
-        await self._write(putting(organization, record))
+    async def put(self, organization: str, record: Record, also: Sequence[Write] = ()) -> None:
+        """Keep a new one; it is there for all workers when this returns. ``also`` is written with it, or nothing is."""
+        await self._write(putting(organization, record), *also)
 
     async def end(self, organization: str, response_id: str, status: str, response: bytes) -> bool:
         """One that ran in the background is over. False where it was cancelled or removed before."""
         return await self._write(ending(organization, response_id, status, response)) > 0
+
+    async def change(self, *writes: Write) -> int:
+        """Write what belongs together. Gives the number of rows that the last statement changed."""
+        return await self._write(*writes)
+
+    async def conversation(self, organization: str, conversation_id: str) -> Conversation | None:
+        """One conversation."""
+        return await self._ask(lambda database: database.conversation(organization, conversation_id))
+
+    async def items(self, organization: str, conversation_id: str) -> list[Json]:
+        """The items of a conversation, in their order."""
+        found = await self._ask(lambda database: database.items(organization, conversation_id))
+        return [decode(item) for item in found]
 
     async def live(self, organization: str, response_id: str, until: float) -> bool:
         """One runs on in the background. False where it was cancelled or removed."""
@@ -101,12 +115,12 @@ class Store:
             self._database = Database(self._path, self._retention, self._max_bytes)
         return self._database
 
-    async def _write(self, write: Write) -> int:
+    async def _write(self, *writes: Write) -> int:
         if len(self._waiting) >= MOST_WAITING:
             raise GatewayError(Kind.UNAVAILABLE, "store_busy", "Too many responses are being stored.", retry_after=1)
         loop = asyncio.get_running_loop()
         waiting: asyncio.Future[int] = loop.create_future()
-        self._waiting.append((write, waiting))
+        self._waiting.append((writes, waiting))
         if self._writing is None:
             self._writing = loop.create_task(self._write_waiting())
         return await waiting
@@ -118,9 +132,8 @@ class Store:
             sweeps = loop.time() >= self._next_sweep
             if sweeps:
                 self._next_sweep = loop.time() + SWEEP
-            writes = [write for write, _ in taken]
             try:
-                changed = await loop.run_in_executor(self._thread, self._change, writes, sweeps)
+                changed = await loop.run_in_executor(self._thread, self._change, [each for each, _ in taken], sweeps)
             except Exception as error:
                 refused = _unavailable(error)
                 for _, waiting in taken:
@@ -142,11 +155,13 @@ class Store:
             self._sweeping = loop.create_task(self.sweep())
             self._sweeping.add_done_callback(lambda task: task.cancelled() or task.exception())
 
-    def _change(self, writes: list[Write], sweeps: bool) -> list[int]:
+    def _change(self, taken: list[Sequence[Write]], sweeps: bool) -> list[int]:
+        """Write all; gives for each what its last statement changed."""
         database = self._opened()
         if sweeps:
             database.sweep()
-        return database.write(writes)
+        changed = iter(database.write([write for writes in taken for write in writes]))
+        return [[next(changed) for _ in writes][-1] for writes in taken]
 
 
 def store_for(settings: Settings) -> Store:

@@ -17,15 +17,16 @@ from gateway.protocols.responses.content import said_to_chat, to_chat
 _ROLES: Final = ("user", "assistant", "system", "developer")
 
 
-def to_messages(items: Sequence[object], first: int = 0) -> list[Json]:
-    """The messages. ``first`` is how many of ``items`` came from stored responses, before the request's own ``input``.
+def to_messages(items: Sequence[object], first: int = 0, origin: str = "previous_response_id") -> list[Json]:
+    """The messages. ``first`` is how many of ``items`` were stored, before the request's own ``input``; ``origin`` is
+    the parameter that named them.
 
     Raises :class:`~gateway.kernel.errors.GatewayError` naming the item, and ``input`` for a tool call without its
     output or an output without its call.
     """
     messages = _Messages()
     for i, each in enumerate(items):
-        where = f"input[{i - first}]" if i >= first else "previous_response_id"
+        where = f"input[{i - first}]" if i >= first else origin
         item = object_of(each, where)
         kind = kind_of(item, where)
         handle = _HANDLERS.get(kind)

@@ -92,7 +92,7 @@ def read(body: Json) -> Wanted:
     background = boolean(get("background"), "background", False)
     if background and not store:
         raise refusal("A response in the background must be stored: 'store' can't be false.", "store")
-    _check_metadata(get("metadata"))
+    check_metadata(get("metadata"))
     return Wanted(
         body,
         items,
@@ -115,7 +115,8 @@ def to_chat(wanted: Wanted, before: Sequence[Json] = ()) -> Json:
     for name, why in _ELSEWHERE.items():
         if body.get(name):
             raise unsupported(name, why)
-    messages = to_messages([*before, *wanted.items] if before else wanted.items, len(before))
+    origin = "previous_response_id" if wanted.conversation is None else "conversation"
+    messages = to_messages([*before, *wanted.items] if before else wanted.items, len(before), origin)
     instructions = text_or_none(body.get("instructions"), "instructions")
     if instructions:
         messages.insert(0, {"role": "system", "content": instructions})
@@ -164,7 +165,7 @@ def _obfuscate(options: object) -> bool:
     return boolean(object_of(options, "stream_options").get("include_obfuscation"), name, False)
 
 
-def _check_metadata(given: object) -> None:
+def check_metadata(given: object) -> None:
     """At most 16 pairs of strings, keys to 64 characters and values to 512."""
     if given is None:
         return

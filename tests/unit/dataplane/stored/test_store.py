@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from gateway.dataplane.stored import store as stores
-from gateway.dataplane.stored.database import Write
+from gateway.dataplane.stored.conversations import Write
 from gateway.dataplane.stored.records import Record, with_ids
 from gateway.dataplane.stored.store import Store
 from gateway.kernel.errors import GatewayError, Kind
@@ -133,9 +133,9 @@ async def test_writes_that_come_together_are_one(store: Store, monkeypatch: pyte
     written: list[int] = []
     change = Store._change
 
-    def counting(self: Store, writes: list[Write], sweeps: bool) -> list[int]:
-        written.append(len(writes))
-        return change(self, writes, sweeps)
+    def counting(self: Store, taken: list[Sequence[Write]], sweeps: bool) -> list[int]:
+        written.append(len(taken))
+        return change(self, taken, sweeps)
 
     monkeypatch.setattr(Store, "_change", counting)
     await asyncio.gather(*(store.put("acme", record(f"resp_{i}")) for i in range(20)))
