@@ -119,6 +119,7 @@ class Interpreter:
             chat["stream_options"] = {"include_usage": True}  # the protocol tells it in any case
         exchange.raw = orjson.dumps(chat)
         exchange.fields = bodies.decode(exchange.raw)
+        exchange.endpoint = exchange.spec.shape  # of what plugins get to see
 
     # the answer
 

@@ -41,7 +41,7 @@ def usage_event(exchange: Exchange, counted: Counted | None = None) -> UsageEven
     assert caller is not None
     return UsageEvent(
         exchange.id,
-        exchange.endpoint,
+        exchange.spec.name,
         started_ns,
         started_ns + int((first_at - exchange.started) * 1e9) if first_at else None,
         started_ns + int((now - exchange.started) * 1e9),

@@ -44,7 +44,7 @@ def gateway(fake: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "providers": [{"name": "fake", **provider}, {"name": "second", **provider}],
         "models": models,
         "pricing": [{"provider": each, "model": "fake-chat", **price} for each in ("fake", "second")],
-        "plugins": [{"name": "response_cache", "with": {"endpoints": ["responses"]}}],
+        "plugins": [{"name": "response_cache"}],
         "keys": [{"key": SECRET, "name": "static"}],
     }
     with running_gateway(config, tmp_path_factory.mktemp("gateway")) as running:

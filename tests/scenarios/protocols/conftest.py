@@ -20,6 +20,7 @@ from tests.support.fake_openai import FakeOpenAI
 from tests.support.gateway import RunningGateway, running_gateway
 
 GATEWAY_KEY = "gw_live_protocols_0123456789"
+POOR_KEY = "gw_live_protocols_without_any"
 CLAUDE = "claude-opus-4-5"
 BEHAVIOURS = ("split", "crlf", "crlf-split", "joined", "comments", "gzip", "cut", "endless", "error-event", "no-done",
               "error-400", "error-429", "error-529", "error-html", "flaky", "never")  # fmt: skip
@@ -54,8 +55,17 @@ def config(claude: FakeAnthropic, gpt: FakeOpenAI, *plugins: str) -> dict[str, A
             "ant-then-oai": [("ant", "error-529"), ("oai", "fake-chat")],
             "oai-then-ant": [("oai", "error-503"), ("ant", CLAUDE)],
             "ant-or-oai": [("ant", CLAUDE), ("oai", "fake-chat")],
+            "breaks": [("ant", "cut"), ("ant", "claude-3-5-haiku-20241022")],
         }.items()
     ]
+    slow: list[dict[str, Any]] = [{"provider": "ant", "model": "never"}, {"provider": "oai", "model": "fake-other"}]
+    models.append({"name": "hedged", "targets": slow, "hedge": {"after": 0.05, "share": 1.0, "spend": 1.0}})
+    for name, provider, model, other in (
+        ("shadowed", "oai", "fake-chat", CLAUDE),
+        ("shadowed-claude", "ant", "claude-sonnet-4-6", "fake-chat"),
+    ):
+        shadow = {"model": other, "budget": 1.0}
+        models.append({"name": name, "targets": [{"provider": provider, "model": model}], "shadow": shadow})
     models.append({"name": "lenient", "drop_params": ["*"], "targets": [{"provider": "ant", "model": CLAUDE}]})
     price = {"input_per_1k": 0.002, "output_per_1k": 0.008, "cached_input_per_1k": 0.0002, "cache_write_per_1k": 0.0025}
     return {
@@ -63,9 +73,12 @@ def config(claude: FakeAnthropic, gpt: FakeOpenAI, *plugins: str) -> dict[str, A
         "data_dir": "data",
         "providers": providers,
         "models": models,
-        "pricing": [{"provider": "ant", "model": CLAUDE, **price}],
+        "pricing": [{"provider": "ant", "model": CLAUDE, **price}, {"provider": "oai", "model": "fake-chat", **price}],
         "plugins": [{"name": name} for name in plugins],
-        "keys": [{"key": GATEWAY_KEY, "name": "protocols", "organization": "tests"}],
+        "keys": [
+            {"key": GATEWAY_KEY, "name": "protocols", "organization": "tests"},
+            {"key": POOR_KEY, "name": "poor", "limits": [{"metric": "requests", "window": "day", "limit": 0}]},
+        ],
     }
 
 
