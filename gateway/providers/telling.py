@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from struct import pack
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from msgspec import Struct
@@ -66,6 +66,34 @@ def message(content: str | None, calls: list[Json], reasoning: str = "") -> Json
         made["reasoning_content"] = reasoning
     if calls:
         made["tool_calls"] = calls
+    return made
+
+
+class Citation(NamedTuple):
+    """A source of the text from ``start`` to ``end``, in characters: in the vendor's words, and the web pages among it
+    as URL and title.
+    """
+
+    start: int
+    end: int
+    told: Json
+    pages: tuple[tuple[str, str | None], ...] = ()
+
+
+def cited(citations: Sequence[Citation]) -> Json:
+    """The fields of a message or a delta that tell sources: those of the web as OpenAI does too."""
+    if not citations:
+        return {}
+    made: Json = {
+        "citations": [{"start_index": each.start, "end_index": each.end, "citation": each.told} for each in citations]
+    }
+    pages = [
+        {"start_index": each.start, "end_index": each.end, "url": url, "title": title or ""}
+        for each in citations
+        for url, title in each.pages
+    ]
+    if pages:
+        made["annotations"] = [{"type": "url_citation", "url_citation": page} for page in pages]
     return made
 
 

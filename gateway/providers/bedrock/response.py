@@ -6,7 +6,7 @@ from typing import Final
 
 from gateway.providers.base import Json
 from gateway.providers.bedrock.media import VENDOR
-from gateway.providers.telling import Answer, count, document, message, tool_call, usage_of
+from gateway.providers.telling import Answer, Citation, cited, count, document, message, tool_call, usage_of
 
 _FINISH: Final = {
     "end_turn": "stop",
@@ -29,7 +29,7 @@ def response(body: bytes, memo: Answer) -> Json:
     thoughts: list[str] = []
     signed: list[Json] = []
     calls: list[Json] = []
-    notes: list[Json] = []
+    notes: list[Citation] = []
     plain = True
     for block in blocks:
         if "text" in block:
@@ -49,8 +49,7 @@ def response(body: bytes, memo: Answer) -> Json:
     made = message("".join(texts) if texts or not calls else None, calls, "".join(thoughts))
     if signed:
         made["thinking_blocks"] = signed
-    if notes:
-        made["annotations"] = notes
+    made |= cited(notes)
     if not plain or notes:
         made["provider_blocks"] = {"vendor": VENDOR, "blocks": blocks}
     choice = {"index": 0, "message": made, **finish(told.get("stopReason"))}
@@ -80,13 +79,10 @@ def finish(reason: str | None) -> Json:
     return found
 
 
-def note(citation: Json, start: int, end: int) -> Json:
-    """A citation; one of a page of the web is OpenAI's ``url_citation``."""
-    web = (citation.get("location") or {}).get("web")
-    if web:
-        cited = {"start_index": start, "end_index": end, "url": web.get("url"), "title": citation.get("title")}
-        return {"type": "url_citation", "url_citation": cited}
-    return {"type": "citation", "start_index": start, "end_index": end, "citation": citation}
+def note(citation: Json, start: int, end: int) -> Citation:
+    """What a citation says of a part of the text."""
+    web = (citation.get("location") or {}).get("web") or {}
+    return Citation(start, end, citation, ((web["url"], citation.get("title")),) if web.get("url") else ())
 
 
 def usage_from(usage: Json) -> Json:

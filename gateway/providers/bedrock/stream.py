@@ -8,7 +8,7 @@ from gateway.providers.base import Json
 from gateway.providers.bedrock.eventstream import parse
 from gateway.providers.bedrock.media import VENDOR
 from gateway.providers.bedrock.response import finish, note, thought, usage_from
-from gateway.providers.telling import Answer, broken, document
+from gateway.providers.telling import Answer, broken, cited, document
 
 _STATUSES: Final = {
     "internalServerException": 500,
@@ -113,7 +113,7 @@ class Stream:
         if "reasoningContent" in delta:
             return _think(delta["reasoningContent"], block)
         if "citation" in delta:
-            return {"annotations": [note(delta["citation"], block.start, self._length)]}
+            return cited([note(delta["citation"], block.start, self._length)])
         return {"provider_blocks": {"vendor": VENDOR, "blocks": [delta]}}
 
     def _stop(self, block: _Block | None) -> Json:

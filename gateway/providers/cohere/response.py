@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from gateway.providers.base import Json
-from gateway.providers.telling import Answer, count, document, message, tool_call, usage_of
+from gateway.providers.telling import Answer, Citation, cited, count, document, message, tool_call, usage_of
 
 _FINISH: Final = {
     "COMPLETE": "stop",
@@ -35,11 +35,7 @@ def response(body: bytes, memo: Answer) -> Json:
         for call in said.get("tool_calls") or ()
     ]
     made = message("".join(texts) if texts or not calls else None, calls, "\n".join(thoughts))
-    notes: list[Json] = []
-    for citation in said.get("citations") or ():
-        notes += notes_of(citation, starts.get(citation.get("content_index", 0), 0))
-    if notes:
-        made["annotations"] = notes
+    made |= cited([note(each, starts.get(each.get("content_index", 0), 0)) for each in said.get("citations") or ()])
     choice: Json = {"index": 0, "message": made, **finish(told.get("finish_reason"))}
     if told.get("logprobs"):
         choice["logprobs"] = logprobs_of(told["logprobs"])
@@ -55,16 +51,14 @@ def finish(reason: Any) -> Json:
     return found
 
 
-def notes_of(citation: Json, offset: int) -> list[Json]:
-    """The annotations of one citation: a source with a URL is OpenAI's ``url_citation``."""
-    start, end = citation.get("start", 0) + offset, citation.get("end", 0) + offset
-    found: list[Json] = []
+def note(citation: Json, offset: int) -> Citation:
+    """What a citation says of a part of the text, which begins at ``offset`` in the whole."""
+    pages = []
     for source in citation.get("sources") or ():
         about = source.get("document") or source.get("tool_output") or {}
         if isinstance(about.get("url"), str):
-            cited = {"start_index": start, "end_index": end, "url": about["url"], "title": about.get("title")}
-            found.append({"type": "url_citation", "url_citation": cited})
-    return found or [{"type": "citation", "start_index": start, "end_index": end, "citation": citation}]
+            pages.append((about["url"], about.get("title")))
+    return Citation(citation.get("start", 0) + offset, citation.get("end", 0) + offset, citation, tuple(pages))
 
 
 def logprobs_of(items: list[Json]) -> Json:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gateway.providers.base import Json
-from gateway.providers.cohere.response import finish, logprobs_of, notes_of, usage_from
+from gateway.providers.cohere.response import finish, logprobs_of, note, usage_from
 from gateway.providers.frames import data_of
-from gateway.providers.telling import Answer, broken, document
+from gateway.providers.telling import Answer, broken, cited, document
 
 
 class Stream:
@@ -61,7 +61,7 @@ class Stream:
         if kind == "citation-start":
             citation = told["delta"]["message"]["citations"]
             offset = self._starts.get(citation.get("content_index", 0), 0)
-            return [self._answer.chunk({"annotations": notes_of(citation, offset)})]
+            return [self._answer.chunk(cited([note(citation, offset)]))]
         return []
 
     def _said(self, told: Json, content: Json) -> list[Json]:

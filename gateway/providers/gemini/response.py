@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gateway.providers.base import Json
 from gateway.providers.gemini.contents import VENDOR
-from gateway.providers.telling import Answer, count, document, message, tool_call, usage_of
+from gateway.providers.telling import Answer, Citation, cited, count, document, message, tool_call, usage_of
 
 FINISH: Final = {
     "STOP": "stop",
@@ -86,9 +86,7 @@ def _choice(candidate: Json, position: int, answer: Answer) -> Json:
         told["extra_content"] = signed(signature)
     if not plain:
         told["provider_blocks"] = {"vendor": VENDOR, "blocks": parts}
-    found = sources(candidate, told["content"] or "")
-    if found:
-        told["annotations"] = found
+    told |= cited(sources(candidate, told["content"] or ""))
     choice: Json = {"index": index, "message": told, **finish(candidate.get("finishReason"), bool(calls))}
     logprobs = logprobs_of(candidate)
     if logprobs is not None:
@@ -131,26 +129,27 @@ def signed(signature: str) -> Json:
     return {"google": {"thought_signature": signature}}
 
 
-def sources(candidate: Json, text: str) -> list[Json]:
+def sources(candidate: Json, text: str) -> list[Citation]:
     """Sources of the text. Google counts its places in UTF-8 bytes, the internal form in characters."""
     grounding = candidate.get("groundingMetadata") or {}
     chunks = grounding.get("groundingChunks") or []
     encoded = None if text.isascii() else text.encode()
-    found: list[Json] = []
+    found: list[Citation] = []
     for support in grounding.get("groundingSupports") or []:
         segment = support.get("segment") or {}
         start = _characters(encoded, segment.get("startIndex", 0))
         end = _characters(encoded, segment.get("endIndex", 0))
         for number in support.get("groundingChunkIndices") or []:
-            web = (chunks[number] if 0 <= number < len(chunks) else {}).get("web")
-            if web:
-                cited: Json = {"start_index": start, "end_index": end, "url": web.get("uri"), "title": web.get("title")}
-                found.append({"type": "url_citation", "url_citation": cited})
+            chunk = chunks[number] if 0 <= number < len(chunks) else {}
+            web = chunk.get("web") or {}
+            if chunk:
+                found.append(Citation(start, end, chunk, ((web["uri"], web.get("title")),) if web.get("uri") else ()))
     cites = candidate.get("citationMetadata") or {}
     for citation in cites.get("citationSources") or cites.get("citations") or []:
         start = _characters(encoded, citation.get("startIndex", 0))
         end = _characters(encoded, citation.get("endIndex", 0))
-        found.append({"type": "citation", "start_index": start, "end_index": end, "citation": citation})
+        page = ((citation["uri"], citation.get("title")),) if citation.get("uri") else ()
+        found.append(Citation(start, end, citation, page))
     return found
 
 

@@ -17,7 +17,7 @@ from gateway.providers.gemini.response import (
     sources,
     usage_from,
 )
-from gateway.providers.telling import Answer, broken, document
+from gateway.providers.telling import Answer, broken, cited, document
 
 
 class _Choice:
@@ -91,9 +91,9 @@ class Stream:
             if delta:
                 made.append(self._answer.chunk(delta, None, index))
         if reason is not None or "groundingMetadata" in candidate or "citationMetadata" in candidate:
-            found = sources(candidate, "".join(choice.text))
-            if found:
-                made.append(self._answer.chunk({"annotations": found}, None, index))
+            told = cited(sources(candidate, "".join(choice.text)))
+            if told:
+                made.append(self._answer.chunk(told, None, index))
         logprobs = logprobs_of(candidate)
         if reason is not None:
             made.append(self._answer.chunk({}, None, index))

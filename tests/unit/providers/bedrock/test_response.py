@@ -93,7 +93,9 @@ def test_citations() -> None:
             "type": "url_citation",
             "url_citation": {"start_index": 4, "end_index": 12, "url": "https://example.com", "title": "T"},
         },
-        {"type": "citation", "start_index": 4, "end_index": 12, "citation": passage},
+    ]
+    assert message["citations"] == [
+        {"start_index": 4, "end_index": 12, "citation": citation} for citation in (page, passage)
     ]
     assert message["provider_blocks"] == {"vendor": "bedrock", "blocks": content}
 
@@ -182,7 +184,7 @@ def test_event_by_event() -> None:
         {"thinking_blocks": [{"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}]},
         {"content": "Gr"},
         {"content": "üß"},
-        {"annotations": [{"type": "citation", "start_index": 0, "end_index": 4, "citation": {"title": "D"}}]},
+        {"citations": [{"start_index": 0, "end_index": 4, "citation": {"title": "D"}}]},
         {"tool_calls": [{"index": 0, "id": "a", "type": "function", "function": {"name": "weather", "arguments": ""}}]},
         {"tool_calls": [{"index": 0, "function": {"arguments": '{"city":'}}]},
         {"tool_calls": [{"index": 0, "function": {"arguments": '"Rome"}'}}]},

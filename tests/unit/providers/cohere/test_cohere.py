@@ -182,23 +182,24 @@ def test_what_cohere_has_no_word_for_is_named() -> None:
 def test_a_whole_answer() -> None:
     page = {"type": "document", "id": "d1", "document": {"url": "https://x.y", "title": "T", "snippet": "…"}}
     tool = {"type": "tool", "id": "a:0", "tool_output": {"degrees": "20"}}
+    citations: list[dict[str, Any]] = [
+        {
+            "start": 6,
+            "end": 8,
+            "text": "20",
+            "sources": [tool, page],
+            "content_index": 1,
+            "type": "TEXT_CONTENT",
+        },
+        {"start": 0, "end": 2, "text": "It", "sources": [tool], "content_index": 1},
+    ]
     answer = {
         "id": "c1",
         "finish_reason": "COMPLETE",
         "message": {
             "role": "assistant",
             "content": [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "It is 20."}],
-            "citations": [
-                {
-                    "start": 6,
-                    "end": 8,
-                    "text": "20",
-                    "sources": [tool, page],
-                    "content_index": 1,
-                    "type": "TEXT_CONTENT",
-                },
-                {"start": 0, "end": 2, "text": "It", "sources": [tool], "content_index": 1},
-            ],
+            "citations": citations,
         },
         "usage": USAGE,
         "logprobs": [{"text": "It", "token_ids": [1, 2], "logprobs": [-0.5, -0.25]}],
@@ -213,17 +214,15 @@ def test_a_whole_answer() -> None:
                 "role": "assistant",
                 "content": "It is 20.",
                 "reasoning_content": "Hm.",
+                "citations": [
+                    {"start_index": start, "end_index": end, "citation": citation}
+                    for start, end, citation in zip((6, 0), (8, 2), citations, strict=True)
+                ],
                 "annotations": [
                     {
                         "type": "url_citation",
                         "url_citation": {"start_index": 6, "end_index": 8, "url": "https://x.y", "title": "T"},
-                    },
-                    {
-                        "type": "citation",
-                        "start_index": 0,
-                        "end_index": 2,
-                        "citation": answer["message"]["citations"][1],  # type: ignore[index]
-                    },
+                    }
                 ],
             },
             "finish_reason": "stop",
@@ -321,16 +320,7 @@ def test_event_by_event() -> None:
         {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]},
         {"reasoning_content": "Hm"},
         {"content": "Grüß"},
-        {
-            "annotations": [
-                {
-                    "type": "citation",
-                    "start_index": 0,
-                    "end_index": 4,
-                    "citation": EVENTS[9]["delta"]["message"]["citations"],
-                }
-            ]
-        },
+        {"citations": [{"start_index": 0, "end_index": 4, "citation": EVENTS[9]["delta"]["message"]["citations"]}]},
         {},
     ]
     assert chunks[5]["choices"][0]["logprobs"]["content"][0]["token"] == "Grüß"

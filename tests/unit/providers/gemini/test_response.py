@@ -150,9 +150,10 @@ def test_sources_that_were_quoted() -> None:
     citation = {"startIndex": 0, "endIndex": 2, "uri": "https://example.com", "license": "mit"}
     candidate = {"content": {"parts": [{"text": "Hi"}]}, "citationMetadata": {"citationSources": [citation]}}
 
-    assert told(candidate)["choices"][0]["message"]["annotations"] == [
-        {"type": "citation", "start_index": 0, "end_index": 2, "citation": citation}
-    ]
+    message = told(candidate)["choices"][0]["message"]
+    assert message["citations"] == [{"start_index": 0, "end_index": 2, "citation": citation}]
+    cited = {"start_index": 0, "end_index": 2, "url": "https://example.com", "title": ""}
+    assert message["annotations"] == [{"type": "url_citation", "url_citation": cited}]
 
 
 def test_log_probabilities() -> None:
