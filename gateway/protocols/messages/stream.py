@@ -93,8 +93,9 @@ class MessageEncoder:
         if text:
             out += self._text(text)
         for cited in delta.get("citations") or ():
-            if self._kind == "text":
-                out += self._piece({"type": "citations_delta", "citation": cited.get("citation")})
+            citation = cited.get("citation") or {}
+            if self._kind == "text" and str(citation.get("type")).endswith("_location"):  # another vendor's are none
+                out += self._piece({"type": "citations_delta", "citation": citation})
         for call in delta.get("tool_calls") or ():
             out += self._call(call)
         own = delta.get("provider_blocks")

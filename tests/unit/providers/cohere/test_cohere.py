@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.kernel.errors import GatewayError
+from gateway.protocols.messages import MESSAGES
 from gateway.providers.base import Call, Question, Upstream
 from gateway.providers.cohere import Cohere
 from gateway.providers.telling import Answer
@@ -326,6 +327,14 @@ def test_event_by_event() -> None:
     assert chunks[5]["choices"][0]["logprobs"]["content"][0]["token"] == "Grüß"
     assert chunks[-2]["choices"][0]["finish_reason"] == "tool_calls"
     assert chunks[-1]["usage"]["prompt_tokens"] == 71
+
+
+def test_citations_are_not_told_as_another_vendors() -> None:
+    encoder = MESSAGES.stream(None)
+    events = b"".join(encoder.feed(chunk) for chunk in read(_events(*EVENTS))[0]) + encoder.end()
+
+    assert "Grüß".encode() in events
+    assert b"citation" not in events
 
 
 def test_every_border() -> None:
