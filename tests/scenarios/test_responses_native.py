@@ -42,6 +42,7 @@ def gateway(fake: FakeResponses, tmp_path_factory: pytest.TempPathFactory) -> It
             {"name": "own", "targets": [own]},
             {"name": "plain", "targets": [plain]},
             {"name": "plain-first", "targets": [plain, own]},
+            {"name": "cut", "targets": [{"provider": "own", "model": "cut"}]},
             {"name": "falling", "targets": [{"provider": "own", "model": "broken"}, plain]},
         ],
         "keys": [{"key": SECRET, "name": "static"}],
@@ -117,6 +118,18 @@ def test_a_stream(gateway: RunningGateway, client: OpenAI) -> None:
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     whole = [event["response"] for event in events if "response" in event]
     assert {(response["id"], response["store"]) for response in whole} == {(whole[0]["id"], True)}
+
+
+@pytest.mark.parametrize("tools", [[], SEARCH])
+def test_a_stream_that_breaks_off(gateway: RunningGateway, tools: Any) -> None:
+    headers = {"authorization": f"Bearer {SECRET}"}
+    body = {"model": "cut", "input": "x", "stream": True, "tools": tools}
+    answer = httpx.post(f"{gateway.base_url}/responses", json=body, headers=headers)
+    events = events_of(answer.content)
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert events[0]["type"] == "response.created"
+    assert events[-1]["type"] == "error"
+    assert events[-1]["message"]
 
 
 def test_another_target_is_asked_only_what_it_understands(client: OpenAI, fake: FakeResponses) -> None:

@@ -6,14 +6,16 @@ asked for ``reasoning`` it thinks. Source: OpenAI API reference, "Responses" and
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -69,7 +71,18 @@ async def _create(request: Request) -> Response:
         b"event: %b\ndata: %b\n\n" % (each["type"].encode(), json.dumps(each | {"sequence_number": n}).encode())
         for n, each in enumerate(events)
     )
+    if body["model"] == "cut":
+        return StreamingResponse(_cut(data, request), media_type="text/event-stream")
     return Response(data, media_type="text/event-stream")
+
+
+async def _cut(data: bytes, request: Request) -> AsyncIterator[bytes]:
+    """Half of the events; then the connection breaks."""
+    yield data[: len(data) // 2]
+    await asyncio.sleep(0)
+    transport = request.state.recorded.connection.transport
+    assert transport is not None
+    transport.abort()
 
 
 def _response(body: Json, items: list[Json]) -> Json:

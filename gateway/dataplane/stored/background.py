@@ -128,16 +128,19 @@ class Running:
         """Say in the store that they run, and give up those that are not wanted any more."""
         while self._exchanges:
             await asyncio.sleep(BEAT)
-            for response_id, exchange in list(self._exchanges.items()):
-                caller, store = exchange.caller, self._worker.stored
-                if caller is None or store is None:
-                    continue
-                try:
-                    wanted = await store.live(caller.organization, response_id, time.time() + ALIVE)
-                except GatewayError:
-                    continue  # tried again in a second; the store has said why in the log
-                if not wanted and response_id in self._exchanges:
-                    exchange.on_disconnect()
+            # Together, so that one write serves all of them.
+            await asyncio.gather(*(self._say(*each) for each in list(self._exchanges.items())))
+
+    async def _say(self, response_id: str, exchange: Exchange) -> None:
+        caller, store = exchange.caller, self._worker.stored
+        if caller is None or store is None:
+            return
+        try:
+            wanted = await store.live(caller.organization, response_id, time.time() + ALIVE)
+        except GatewayError:
+            return  # tried again in a second; the store has said why in the log
+        if not wanted and response_id in self._exchanges:
+            exchange.on_disconnect()
 
 
 def _let_go(exchange: Exchange, detached: DetachedWire, body: bytes) -> None:

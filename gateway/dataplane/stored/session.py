@@ -37,6 +37,7 @@ class Session(Responses):
         """Why it can't be made one of the internal form: only targets that have Responses themselves can answer it."""
         self._whole: Json | None = None
         self._stream: ResponseStream | None = None
+        self._relayed = 0  # events that came from the provider
 
     def request(self, body: Json, before: Sequence[Json] = ()) -> Asked:
         """See :class:`gateway.protocols.base.ClientProtocol`. ``body`` was read already."""
@@ -79,6 +80,7 @@ class Session(Responses):
 
     def relayed_events(self, block: bytes) -> bytes:
         """See :class:`gateway.dataplane.interpreting.Watch`."""
+        self._relayed += block.count(b"\ndata:")
         if b'"response"' not in block:
             return block
         return b"".join([self._relayed_event(event) for event in split_events(block)])
@@ -112,7 +114,8 @@ class Session(Responses):
 
     def stream(self, memo: Any) -> ResponseStream:
         """See :class:`gateway.protocols.base.ClientProtocol`."""
-        self._stream = super().stream(memo)
+        self._stream = super().stream(memo or self.memo)
+        self._stream.begin_at(self._relayed)
         return self._stream
 
     def error(self, status: int, envelope: Json, request_id: str) -> Json:

@@ -24,6 +24,8 @@ SWEEP: Final = 60.0
 """Seconds between two removals of what is too old or too much, also while nothing is written."""
 MOST_WAITING: Final = 10_000
 """Writes that may wait; a further one is refused."""
+MOST_BYTES: Final = 134_217_728
+"""Bytes that may wait to be written; what comes beyond is refused."""
 
 FILE: Final = "responses.sqlite"
 
@@ -42,6 +44,7 @@ class Store:
         self._thread = ThreadPoolExecutor(1, "responses")
         self._database: Database | None = None
         self._waiting: list[tuple[Sequence[Write], asyncio.Future[int]]] = []
+        self._waiting_bytes = 0
         self._writing: asyncio.Task[None] | None = None
         self._next_sweep = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -116,11 +119,13 @@ class Store:
         return self._database
 
     async def _write(self, *writes: Write) -> int:
-        if len(self._waiting) >= MOST_WAITING:
+        size = sum(len(value) for _, values in writes for value in values if isinstance(value, bytes))
+        if len(self._waiting) >= MOST_WAITING or (self._waiting and self._waiting_bytes + size > MOST_BYTES):
             raise GatewayError(Kind.UNAVAILABLE, "store_busy", "Too many responses are being stored.", retry_after=1)
         loop = asyncio.get_running_loop()
         waiting: asyncio.Future[int] = loop.create_future()
         self._waiting.append((writes, waiting))
+        self._waiting_bytes += size
         if self._writing is None:
             self._writing = loop.create_task(self._write_waiting())
         return await waiting
@@ -129,6 +134,7 @@ class Store:
         loop = asyncio.get_running_loop()
         while self._waiting:
             taken, self._waiting = self._waiting, []
+            self._waiting_bytes = 0
             sweeps = loop.time() >= self._next_sweep
             if sweeps:
                 self._next_sweep = loop.time() + SWEEP

@@ -91,6 +91,10 @@ class ResponseStream:
         self._over = False
         self.final: Json | None = None
 
+    def begin_at(self, number: int) -> None:
+        """Number the events from here on: so many have been told by another."""
+        self._events.next = number
+
     def feed(self, chunk: Json) -> bytes:
         """See :class:`gateway.protocols.base.StreamEncoder`."""
         if self._head is None:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from gateway.dataplane.stored import store as stores
-from gateway.dataplane.stored.conversations import Write
+from gateway.dataplane.stored.conversations import Conversation, Write, adding, creating
 from gateway.dataplane.stored.records import Record, with_ids
 from gateway.dataplane.stored.store import Store
 from gateway.kernel.errors import GatewayError, Kind
@@ -149,6 +149,41 @@ async def test_too_many_writes_are_refused(store: Store, monkeypatch: pytest.Mon
     refused = [each for each in made if isinstance(each, GatewayError)]
     assert len(refused) == 2
     assert refused[0].kind is Kind.UNAVAILABLE
+
+
+async def test_too_many_bytes_are_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "MOST_BYTES", 5_000)
+    writes = (store.put("acme", record(f"resp_{i}", size=2_000)) for i in range(4))
+    made = await asyncio.gather(*writes, return_exceptions=True)
+    assert [isinstance(each, GatewayError) for each in made] == [False, False, True, True]
+    await store.put("acme", record("resp_large", size=10_000))  # one alone is written, however large
+
+
+async def test_conversations_are_kept_and_go(store: Store) -> None:
+    items = [{"type": "message", "id": f"msg_{i}", "role": "user", "content": str(i)} for i in range(3)]
+    for name, changed in (("conv_old", NOW - int(DAY)), ("conv_new", NOW)):
+        made = Conversation(name, changed, changed, b"{}")
+        await store.change(creating("acme", made), *adding("acme", name, items, changed))
+    assert await store.conversation("acme", "conv_old") is None
+    assert await store.conversation("other", "conv_new") is None
+    assert await store.items("other", "conv_new") == []
+    assert await store.sweep() == 1
+    assert await store.items("acme", "conv_old") == []
+    assert await store.items("acme", "conv_new") == items
+    assert await store.change(*adding("acme", "conv_old", items, NOW)) == 0
+    assert await store.items("acme", "conv_old") == []
+
+
+async def test_conversations_make_room_after_responses(store: Store) -> None:
+    for i in range(60):
+        made = Conversation(f"conv_{i}", NOW - 60 + i, NOW - 60 + i, b"{}")
+        item = {"type": "message", "id": "msg_1", "role": "user", "content": "x" * 60_000}
+        await store.change(creating("acme", made), *adding("acme", made.id, [item], made.changed))
+    await store.put("acme", record("resp_1"))
+    await store.sweep()
+    assert await store.find("acme", "resp_1") is None
+    assert await store.conversation("acme", "conv_0") is None
+    assert await store.conversation("acme", "conv_59") is not None
 
 
 async def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
