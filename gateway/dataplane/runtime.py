@@ -23,7 +23,6 @@ from gateway.plugin.api import PluginContext
 from gateway.plugin.chain import Chain
 from gateway.plugin.failures import OnFailure
 from gateway.plugin.load import build_chain
-from gateway.providers.registry import BASE_URLS
 from gateway.settings.model import Settings
 
 
@@ -97,7 +96,7 @@ async def build_runtime(
     loop = asyncio.get_running_loop()
     pools = {}
     for provider in settings.providers:
-        base_url = provider.base_url or BASE_URLS.get(provider.kind) or f"unix:{local_socket}"
+        base_url = provider.base_url or f"unix:{local_socket}"
         pools[provider.name] = Pool(provider, base_url, loop, resolver)
     router = router_from(settings, pools, previous.router if previous is not None else None)
     context = PluginContext(settings.data_dir, settings.redis_url)

@@ -18,9 +18,6 @@ _MODULES: Final = {
 }
 """Where each kind's ``translator()`` is. A module is loaded when a configuration names its kind."""
 
-BASE_URLS: Final = {"anthropic": "https://api.anthropic.com/v1"}
-"""Where a kind's API is when the configuration does not say."""
-
 
 def translator_for(kind: str) -> Translator | None:
     """The translation of a kind; None for one that speaks OpenAI's API."""

@@ -157,6 +157,16 @@ def test_answers_are_kept_for_clients_of_either_protocol(guarded: RunningGateway
         assert len(claude.recording.since(mark)) <= 2
 
 
+@pytest.mark.parametrize("prefix", ["/v1", "", "/api/v1/llm"])
+def test_it_is_served_under_every_prefix(relaying: RunningGateway, prefix: str) -> None:
+    body = {"model": "fake-chat", "max_tokens": 9, "messages": said("x")}
+    headers = {"x-api-key": relaying.key}
+    for path, told in (("/messages", "content"), ("/messages/count_tokens", "input_tokens")):
+        answer = httpx.post(f"{relaying.root}{prefix}{path}", json=body, headers=headers)
+        assert answer.status_code == 200
+        assert told in answer.json()
+
+
 def test_a_bare_client_sees_every_event_named(relaying: RunningGateway) -> None:
     body = {"model": "fake-chat", "max_tokens": 9, "stream": True, "messages": said("x")}
     answer = httpx.post(f"{relaying.base_url}/messages", json=body, headers={"x-api-key": relaying.key})
