@@ -30,6 +30,8 @@ NATIVE: Final = object()
 
 _NOT_ASKED: Final = object()
 _DONE: Final = b"data: [DONE]\n\n"
+_UNREADABLE: Final = (ValueError, KeyError, TypeError, AttributeError, IndexError)
+"""What reading an answer raises that is not what the provider's API sends."""
 _JSON_BODY: Final = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
 _DROPPED: Final = "x-gateway-dropped"
 _CLIENT_HEADERS: Final = {"anthropic": (b"anthropic-beta",)}
@@ -234,7 +236,7 @@ class Inbound:
             return status, body
         try:
             return status, orjson.dumps(self._translator.response(body, self._memo))
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
+        except _UNREADABLE as error:
             raise ValueError(f"the upstream's answer is none of its API: {error}") from None
 
 
@@ -244,7 +246,7 @@ def translated(attempt: Attempt, data: bytes | None) -> bytes:
     assert inbound is not None
     try:
         return inbound.end() if data is None else inbound.feed(data)
-    except ValueError as error:
+    except _UNREADABLE as error:
         attempt.fail(f"The upstream's stream can't be read: {error}.")
         return b""
 

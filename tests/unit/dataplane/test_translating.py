@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.dataplane.interpreting import Interpreter
 from gateway.dataplane.streaming import EventStream
-from gateway.dataplane.translating import Inbound
+from gateway.dataplane.translating import Inbound, translate_whole, translated
 from gateway.plugin.sse import split_events
 from gateway.protocols.messages import MESSAGES
 from gateway.providers.anthropic import translator
@@ -128,3 +128,15 @@ def test_a_native_stream_is_not_touched_but_our_own_errors_are_translated() -> N
     ours = b'data: {"error":{"message":"cut","type":"upstream_error","param":null,"code":"upstream_reset"}}\n\n'
     assert client.events(EXCHANGE, ours).startswith(b'event: error\ndata: {"type":"error","error":{"type":"api_error"')
     assert client.whole(EXCHANGE, 200, b'{"choices":[]}') == b'{"choices":[]}'
+
+
+@pytest.mark.parametrize("wrong", [b"data: {}\n\n", b"data: no JSON\n\n", b'data: {"type":"message_start"}\n\n'])
+def test_what_cannot_be_read_fails_the_attempt(wrong: bytes) -> None:
+    told: list[str] = []
+    attempt: Any = SimpleNamespace(inbound=inbound(), fail=told.append, status=200, body=lambda: wrong)
+    assert translated(attempt, wrong) == b""
+    assert not translate_whole(attempt)
+    assert [message.partition(":")[0] for message in told] == [
+        "The upstream's stream can't be read",
+        "The upstream's answer can't be read",
+    ]
