@@ -133,7 +133,7 @@ def test_a_native_stream_is_not_touched_but_our_own_errors_are_translated() -> N
 @pytest.mark.parametrize("wrong", [b"data: {}\n\n", b"data: no JSON\n\n", b'data: {"type":"message_start"}\n\n'])
 def test_what_cannot_be_read_fails_the_attempt(wrong: bytes) -> None:
     told: list[str] = []
-    attempt: Any = SimpleNamespace(inbound=inbound(), fail=told.append, status=200, body=lambda: wrong)
+    attempt: Any = SimpleNamespace(inbound=inbound(), fail=told.append, replace=None, status=200, body=lambda: wrong)
     assert translated(attempt, wrong) == b""
     assert not translate_whole(attempt)
     assert [message.partition(":")[0] for message in told] == [
