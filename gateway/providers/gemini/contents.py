@@ -1,7 +1,8 @@
 """The messages of the internal form as Gemini's ``contents``.
 
 Turns alternate between ``user`` and ``model``: neighbours of one role become one. The answers of parallel calls stand
-in one turn, as they were made in one. Sources: "Generating content", "Function calling" and "Thought signatures" in the
+in one turn, as they were made in one, and in the order of the calls, by which calls of one function are told apart.
+Sources: "Generating content", "Function calling" and "Thought signatures" in the
 Gemini API documentation.
 """
 
@@ -28,8 +29,11 @@ class Contents:
         self.system: list[Json] = []
         self.dropped: list[str] = []
         self._signed = signed
-        self._names: dict[str, str] = {}
+        self._names: dict[str, tuple[int, str]] = {}  # of each call, by its id: its place among all, and the function
+        self._answers: list[tuple[int, list[Json]]] = []
         for at, role, message in asking.messages_of(chat):
+            if role != "tool":
+                self._flush()
             if role == "system":
                 self.system += [{"text": text} for text in (asking.plain_text(message, at),) if text]
             elif role == "user":
@@ -37,7 +41,8 @@ class Contents:
             elif role == "assistant":
                 self._add("model", self._spoken(message, at))
             else:
-                self._answered(message, at)
+                self._answers.append(self._answered(message, at))
+        self._flush()
         if not self.contents:
             raise asking.wrong("messages", "at least one message of a user, an assistant or a tool")
 
@@ -48,6 +53,11 @@ class Contents:
             self.contents[-1]["parts"] += parts
         else:
             self.contents.append({"role": role, "parts": parts})
+
+    def _flush(self) -> None:
+        for _, parts in sorted(self._answers, key=lambda answer: answer[0]):
+            self._add("user", parts)
+        self._answers.clear()
 
     def _drop(self, kind: str) -> None:
         name = f"messages.content.{kind}"
@@ -81,7 +91,8 @@ class Contents:
     def _spoken(self, message: Json, at: str) -> list[Json]:
         own = message.get("provider_blocks")
         calls = list(asking.calls_of(message, at))
-        self._names.update({id: name for id, name, _, _ in calls})
+        for id, name, _, _ in calls:
+            self._names[id] = (len(self._names), name)
         if isinstance(own, dict) and own.get("vendor") == VENDOR and isinstance(own.get("blocks"), list):
             return list(own["blocks"])
         parts = self._parts(message, at)
@@ -99,8 +110,9 @@ class Contents:
             parts.append(made)
         return parts
 
-    def _answered(self, message: Json, at: str) -> None:
-        name = self._names.get(str(message.get("tool_call_id") or "")) or message.get("name")
+    def _answered(self, message: Json, at: str) -> tuple[int, list[Json]]:
+        known = self._names.get(str(message.get("tool_call_id") or ""))
+        place, name = known or (len(self._names), message.get("name"))
         if not isinstance(name, str):
             raise asking.wrong(f"{at}.tool_call_id", "the id of a tool call before this message")
         texts, others = [], []
@@ -111,7 +123,7 @@ class Contents:
                 others.append(part)
         text = "\n".join(texts)
         response = {"error": text} if message.get("is_error") is True else _as_object(text)
-        self._add("user", [{"functionResponse": {"name": name, "response": response}}, *others])
+        return place, [{"functionResponse": {"name": name, "response": response}}, *others]
 
 
 def _as_object(text: str) -> Json:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from gateway.providers.base import Json
 from gateway.providers.frames import data_of
 from gateway.providers.gemini.contents import VENDOR
@@ -20,14 +22,18 @@ from gateway.providers.gemini.response import (
 from gateway.providers.telling import Answer, broken, cited, document
 
 
+_KEPT: Final = 1_048_576  # characters of a choice that are kept to place its sources in
+
+
 class _Choice:
     """What is known of one choice so far."""
 
-    __slots__ = ("calls", "started", "text")
+    __slots__ = ("calls", "kept", "started", "text")
 
     def __init__(self) -> None:
         self.started = False
         self.calls = 0
+        self.kept = 0
         self.text: list[str] = []
 
 
@@ -121,7 +127,9 @@ class Stream:
             delta["reasoning_content"] = text
         elif text:
             delta["content"] = text
-            choice.text.append(text)
+            choice.kept += len(text)
+            if choice.kept <= _KEPT:
+                choice.text.append(text)
         signature = part.get("thoughtSignature")
         if signature:
             delta["extra_content"] = signed(signature)

@@ -158,11 +158,19 @@ def test_parallel_calls_and_their_answers_are_one_turn_each() -> None:
         {
             "role": "user",
             "parts": [
-                {"functionResponse": {"name": "time", "response": {"result": "noon"}}},
                 {"functionResponse": {"name": "weather", "response": {"degrees": 20}}},
+                {"functionResponse": {"name": "time", "response": {"result": "noon"}}},
             ],
         },
     ]
+
+
+def test_answers_of_calls_of_one_function_stand_in_the_order_of_the_calls() -> None:
+    calls = [_call(id, "weather", "{}") for id in ("x", "y", "z")]
+    answers = [{"role": "tool", "tool_call_id": id, "content": id} for id in ("z", "x", "y")]
+
+    parts = body(messages=[*HELLO, {"role": "assistant", "tool_calls": calls}, *answers])["contents"][2]["parts"]
+    assert [part["functionResponse"]["response"]["result"] for part in parts] == ["x", "y", "z"]
 
 
 def test_a_tool_that_failed_and_one_that_gives_an_image() -> None:
