@@ -21,7 +21,6 @@ from gateway.providers.gemini.response import (
 )
 from gateway.providers.telling import Answer, broken, cited, document
 
-
 _KEPT: Final = 1_048_576  # characters of a choice that are kept to place its sources in
 
 
