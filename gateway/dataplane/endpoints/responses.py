@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.dataplane.endpoints.models import authenticate
-from gateway.dataplane.stored.records import RUNNING, Json, Record, encode
+from gateway.dataplane.stored.records import RUNNING, Json, Record, kept
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.protocols.responses.checks import one_of, refusal
 
@@ -68,7 +68,7 @@ class Stored:
             raise refusal("Only a response with 'background' set to true can be cancelled.", "response_id")
         if response["status"] in RUNNING:
             response["status"] = "cancelled"
-            if await store_of(self._worker).end(organization, record.id, "cancelled", encode(response)):
+            if await store_of(self._worker).end(organization, record.id, "cancelled", kept(response)):
                 self._worker.running.cancel(record.id)
             else:
                 _, record = await self._find(request)  # it ended in the meantime

@@ -75,9 +75,6 @@ class Running:
         self._beating: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
 
-    def __len__(self) -> int:
-        return len(self._exchanges)
-
     async def detach(self, exchange: Exchange, session: Session) -> None:
         """Answer the client of an admitted request, and go on without it. Raises
         :class:`~gateway.kernel.errors.GatewayError` where that can't be kept.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gateway.dataplane.stored.beginning import organization_of, store_of
 from gateway.dataplane.stored.conversations import Write, adding
 from gateway.dataplane.stored.database import ending
-from gateway.dataplane.stored.records import Json, Record, encode
+from gateway.dataplane.stored.records import Json, Record, kept
 from gateway.dataplane.stored.session import Session
 from gateway.kernel.errors import GatewayError
 from gateway.protocols.responses.response import Memo, failed
@@ -70,7 +70,7 @@ async def _end(exchange: Exchange, session: Session, memo: Memo) -> None:
             final = failed(memo, {}, [], 502, {})
         if final is not None:
             said = _said(exchange, session, session.record(final, final["status"]))
-            ended = ending(organization_of(exchange), memo.id, final["status"], encode(final))
+            ended = ending(organization_of(exchange), memo.id, final["status"], kept(final))
             await store_of(exchange).change(*said, ended)
     finally:
         exchange.wire.worker.running.over(memo.id)

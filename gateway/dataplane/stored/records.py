@@ -7,6 +7,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from gateway.protocols.responses.response import output_text
+
 Json = dict[str, Any]
 
 RUNNING: Final = ("queued", "in_progress")
@@ -39,6 +41,7 @@ class Record(Struct):
         """The Response for the client. One that ran in a worker that is gone has failed."""
         made: Json = decode(self.response)
         made["status"] = self.status
+        made["output_text"] = output_text(made.get("output") or [])
         if self.status in RUNNING and self.alive_until < now:
             made["status"] = "failed"
             made["error"] = {"code": "server_error", "message": "The gateway stopped while the response was made."}
@@ -53,6 +56,11 @@ class Record(Struct):
         """Its own input and output items, as the Response after it is asked to go on from them."""
         output: list[Json] = decode(self.response).get("output") or []
         return [*self.input_items(), *output]
+
+
+def kept(response: Json) -> bytes:
+    """A Response as JSON without what only says its texts once more."""
+    return encode({name: value for name, value in response.items() if name != "output_text"})
 
 
 def with_ids(items: list[Any], token: str) -> list[Json]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.dataplane.stored.records import RUNNING, Json, Record, encode, with_ids
+from gateway.dataplane.stored.records import RUNNING, Json, Record, encode, kept, with_ids
 from gateway.kernel.errors import GatewayError
 from gateway.plugin.sse import data_of, split_events
 from gateway.protocols.base import Asked
@@ -140,7 +140,7 @@ class Session(Responses):
         assert self.memo is not None
         items = with_ids(self.wanted.items, self.memo.token)
         return Record(
-            response["id"], self.memo.created, status, encode(response), encode(items), self.ancestors, alive_until
+            response["id"], self.memo.created, status, kept(response), encode(items), self.ancestors, alive_until
         )
 
 
