@@ -10,11 +10,10 @@ import asyncio
 import contextlib
 import logging
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from typing import Final
 
+from gateway.dataplane.issuers import poster
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.providers.credentials import asker_for
 from gateway.providers.oauth import Token, TokenRequest, token_of
@@ -22,10 +21,8 @@ from gateway.settings.model import Provider
 
 FIRST: Final = 5.0
 """Seconds that a start waits for the first token."""
-_TIMEOUT: Final = 10.0  # seconds an issuer has to answer
 _AGAIN: Final = (1.0, 60.0)  # seconds until an issuer that failed is asked again: the first time, and the most
 _SHARE: Final = 0.8  # of a token's life, after which the next one is fetched
-_LARGEST: Final = 1_048_576  # bytes of an issuer's answer
 
 _log = logging.getLogger("gateway.providers")
 
@@ -97,17 +94,4 @@ def source_for(provider: Provider) -> TokenSource | None:
     ask = asker_for(provider.kind, provider.options)
     if ask is None:
         return None
-    proxies = {} if provider.proxy is None else {"http": provider.proxy, "https": provider.proxy}
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
-    return TokenSource(provider.name, ask, lambda asked: _post(opener, asked))
-
-
-def _post(opener: urllib.request.OpenerDirector, asked: TokenRequest) -> tuple[int, bytes]:
-    headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
-    request = urllib.request.Request(asked.url, asked.body, headers)  # noqa: S310 - a URL of the configuration
-    try:
-        with opener.open(request, timeout=_TIMEOUT) as answer:
-            return answer.status, answer.read(_LARGEST)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read(_LARGEST)
+    return TokenSource(provider.name, ask, poster(provider.proxy))
