@@ -25,6 +25,10 @@ def said(text: str) -> list[Any]:
     return [{"role": "user", "content": text}]
 
 
+def text_of(message: Any) -> str:
+    return str(message.content[0].text)
+
+
 def test_limits_refuse_in_anthropics_words(messages: Anthropic) -> None:
     with pytest.raises(sdk.RateLimitError) as raised:
         messages.with_options(api_key=POOR_KEY).messages.create(model=CLAUDE, max_tokens=9, messages=said("x"))
@@ -71,9 +75,9 @@ def test_a_relayed_message_that_breaks_off_ends_in_an_error(relaying: RunningGat
 def test_a_late_target_is_raced_by_one_of_another_api(messages: Anthropic, openai: OpenAI) -> None:
     answer = messages.messages.with_raw_response.create(model="hedged", max_tokens=50, messages=said("quick"))
     assert answer.headers["x-gateway-target"] == "oai/fake-other"
-    assert answer.parse().content[0].to_dict()["text"].endswith("quick")
+    assert text_of(answer.parse()).endswith("quick")
     with messages.messages.stream(model="hedged", max_tokens=50, messages=said("quick")) as stream:
-        assert stream.get_final_message().content[0].to_dict()["text"].endswith("quick")
+        assert text_of(stream.get_final_message()).endswith("quick")
     chat = openai.chat.completions.create(model="hedged", messages=said("quick"))
     assert (chat.choices[0].message.content or "").endswith("quick")
 
@@ -133,9 +137,9 @@ def test_plugins_see_and_change_what_anthropics_clients_say(
         mark = fake.recording.mark()
         asked: Any = {"model": model, "max_tokens": 500, "messages": said("write to ann@example.com")}
         answer = client.messages.create(**asked)
-        assert "ann@example.com" in answer.content[0].to_dict()["text"]
+        assert "ann@example.com" in text_of(answer)
         with client.messages.stream(**{**asked, "messages": said("write to bob@example.com")}) as stream:
-            assert "bob@example.com" in stream.get_final_message().content[0].to_dict()["text"]
+            assert "bob@example.com" in text_of(stream.get_final_message())
         sent = [request.body for request in fake.recording.since(mark)]
         assert len(sent) == 2
         assert not any(b"example.com" in body for body in sent)
