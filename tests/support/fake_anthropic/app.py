@@ -38,7 +38,7 @@ _seen: dict[bytes, int] = {}
 
 
 def build_app(recording: Recording, gates: Gates, key: str) -> ASGIApp:
-    """The ASGI application; it records into ``recording`` and takes only ``key``, as ``x-api-key`` or as bearer token."""
+    """The ASGI application; it records into ``recording`` and takes only ``key``, as ``x-api-key`` or bearer token."""
 
     def refusal(headers: dict[str, str]) -> Response | None:
         given = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
