@@ -117,6 +117,7 @@ def test_another_organisation_finds_nothing(client: OpenAI, other: OpenAI) -> No
         ("", b'{"metadata": {"a": 1}}', "metadata.a"),
         ("", b'{"items": "x"}', "items"),
         ("", b'{"items": [1]}', "items[0]"),
+        ("", b'{"items": [{"type": ["message"]}]}', "items[0].type"),
         ("", b'{"items": [{"type": "item_reference", "id": "x"}]}', "items[0].type"),
         ("/one", b"{}", "metadata"),
         ("/one/items", b'{"items": []}', "items"),

@@ -31,6 +31,7 @@ from gateway.dataplane.stored.records import Json, encode, with_ids
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.protocols.base import missing
 from gateway.protocols.responses.checks import array, object_of, refusal
+from gateway.protocols.responses.items import kind_of
 from gateway.protocols.responses.request import check_metadata
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def _items(body: Json) -> list[Json]:
     if not 1 <= len(given) <= _MOST_AT_ONCE:
         raise refusal(f"'items' must have from 1 to {_MOST_AT_ONCE} items.", "items")
     for i, each in enumerate(given):
-        if object_of(each, f"items[{i}]").get("type", "message") == "item_reference":
+        if kind_of(object_of(each, f"items[{i}]"), f"items[{i}]") == "item_reference":
             raise refusal("An item of a conversation can't be a reference.", f"items[{i}].type")
     return with_ids(given, secrets.token_hex(24))
 

@@ -67,9 +67,12 @@ def with_ids(items: list[Any], token: str) -> list[Json]:
     """Input items as they are kept: each has an id and a type, so that a client can list and refer to them."""
     kept = []
     for i, item in enumerate(items):
-        kind = item.get("type") or "message"
-        made = {"type": kind, **item}
-        if not made.get("id"):
+        if not isinstance(item, dict):
+            continue
+        kind = item.get("type")
+        kind = kind if isinstance(kind, str) else "message"
+        made = {**item, "type": kind}
+        if not made.get("id") or not isinstance(made["id"], str):
             made["id"] = f"{_PREFIXES.get(kind, 'item')}_{token}{0x8000 + i:04x}"
         if kind == "message" and isinstance(made.get("content"), str):
             word = "output_text" if made.get("role") == "assistant" else "input_text"

@@ -36,8 +36,10 @@ class Events:
 
     def delta(self, head: bytes, text: str, rest: bytes = b"") -> None:
         """The next piece of a text. ``head`` is from :func:`delta_head`, ``rest`` further members, each with its comma
-        before it.
+        before it. Raises :class:`TypeError` for a text that is none.
         """
+        if type(text) is not str:
+            raise TypeError(f"a text was expected, not {type(text).__name__}")
         if self._obfuscate:
             padding = secrets.token_urlsafe(_PAD)[: _PAD - len(text) % _PAD]
             rest = b'%b,"obfuscation":"%b"' % (rest, padding.encode())

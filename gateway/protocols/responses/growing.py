@@ -77,8 +77,8 @@ class ReasoningItem(Item):
         """The next piece of the text."""
         if not self._head:
             self._begin()
-        self._pieces.append(text)
         self._events.delta(self._head, text)
+        self._pieces.append(text)
 
     def keep(self, blocks: list[Json], provider_blocks: Json | None) -> None:
         """What the vendor signed: it goes into ``encrypted_content``."""
@@ -140,23 +140,23 @@ class MessageItem(Item):
         """The next piece of the text."""
         if not self._head or self._refuses:
             self._begin(refuses=False)
-        self._pieces.append(text)
         self._events.delta(self._head, text, _NO_LOGPROBS)
+        self._pieces.append(text)
 
     def say_with(self, text: str, logprobs: list[Json]) -> None:
         """The next piece of the text, with its log probabilities."""
         if not self._head or self._refuses:
             self._begin(refuses=False)
+        self._events.delta(self._head, text, b',"logprobs":' + encode(logprobs))
         self._pieces.append(text)
         self._logprobs += logprobs
-        self._events.delta(self._head, text, b',"logprobs":' + encode(logprobs))
 
     def refuse(self, text: str) -> None:
         """The next piece of a refusal."""
         if not self._head or not self._refuses:
             self._begin(refuses=True)
-        self._pieces.append(text)
         self._events.delta(self._head, text)
+        self._pieces.append(text)
 
     def annotate(self, annotations: list[Json]) -> None:
         """Citations of the text so far."""
@@ -218,8 +218,8 @@ class CallItem(Item):
 
     def give(self, text: str) -> None:
         """The next piece of the arguments."""
-        self._pieces.append(text)
         self._events.delta(self._head, text)
+        self._pieces.append(text)
 
     @property
     def is_whole(self) -> bool:

@@ -226,8 +226,10 @@ class ResponseStream:
         custom = call.get("custom")
         told: Any = custom or call.get("function") or {}
         name = told.get("name") or ""
-        number = self._calls.find(call, name)
         piece = told.get("input" if custom else "arguments") or ""
+        if type(piece) is not str or type(name) is not str:
+            raise TypeError("a tool call's name and arguments are texts")
+        number = self._calls.find(call, name)
         self._kept += len(piece)
         item = self._calls.items.get(number)
         if item is None:
