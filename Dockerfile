@@ -33,6 +33,7 @@ COPY pyproject.toml README.md ./
 COPY gateway/ gateway/
 COPY plugins/ plugins/
 COPY config/plans.yaml config/roles.yaml config/
+COPY config/providers config/providers
 RUN /venv/bin/python -m pip install --no-cache-dir --no-deps .
 COPY scripts/compile.py scripts/
 RUN if [ "$COMPILED" = 1 ]; then \

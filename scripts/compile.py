@@ -39,6 +39,7 @@ MODULES = (
     "gateway/dataplane/flow.py",
     "gateway/dataplane/load.py",
     "gateway/dataplane/metrics.py",
+    "gateway/dataplane/native.py",
     "gateway/dataplane/needs.py",
     "gateway/dataplane/opening.py",
     "gateway/dataplane/pipeline.py",
@@ -105,6 +106,7 @@ def _put(copy: Path, directory: Path) -> list[Path]:
         for name in ("plans.yaml", "roles.yaml"):
             (directory / "config").mkdir(exist_ok=True)
             shutil.copy2(ROOT / "config" / name, directory / "config" / name)  # see gateway.kernel.shipped
+        shutil.copytree(ROOT / "config" / "providers", directory / "config" / "providers")
         _write_command(directory / "bin" / "gateway")
     placed = []
     for extension in sorted(copy.rglob("*.so")):

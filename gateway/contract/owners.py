@@ -29,7 +29,18 @@ _DECIDED: dict[str, Reference] = {
     "/v1/billing": "leanvibe",
     "/v1/billing/usage": "leanvibe",
 }
-_INFERENCE = ("chat/completions", "completions", "embeddings", "moderations", "rerank", "responses", "audio", "models")
+_INFERENCE = (
+    "chat/completions",
+    "completions",
+    "embeddings",
+    "moderations",
+    "rerank",
+    "responses",
+    "messages",
+    "messages/count_tokens",
+    "audio",
+    "models",
+)
 _IMAGES = ("images/generations", "images/edits", "images/variations")
 _INFERENCE_PREFIXES = ("/v1/", "/", "/api/v1/llm/")
 

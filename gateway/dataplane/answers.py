@@ -50,6 +50,8 @@ class Verdict(Enum):
 
 def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
     """Judge a finished attempt. After ``FAILED`` another may be made. Raises what a plugin refused with."""
+    if exchange.interpreter is not None:
+        exchange.interpreter.native = attempt.native
     if attempt.cancelled:
         exchange.attempts.append(attempt.record("cancelled"))
         if exchange.refusal is not None:
@@ -91,7 +93,9 @@ def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
             told = status_told(body)
             if told is not None:
                 return _refused(exchange, attempt, told, "error_body")
-        if exchange.tokens is None:
+        if exchange.tokens is None and exchange.spec.free:
+            exchange.tokens = Tokens()
+        elif exchange.tokens is None:
             exchange.uncounted = body
     target = attempt.target
     target.breaker.succeeded()
@@ -210,7 +214,8 @@ def _end_relayed(exchange: Exchange, attempt: Attempt) -> None:
         _failed(exchange, attempt, error.reason)
         exchange.outcome = "cut"
         if events is not None:
-            exchange.hold_end(event_of(upstream_failure(error)), intact=exchange.chunked)
+            told = attempt.told if attempt.native and attempt.told else event_of(upstream_failure(error))
+            exchange.hold_end(told, intact=exchange.chunked)
         else:
             exchange.hold_end(b"", intact=False)
         return

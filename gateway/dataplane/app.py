@@ -18,11 +18,13 @@ from gateway.dataplane.clock import Clock
 from gateway.dataplane.counting.client import Counter
 from gateway.dataplane.credentials import Learnt
 from gateway.dataplane.emit import UsageSink
-from gateway.dataplane.endpoints import health, models
+from gateway.dataplane.endpoints import conversations, health, models, responses
 from gateway.dataplane.endpoints.inference import BY_PATH
 from gateway.dataplane.envelope import told
 from gateway.dataplane.forward import Forward
 from gateway.dataplane.gate import Limits
+from gateway.dataplane.stored.background import Running
+from gateway.dataplane.stored.store import Store
 from gateway.kernel.errors import GatewayError, Kind
 
 if TYPE_CHECKING:
@@ -57,9 +59,12 @@ class Worker:
         self.created = int(time.time())
         self._started = time.monotonic()
         self.app = Starlette(
-            routes=[*health.routes(self), *models.routes(self)],
+            routes=[*health.routes(self), *models.routes(self), *responses.routes(self), *conversations.routes(self)],
             exception_handlers={HTTPException: _http_error, GatewayError: _gateway_error, Exception: _internal_error},
         )
+        self.stored: Store | None = None
+        """Where Responses are kept; None: nowhere."""
+        self.running = Running(self)
         self.beside: Beside | None = None
         """Tells the metrics of a sidecar on this machine."""
         self.forward = Forward(self, sidecar)

@@ -21,6 +21,7 @@ from gateway.dataplane.refusal import status_told
 from gateway.dataplane.relay import CLIENT, EventRelay
 from gateway.dataplane.streaming import EventStream
 from gateway.dataplane.timing import seconds_of, timings
+from gateway.dataplane.translating import Inbound, begin_reading, translate_whole, translated
 from gateway.dataplane.upstream.connection import Connection, Headers
 from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.kernel.errors import GatewayError
@@ -69,36 +70,11 @@ class Attempt:
     """
 
     __slots__ = (
-        "_chunks",
-        "_decoder",
-        "_done",
-        "_holders",
-        "_load",
-        "_mode",
-        "_relay",
-        "_sent_at",
-        "_size",
-        "_started_ns",
-        "cancelled",
-        "connection",
-        "content_type",
-        "error",
-        "events",
-        "exchange",
-        "finished",
-        "head_at",
-        "length",
-        "lines",
-        "number",
-        "race",
-        "refused",
-        "relayed",
-        "status",
-        "tail",
-        "target",
-        "told",
+        "_chunks", "_decoder", "_done", "_holders", "_load", "_mode", "_relay", "_sent_at", "_size", "_started_ns",
+        "cancelled", "connection", "content_type", "error", "events", "exchange", "finished", "head_at", "inbound",
+        "length", "lines", "native", "number", "race", "refused", "relayed", "status", "tail", "target", "told",
         "too_long",
-    )
+    )  # fmt: skip
 
     def __init__(self, exchange: Exchange, target: Target) -> None:
         self.exchange = exchange
@@ -113,6 +89,8 @@ class Attempt:
         self.content_type = b""
         self.refused: Headers = []  # the headers of an error
         self.too_long = False
+        self.native = False  # the answer is in the client's own protocol
+        self.inbound: Inbound | None = None  # what makes the answer one of OpenAI's API
         self.told = b""  # the event in which the upstream reported an error
         self.length: int | None = None
         self.error: UpstreamError | None = None
@@ -180,6 +158,8 @@ class Attempt:
             if self._decoder is None:
                 self.fail(f"The upstream answered in the encoding {encoding[:40]!r}, which was not asked for.")
                 return
+        if self.exchange.foreign is not None:
+            begin_reading(self, self.exchange.foreign)
         self._mode = self._mode_for(status)
         if self._mode is Mode.EVENTS:
             self._relay = relay = EventRelay(self)
@@ -212,7 +192,7 @@ class Attempt:
                 return
         mode = self._mode
         if self._relay is not None:
-            self._relay.feed(data)
+            self._relay.feed(data if self.inbound is None else translated(self, data))
         elif mode is Mode.WHOLE:
             self._chunks.append(data)
             self._size += len(data)
@@ -227,12 +207,15 @@ class Attempt:
         if self.finished:
             return
         if self._relay is not None:
-            self._relay.end()
+            if self.inbound is not None:
+                self._relay.feed(translated(self, None))
+            if not self.finished:
+                self._relay.end()
         elif self._mode is Mode.BYTES:
             if not self.exchange.response_started:
                 self.begin(b"")
             self.finish()
-        else:
+        elif self.inbound is None or translate_whole(self):
             self.finish()
 
     def on_fail(self, error: UpstreamError) -> None:
@@ -263,6 +246,8 @@ class Attempt:
             target.breaker.answered()
         if target.limit is not None:
             target.limit.began(self)
+        if exchange.interpreter is not None:
+            exchange.interpreter.native = self.native
         exchange.start(self.status or 200, self.head_lines(), self.length if self._mode is Mode.BYTES else None, data)
 
     def head_lines(self) -> bytes:
@@ -399,6 +384,12 @@ class Attempt:
     def _abort_connection(self) -> None:
         if self.connection is not None and self.connection.handler is self:
             self.connection.abort()
+
+    def replace(self, status: int, body: bytes) -> None:
+        """Another answer stands for the one that came."""
+        self.status, self._chunks = status, [body]
+        if status < 300 or status >= 400:
+            self.content_type = b"application/json"
 
     def body(self) -> bytes:
         """The whole answer of an attempt that was not relayed."""

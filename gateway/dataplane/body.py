@@ -20,6 +20,8 @@ Fields = dict[str, Raw]
 MAX_TOKENS: Final = 10_000_000
 """More than any model's context: a larger limit is a mistake, not a wish."""
 MAX_CHOICES: Final = 128
+JOINED: Final = 65_536
+"""Bytes of a body below which one joined write is cheaper than a vectored one."""
 
 _decode_fields: Final = msgspec.json.Decoder(Fields).decode
 _encode: Final = msgspec.json.Encoder().encode

@@ -107,7 +107,9 @@ class _Recovery:
             if made is not None:
                 return "prefill"
         # Plugins that keep a part of the text back would bring the old answer's end into the new one.
-        return "restart" if self.mode == "restart" and not exchange.runtime.chain.on_chunk else ""
+        # Other protocols have no event that says so.
+        may_restart = not exchange.runtime.chain.on_chunk and exchange.interpreter is None
+        return "restart" if self.mode == "restart" and may_restart else ""
 
     async def go_on_at(self, target: Target, how: str) -> bool:
         """Ask one target. Whether the client has its end now."""

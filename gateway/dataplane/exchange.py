@@ -20,6 +20,7 @@ from gateway.dataplane.auth import Credential
 from gateway.dataplane.deadlines import tighter
 from gateway.dataplane.endpoints.inference import Endpoint
 from gateway.dataplane.flow import INTO_TASK
+from gateway.dataplane.interpreting import Interpreter
 from gateway.dataplane.transcript import Transcript
 from gateway.kernel.errors import GatewayError
 from gateway.plugin.api import Request
@@ -69,10 +70,12 @@ class Exchange(Request):
         "fields",
         "first_at",
         "flow",
+        "foreign",
         "forwarded",
         "grant",
         "hide_usage",
         "http11",
+        "interpreter",
         "is_events",
         "keep_alive",
         "max_tokens",
@@ -111,6 +114,8 @@ class Exchange(Request):
     trace: TraceContext  # set by the tracer alone
     uncounted: EventStream | bytes | None  # what the upstream has told no usage of
     transcript: Transcript | None  # of the stream that the client gets
+    interpreter: Interpreter | None  # of a client that speaks another protocol
+    foreign: dict[Target, Any] | None  # what reading the answers of targets takes that speak another API
     seam: Seam | None  # where another target goes on with it
     recovery: Recovery | None  # what the client wants of a stream that breaks off
     wanted: Timeouts | None  # the client's own deadlines
@@ -157,8 +162,7 @@ class Exchange(Request):
         self._held: bytes | None = None
         self.fields: Fields | None = None
         self.upload: Upload | None = None
-        self.forwarded = b""
-        self.content_type = b""
+        self.forwarded = self.content_type = b""
         self.declared_length: int | None = None
         self.max_tokens: int | None = None
         self.hide_usage = False
@@ -178,7 +182,8 @@ class Exchange(Request):
         self.route: Route | None = None
         self.target: Target | None = None
         self.first_at = 0.0
-        self.transcript = self.seam = self.uncounted = None
+        self.transcript = self.seam = self.uncounted = self.foreign = None
+        self.interpreter = None if spec.protocol is None else Interpreter(spec.protocol)
         self.recovery = self.wanted = self.place = None
         self.deadline = self.patience = self.waited = self.queued = 0.0
         self.outcome: Outcome = "error"
@@ -314,6 +319,8 @@ class Exchange(Request):
         if given and isinstance(given, dict):
             for name, value in given.items():
                 lines += _line(str(name), value)
+        if self.interpreter is not None:
+            lines += b"request-id: " + self.id.encode() + b"\r\n"
         if not self.keep_alive:
             lines += b"connection: close\r\n"
         elif not self.http11:
@@ -326,6 +333,8 @@ class Exchange(Request):
             return
         if not self.complete:
             self.keep_alive = False
+        if self.interpreter is not None:
+            body = self.interpreter.whole(self, status, body)
         head = _status_line(status) + lines + b"content-length: %d\r\n" % len(body) + self._common() + b"\r\n"
         self.response_started = True
         self.status = status
@@ -334,6 +343,8 @@ class Exchange(Request):
     def start(self, status: int, lines: bytes, length: int | None, data: bytes) -> None:
         """Send the head and the first piece of a body that comes in pieces. ``length`` is in bytes, where known."""
         self.is_events = b"text/event-stream" in lines
+        if self.interpreter is not None and self.is_events:
+            data = self.interpreter.events(self, data)
         if not self.complete:
             self.keep_alive = False
         if length is not None:
@@ -356,12 +367,18 @@ class Exchange(Request):
         """Send a piece of the body, at once."""
         if self.disconnected or not data:
             return
+        if self.interpreter is not None and self.is_events:
+            data = self.interpreter.events(self, data)
+            if not data:
+                return
         if self.chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         self.wire.transport.write(data)
 
     def hold_end(self, data: bytes, *, intact: bool = True) -> None:
         """Make the last piece ready. Not ``intact``: the client must be able to tell that the body was cut."""
+        if self.interpreter is not None and self.is_events:
+            data = self.interpreter.events(self, data)
         if self.chunked and data:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         if not intact:
@@ -377,7 +394,7 @@ class Exchange(Request):
         self.response_complete = True
         held, self._held = self._held, None
         self._raw = self._body = self.fields = self.uncounted = None  # an idle connection keeps its last request
-        self.transcript = self.seam = None
+        self.transcript = self.seam = self.interpreter = self.foreign = None
         self._chunks.clear()
         self.raw_headers = []
         self.state = {}

@@ -6,9 +6,11 @@ Parse, authenticate (done when the head came, see ``server``), admit, plugins, r
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
+from gateway.contract.usage import Tokens
 from gateway.dataplane import answers
 from gateway.dataplane import body as bodies
 from gateway.dataplane.admission.limiter import undo
@@ -17,14 +19,20 @@ from gateway.dataplane.breaker import CLOSED
 from gateway.dataplane.calling import call_target, recovered
 from gateway.dataplane.choosing import choose
 from gateway.dataplane.continuing import resume
+from gateway.dataplane.counting.wire import Ask
 from gateway.dataplane.places import give_back, place_anywhere
 from gateway.dataplane.settlement import repaired, settle, uncounted, usage_event
+from gateway.dataplane.stored.background import detach_if_wanted
+from gateway.dataplane.stored.beginning import begin
+from gateway.dataplane.stored.keeping import keep
+from gateway.dataplane.vendors import vocabulary_of
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.plugin.api import Answer
+from gateway.providers.base import Unsupported
 
 if TYPE_CHECKING:
     from gateway.dataplane.attempt import Attempt
-    from gateway.dataplane.counting.wire import Ask, Counted
+    from gateway.dataplane.counting.wire import Counted
     from gateway.dataplane.exchange import Exchange
     from gateway.dataplane.routing import Route
 
@@ -39,9 +47,13 @@ async def handle(exchange: Exchange) -> None:
         if exchange.caller is None:
             await identify(exchange)
         parse(exchange)
+        if exchange.spec.stateful:
+            await begin(exchange)
         shortage = admit(exchange)
         if shortage is not None:
             await widen(exchange, shortage)
+        if exchange.spec.stateful:
+            await detach_if_wanted(exchange)
         exchange.turns = chain.turns
         answer = await consult_plugins(exchange) if chain.on_request else None
         if answer is not None:
@@ -60,6 +72,8 @@ async def handle(exchange: Exchange) -> None:
     finally:
         if exchange.place is not None:
             give_back(exchange)
+        if exchange.spec.stateful:
+            await keep(exchange)
         if chain.on_usage and exchange.grant is not None:
             await settle_with_plugins(exchange)
         else:
@@ -94,12 +108,17 @@ def read_fields(exchange: Exchange) -> None:
 async def consult_plugins(exchange: Exchange) -> Answer | None:
     """Let the plugins change, answer or refuse the request; what they changed is taken over and admitted anew."""
     chain = exchange.runtime.chain
+    interpreter = exchange.interpreter
+    if interpreter is not None:
+        interpreter.to_chat(exchange)  # what plugins know
     raw, asked = exchange._raw, exchange.model
     answer = await chain.request(exchange)
     if answer is not None:
         return answer
     chosen = exchange.model
     if exchange.is_json and exchange._raw is not raw:
+        if interpreter is not None:
+            interpreter.changed = True
         read_fields(exchange)
         if chosen != asked:
             exchange.model = chosen
@@ -126,8 +145,15 @@ async def call(exchange: Exchange) -> None:
     """Try the route's targets until one answers; relay or return its answer. Raises :class:`GatewayError`."""
     loop = exchange.wire.loop
     route = find_route(exchange)
+    if exchange.interpreter is not None:
+        if exchange.spec.free and not counts_itself(exchange, route):
+            await count_tokens(exchange, route)
+            return
+        if route.picky or route.mirror is not None:
+            with contextlib.suppress(Unsupported):  # of which only targets of its own protocol can be asked
+                exchange.interpreter.to_chat(exchange)
     targets = choose(exchange, route, loop.time())
-    if route.mirror is not None and targets:
+    if route.mirror is not None and targets and (exchange.interpreter is None or exchange.interpreter.is_chat):
         route.mirror.reflect(exchange, targets[0])
     if len(targets) > 1 and not targets[0].has_room:
         targets = await place_anywhere(exchange, targets)
@@ -151,6 +177,8 @@ async def call(exchange: Exchange) -> None:
                 attempt = await call_target(exchange, target, route, targets)
                 if attempt is None:
                     return
+        except Unsupported as error:
+            refused = error  # another target may be able to say it
         finally:
             if not is_closed:
                 target.breaker.release(loop.time())
@@ -182,6 +210,31 @@ async def settle_with_plugins(exchange: Exchange) -> None:
         await exchange.runtime.chain.usage(exchange, event)
     finally:
         settle(exchange, repaired(exchange, event, counted))
+
+
+def counts_itself(exchange: Exchange, route: Route) -> bool:
+    """Whether some target counts the tokens of a request as it came."""
+    interpreter = exchange.interpreter
+    assert interpreter is not None
+    return any(
+        target.serves(exchange.endpoint) and interpreter.is_native(exchange, target)
+        for target in route.candidates(exchange.endpoint, 0.0)
+    )
+
+
+async def count_tokens(exchange: Exchange, route: Route) -> None:
+    """Answer how many tokens a request has, as far as can be known without its model."""
+    interpreter = exchange.interpreter
+    assert interpreter is not None
+    interpreter.to_chat(exchange)
+    target = route.targets[0]
+    ask = Ask(0, vocabulary_of(target.vendor, target.model), "chat.completions", exchange.raw)
+    counted = await _count(exchange, ask)
+    if counted is None:
+        raise GatewayError(Kind.UNAVAILABLE, "count_unavailable", "Tokens can't be counted now.", retry_after=1.0)
+    exchange.tokens = Tokens()
+    exchange.outcome = "ok"
+    exchange.hold(200, b"content-type: application/json\r\n", b'{"input_tokens":%d}' % counted.prompt)
 
 
 async def _count(exchange: Exchange, ask: Ask) -> Counted | None:

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from gateway.dataplane.native import MessageEvents, ResponseEvents
 from gateway.dataplane.soundness import before_error, before_fault, is_sound
 from gateway.dataplane.streaming import EventStream, OversizedEvent
 from gateway.dataplane.upstream.errors import UpstreamError
@@ -21,8 +22,6 @@ QUEUED: Final = 262_144
 CLIENT, PLUGINS = 1, 2
 """Who may want the upstream to be read no further for now."""
 
-_DONE: Final = b"data: [DONE]\n\n"
-
 
 class EventRelay:
     """The stream of one attempt. With plain hooks, or none, an event leaves within the callback it arrived in; for a
@@ -32,6 +31,7 @@ class EventRelay:
     __slots__ = (
         "_attempt",
         "_chain",
+        "_checked",
         "_failure",
         "_last",
         "_pump",
@@ -47,10 +47,13 @@ class EventRelay:
         self._attempt = attempt
         exchange = attempt.exchange
         self._chain = exchange.runtime.chain
-        self.events = EventStream(exchange.hide_usage, attempt.target.vendor, exchange.endpoint)
+        self.events = _events_of(attempt)
         self._strict = exchange.spec.generates
+        self._checked = self._strict and attempt.inbound is None
         self._seam = exchange.seam  # where the client has a part of the answer already
-        self._transcript = exchange.open_transcript()
+        if attempt.native:
+            exchange.transcript = None  # nobody can go on with what it does not read
+        self._transcript = None if attempt.native else exchange.open_transcript()
         self._last = b""
         self._queue: deque[tuple[bytes | None, bool]] | None = None
         self._pump: asyncio.Task[None] | None = None
@@ -71,7 +74,7 @@ class EventRelay:
             if events.failed and not self._was_finished(out):
                 self._end_in_error(out)
                 return
-            if not is_sound(out):
+            if self._checked and not is_sound(out):
                 self._pass_on(before_fault(out), False)
                 self._attempt.fail("The upstream sent an event that is not JSON.")
                 return
@@ -147,7 +150,7 @@ class EventRelay:
         if not complete or events.partial:
             attempt.end_in(UpstreamError("reset", "The upstream's stream ended before its answer did.", sent=True))
         else:
-            attempt.end_with(_DONE if generates and not events.failed else b"")
+            attempt.end_with(events.end_mark if generates and not events.failed else b"")
 
     def fail(self, error: UpstreamError) -> bool:
         """The upstream failed. True: plugins still hold events that came before, and the failure waits behind them."""
@@ -206,6 +209,15 @@ class EventRelay:
                 self._refuse(kept, GatewayError(Kind.INTERNAL, "plugin_failed", message))
         finally:
             self._pump = None
+
+
+def _events_of(attempt: Attempt) -> EventStream:
+    exchange = attempt.exchange
+    if attempt.native:
+        if exchange.spec.stateful:
+            return ResponseEvents(attempt.target.vendor, exchange.endpoint)
+        return MessageEvents(attempt.target.vendor, exchange.endpoint)
+    return EventStream(exchange.hide_usage, attempt.target.vendor, exchange.endpoint)
 
 
 def _says_finished(data: bytes) -> bool:

@@ -9,20 +9,31 @@ from urllib.parse import quote
 from gateway.dataplane.body import raw_string
 from gateway.dataplane.breaker import Breaker
 from gateway.dataplane.concurrency import Limit
+from gateway.dataplane.endpoints.inference import ENDPOINTS
 from gateway.dataplane.hedging import Hedging
 from gateway.dataplane.load import Load
 from gateway.dataplane.pricing import FREE, Pricing, rate_of
 from gateway.dataplane.retries import RetryBudget
 from gateway.dataplane.shadowing import Mirror
+from gateway.dataplane.tokens import TokenSource
 from gateway.dataplane.upstream.pool import Pool
 from gateway.dataplane.vendors import LOCAL, vendor_of
 from gateway.kernel.errors import GatewayError, Kind
+from gateway.providers.base import Upstream
+from gateway.providers.registry import translator_for
+from gateway.settings.kinds import Auth, ProviderKind, fill, kind_of
 from gateway.settings.known_targets import Capabilities, capabilities_of
 from gateway.settings.model import Model, Price, Provider, Settings
 
-_LOCAL_ENDPOINTS = frozenset(("chat.completions", "completions", "embeddings"))
+_TRANSLATED = frozenset(endpoint.name for endpoint in ENDPOINTS if endpoint.protocol is not None and endpoint.generates)
+"""Endpoints that whoever serves chats serves."""
+_LOCAL_ENDPOINTS = frozenset(("chat.completions", "completions", "embeddings", *_TRANSLATED))
 _SAFE = "/:@+,._-~!$'()*"
 _ANYTHING = Capabilities()
+_NATIVE_ONLY = {
+    endpoint.name: endpoint.protocol.native for endpoint in ENDPOINTS if endpoint.protocol is not None and endpoint.free
+}
+"""Endpoints that the named kind of provider alone serves."""
 UNBOUNDED: Final = 2**53
 """Tokens that fit where no bound is known."""
 
@@ -32,11 +43,13 @@ class Target:
 
     __slots__ = (
         "_logged_at",
+        "adapts",
         "breaker",
         "budget",
         "configured",
         "header",
         "heads",
+        "kind",
         "limit",
         "load",
         "local",
@@ -44,11 +57,15 @@ class Target:
         "model_raw",
         "name",
         "offers",
+        "paths",
         "pool",
         "prefill",
         "provider",
         "rate",
         "seed",
+        "tokens",
+        "translator",
+        "upstream",
         "vendor",
         "watched",
     )
@@ -64,7 +81,18 @@ class Target:
         self.configured = rate
         self.rate = rate  # the sidecar's, where it tells another: see gateway.dataplane.prices
         self.local = provider.kind == "llama_cpp"
-        self.vendor = LOCAL if self.local else vendor_of(provider.name, provider.base_url)
+        self.kind = kind_of(provider.kind)
+        self.tokens: TokenSource | None = None  # where an access token stands for the key
+        self.translator = translator_for(provider.kind)
+        self.upstream = Upstream(
+            model, (provider.base_url or "").rstrip("/"), provider.api_key, offers.max_tokens, provider.options
+        )
+        self.adapts: ProviderKind | None = None  # whose parameters differ from OpenAI's
+        self.paths: dict[bytes, bytes] = {}
+        if self.kind is not None and self.translator is None:
+            self.adapts = self.kind if self.kind.renamed or self.kind.unsupported else None
+            self.paths = _paths(self.kind, provider, model)
+        self.vendor = LOCAL if self.local else vendor_of(provider.name, provider.base_url, provider.kind)
         self.name = f"{provider.name}/{model}"
         self.header = b"x-gateway-target: " + quote(self.name, safe=_SAFE).encode() + b"\r\n"
         self.heads: dict[bytes, bytes] = {}
@@ -81,7 +109,9 @@ class Target:
         """The request line and the headers that never change, for an endpoint's path."""
         head = self.heads.get(path)
         if head is None:
-            head = self.heads[path] = self._build_head(path)
+            head = self.heads[path] = self._build_head(self.paths.get(path, path))
+        if self.tokens is not None and self.translator is None:
+            head += f"authorization: Bearer {self.tokens.value}\r\n".encode("latin-1")
         return head
 
     def _build_head(self, path: bytes) -> bytes:
@@ -90,14 +120,26 @@ class Target:
             b"host: " + self.pool.origin.host_header.encode(),
             b"accept-encoding: identity",
         ]
-        if self.provider.api_key is not None:
-            lines.append(b"authorization: Bearer " + self.provider.api_key.encode())
+        if self.provider.api_key is not None and self.translator is None and self.tokens is None:
+            auth = Auth() if self.kind is None else self.kind.auth
+            scheme = auth.scheme + " " if auth.scheme else ""
+            lines.append(f"{auth.header}: {scheme}{self.provider.api_key}".encode())
         lines += [f"{name.lower()}: {value}".encode() for name, value in self.provider.headers.items()]
         return b"\r\n".join(lines) + b"\r\n" + self.pool.proxy_headers
 
     def serves(self, endpoint: str) -> bool:
         """Whether requests of this kind may go here."""
-        return not self.local or endpoint in _LOCAL_ENDPOINTS
+        if self.translator is not None:
+            served = self.translator.endpoints
+            if endpoint in _NATIVE_ONLY:
+                return self.provider.kind == _NATIVE_ONLY[endpoint]
+            return endpoint in served or (endpoint in _TRANSLATED and "chat.completions" in served)
+        if self.local:
+            return endpoint in _LOCAL_ENDPOINTS
+        if self.kind is not None and self.kind.endpoints:
+            asked = "chat.completions" if endpoint in _TRANSLATED else endpoint
+            return asked in self.kind.endpoints
+        return endpoint not in _NATIVE_ONLY
 
     def take_over(self, previous: Target) -> None:
         """Go on with what is known of the same target; with its breaker and its retries only by the same rules."""
@@ -131,6 +173,13 @@ class Target:
         return is_due
 
 
+def _paths(kind: ProviderKind, provider: Provider, model: str) -> dict[bytes, bytes]:
+    """Where a kind has OpenAI's endpoints, where that is elsewhere."""
+    by_name = {endpoint.name: endpoint.path for endpoint in ENDPOINTS}
+    values = {**provider.options, "model": quote(model, safe="")}
+    return {by_name[name]: fill(path, values).encode() for name, path in kind.paths.items()}
+
+
 class Route:
     """A configured model: its targets in order of preference, then its fallbacks'.
 
@@ -143,6 +192,7 @@ class Route:
         "affinity",
         "chain",
         "context_length",
+        "drop_params",
         "fallbacks",
         "hedging",
         "mirror",
@@ -166,6 +216,7 @@ class Route:
         self.weights = tuple(target.weight for target in model.targets)
         self.affinity = model.affinity == "prompt"
         self.context_length = model.context_length
+        self.drop_params = model.drop_params
         self.recovery: str = model.stream_recovery
         self.hedging = Hedging(model.hedge) if model.hedge is not None else None
         self.fallbacks: tuple[Route, ...] = ()

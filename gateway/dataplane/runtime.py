@@ -15,6 +15,7 @@ from gateway.dataplane.admission.policies import shared_limits
 from gateway.dataplane.admission.registry import Limiter, Registry, Shared
 from gateway.dataplane.auth import Credentials, KeyCache, credentials_from
 from gateway.dataplane.routing import Router, router_from
+from gateway.dataplane.tokens import TokenSource, source_for
 from gateway.dataplane.tracing import Tracer, tracer_for
 from gateway.dataplane.upstream.pool import Pool
 from gateway.dataplane.upstream.resolver import Resolver
@@ -40,6 +41,7 @@ class Runtime:
     retired: bool = False
     tracer: Tracer | None = None
     lender: Lender | None = None
+    tokens: tuple[TokenSource, ...] = ()
 
     def finished(self) -> None:
         """A request is done; the last one of a retired configuration lets its connections and plugins go."""
@@ -56,6 +58,8 @@ class Runtime:
     def _let_go(self) -> None:
         for pool in self.pools.values():
             pool.close()
+        for source in self.tokens:
+            source.stop()
         _background(self.chain.stop())
         if self.tracer is not None:
             self.tracer.release()
@@ -109,4 +113,17 @@ async def build_runtime(
         registry = previous.shared.registry if previous is not None else Registry()
     shared = Shared(shared_limits(settings), registry)
     credentials, limiters = credentials_from(settings, master_key, registry, learnt)
-    return Runtime(settings, credentials, limiters, shared, router, pools, chain, tracer=tracer, lender=lender)
+    tokens = await _begin_tokens(settings, router)
+    return Runtime(
+        settings, credentials, limiters, shared, router, pools, chain, tracer=tracer, lender=lender, tokens=tokens
+    )
+
+
+async def _begin_tokens(settings: Settings, router: Router) -> tuple[TokenSource, ...]:
+    """Have the access tokens that providers want, before the first request does."""
+    found = {provider.name: source_for(provider) for provider in settings.providers}
+    for target in router.targets().values():
+        target.tokens = found[target.provider.name]
+    sources = tuple(source for source in found.values() if source is not None)
+    await asyncio.gather(*(source.start() for source in sources))
+    return sources

@@ -10,6 +10,7 @@ from gateway.dataplane import body as bodies
 from gateway.dataplane.attempt import Attempt
 from gateway.dataplane.flow import INTO_TASK
 from gateway.dataplane.places import take_turn, weight_of
+from gateway.dataplane.translating import adapted, foreign_request, note_dropped
 from gateway.dataplane.upstream.errors import UpstreamError
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from gateway.dataplane.routing import Target
     from gateway.dataplane.upstream.connection import Connection
 
-_JOINED: Final = 65_536  # bytes of a body below which one joined write is cheaper than a vectored one
 _JSON_BODY: Final = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
 
 
@@ -100,9 +100,11 @@ async def acquire(exchange: Exchange, target: Target) -> Connection:
 
 def request_for(exchange: Exchange, target: Target) -> list[bytes | memoryview]:
     """The head and the body to send to a target, in pieces; the first is all where the body is small."""
-    head = target.head_for(exchange.spec.path)
     if exchange.runtime.tracer is not None:
         exchange.runtime.tracer.propagate(exchange)
+    if exchange.interpreter is not None or target.translator is not None:
+        return foreign_request(exchange, target)
+    head = target.head_for(exchange.spec.path)
     if exchange.upload is not None:
         return list(exchange.upload_request(head, target.model))
     fields = exchange.fields
@@ -112,10 +114,14 @@ def request_for(exchange: Exchange, target: Target) -> list[bytes | memoryview]:
     fields["model"] = target.model_raw
     if exchange.stream and exchange.spec.generates and not exchange.hide_usage:
         exchange.hide_usage = bodies.ask_for_usage(fields)
+    if target.adapts is not None:
+        fields = adapted(exchange, target, target.adapts, fields)
+    elif exchange.response_headers:
+        note_dropped(exchange, ())
     if target.local and exchange.caller is not None:
         head += f"x-gateway-organization: {exchange.caller.organization}\r\n".encode("latin-1", "replace")
         head += b"x-gateway-usage: each\r\n"
-    if len(exchange.raw) < _JOINED:
+    if len(exchange.raw) < bodies.JOINED:
         body = bodies.encode(fields)
         return [head + exchange.forwarded + _JSON_BODY % len(body) + body]
     pieces = bodies.parts(fields)

@@ -12,6 +12,7 @@ from gateway.contract.usage import Tokens, UsageEvent
 from gateway.dataplane.admission import limiter
 from gateway.dataplane.admission.limiter import BYTES_PER_TOKEN
 from gateway.dataplane.counting.wire import Ask, Counted, Produced
+from gateway.dataplane.interpreting import countable
 from gateway.dataplane.pricing import cost_of
 from gateway.dataplane.streaming import EventStream
 from gateway.dataplane.vendors import vocabulary_of
@@ -40,7 +41,7 @@ def usage_event(exchange: Exchange, counted: Counted | None = None) -> UsageEven
     assert caller is not None
     return UsageEvent(
         exchange.id,
-        exchange.endpoint,
+        exchange.spec.name,
         started_ns,
         started_ns + int((first_at - exchange.started) * 1e9) if first_at else None,
         started_ns + int((now - exchange.started) * 1e9),
@@ -88,9 +89,10 @@ def uncounted(exchange: Exchange) -> Ask | None:
             return None  # nearly always: the usage was the last that came
     else:
         unread = None if produced is None else Produced(produced, is_whole=True)
-    request = exchange.raw if exchange.tokens is None and exchange.is_json else None
+    endpoint, raw = countable(exchange)
+    request = raw if exchange.tokens is None else None
     vocabulary = vocabulary_of(target.vendor, target.model)
-    return Ask(0, vocabulary, exchange.endpoint, request, Produced() if unread is None else unread)
+    return Ask(0, vocabulary, endpoint, request, Produced() if unread is None else unread)
 
 
 def _with(tokens: Tokens | None, counted: Counted) -> Tokens:

@@ -11,8 +11,6 @@ import random
 import time
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from gateway.contract.usage import Attempt as AttemptRecord
 from gateway.contract.usage import Tokens, UsageEvent
 from gateway.dataplane import body as bodies
@@ -20,8 +18,10 @@ from gateway.dataplane.admission.limiter import BYTES_PER_TOKEN, DEFAULT_COMPLET
 from gateway.dataplane.breaker import CLOSED
 from gateway.dataplane.pricing import cost_of, worst_case
 from gateway.dataplane.streaming import EventStream, OversizedEvent
+from gateway.dataplane.translating import Inbound, outgoing
 from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.dataplane.usage import read_answer
+from gateway.kernel.errors import GatewayError
 
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
@@ -143,20 +143,33 @@ class Copy:
         self._events: EventStream | None = None
         self._kept: list[bytes] = []
         self._kept_bytes = 0
+        self._inbound: Inbound | None = None
         self._connection: Connection | None = None
         self._dialling: asyncio.Task[None] | None = None
 
     def start(self, fields: bodies.Fields) -> None:
-        """Send it."""
+        """Send it, where the target can be asked such a thing at all."""
+        try:
+            self._start(fields)
+        except GatewayError:
+            self._end("unsupported")
+
+    def _start(self, fields: bodies.Fields) -> None:
         target = self._target
         fields["model"] = target.model_raw
         if self._stream and self._spec.generates:
             bodies.ask_for_usage(fields)
-        head = target.head_for(self._spec.path)
+        if self._spec.protocol is not None or target.translator is not None:
+            # Nobody gets the answer: what the target can't say is left out.
+            sent = outgoing(fields, target, self._spec, ("*",))
+            head, body = sent.head, sent.body
+            if sent.memo is not None and target.translator is not None:
+                self._inbound = Inbound(target.translator, sent.memo)
+        else:
+            head, body = target.head_for(self._spec.path), bodies.encode(fields)
         if target.local:
             head += f"x-gateway-organization: {self._organization}\r\n".encode("latin-1", "replace")
             head += b"x-gateway-usage: each\r\n"
-        body = bodies.encode(fields)
         self._size = len(body)
         request = head + _HEAD % len(body) + body
         connection = target.pool.take_idle()
@@ -185,8 +198,10 @@ class Copy:
 
     def on_head(self, status: int, headers: Headers) -> None:
         self._status = status
+        translator = self._target.translator
+        stream_type = b"text/event-stream" if translator is None else translator.stream_type
         for name, value in headers:
-            if name == b"content-type" and value.partition(b";")[0].strip().lower() == b"text/event-stream":
+            if name == b"content-type" and value.partition(b";")[0].strip().lower() == stream_type:
                 self._events = EventStream(False, self._target.vendor, self._spec.name)
 
     def on_data(self, data: bytes) -> None:
@@ -194,9 +209,11 @@ class Copy:
             self._first_ns = time.time_ns()
         if self._events is not None:
             try:
-                self._events.feed(data)
+                self._events.feed(data if self._inbound is None else self._inbound.feed(data))
             except OversizedEvent:
                 self._give_up("too_large")
+            except ValueError:
+                self._give_up("protocol")
             return
         self._kept_bytes += len(data)
         if self._kept_bytes > LARGEST:
@@ -269,9 +286,12 @@ class Copy:
         if self._events is not None:
             told = self._events.tokens
         elif self._kept:
+            body = b"".join(self._kept)
             try:
-                told = read_answer(b"".join(self._kept), vendor, endpoint)[0]
-            except msgspec.DecodeError:
+                if self._inbound is not None:
+                    body = self._inbound.whole(self._status, body)[1]
+                told = read_answer(body, vendor, endpoint)[0]
+            except ValueError:  # msgspec's faults are such, too
                 told = None
         if told is not None:
             return told

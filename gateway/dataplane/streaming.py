@@ -26,6 +26,9 @@ KEPT: Final = 32_768
 MOST_TEXT: Final = 262_144
 """Bytes of their text that are kept; of what is more, only how much it is."""
 
+END_MARK: Final = b"data: [DONE]\n\n"
+"""How a stream of OpenAI's API ends."""
+
 _SHORTEST: Final = 64  # bytes of an event with text; [DONE] has less
 _BLANK_LINE: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r(?!\n)|\n\r\n")
 _USAGE: Final = re.compile(rb'"usage"\s*:\s*\{')
@@ -47,7 +50,8 @@ class EventStream:
 
     ``tokens`` is the last usage seen, ``summed`` whether it came in an event of its own, as at a stream's end,
     ``events`` the number of whole events, ``done`` whether ``[DONE]`` came, ``failed`` whether the upstream reported an
-    error inside the stream. What came since the last usage is kept: :meth:`unread`.
+    error inside the stream, ``end_mark`` how such a stream ends. What came since the last usage is kept:
+    :meth:`unread`.
     """
 
     __slots__ = (
@@ -62,6 +66,7 @@ class EventStream:
         "_thoughts",
         "_vendor",
         "done",
+        "end_mark",
         "events",
         "failed",
         "summed",
@@ -84,6 +89,7 @@ class EventStream:
         self.events = 0
         self.done = False
         self.failed = False
+        self.end_mark = END_MARK
 
     @property
     def partial(self) -> bytes:
@@ -187,7 +193,7 @@ class EventStream:
         for name, text in self._pattern.findall(events) if found is None else ((b"", found),):
             if len(self._text) + len(self._thoughts) >= MOST_TEXT:
                 self._lost += len(text)
-            elif name.startswith(b"reasoning"):
+            elif name.startswith((b"reasoning", b"thinking")):
                 self._thoughts += text
             else:
                 self._text += text

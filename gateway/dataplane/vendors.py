@@ -1,7 +1,7 @@
 """What is known of providers whose usage says something else than OpenAI's does, as data.
 
-A provider is known by the host of its ``base_url``, else by its name. One that is not known is read by what its numbers
-say; see :mod:`gateway.dataplane.usage`.
+A provider is known by the host of its ``base_url``, else by its kind or name. One that is not known is read by what its
+numbers say; see :mod:`gateway.dataplane.usage`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LOCAL: Final = Vendor("local")
 # The hosts as a pattern, and the names under which providers are commonly configured.
 _VENDORS: Final[tuple[tuple[str, tuple[str, ...], Vendor], ...]] = (
     (r"api\.openai\.com", ("openai",), Vendor("openai")),
-    (r"(?:openai|services\.ai)\.azure\.com|cognitiveservices\.azure\.com", ("azure",), Vendor("azure")),
+    (r"(?:openai|services\.ai)\.azure\.com|cognitiveservices\.azure\.com", ("azure", "azure_v1"), Vendor("azure")),
     (r"api\.anthropic\.com", ("anthropic",), Vendor("anthropic")),
     (r"googleapis\.com", ("google", "gemini", "vertex"), Vendor("google", reasoning="rest")),
     (r"api\.deepseek\.com", ("deepseek",), Vendor("deepseek")),
@@ -51,13 +51,14 @@ _BY_NAME: Final = {name: vendor for _, names, vendor in _VENDORS for name in nam
 _CL100K: Final = re.compile(r"(?:gpt-4(?!o|\.)|gpt-3\.5|gpt-35|text-embedding-)")
 
 
-def vendor_of(name: str, base_url: str | None) -> Vendor:
-    """The vendor behind a configured provider."""
+def vendor_of(name: str, base_url: str | None, kind: str = "openai") -> Vendor:
+    """The vendor behind a configured provider: by its host, else by its kind, else by its name."""
     host = (urlsplit(base_url).hostname or "") if base_url else ""
     for pattern, vendor in _BY_HOST:
         if pattern.search(host):
             return vendor
-    return _BY_NAME.get(name.lower(), UNKNOWN)
+    by_kind = None if kind == "openai" else _BY_NAME.get(kind)
+    return by_kind or _BY_NAME.get(name.lower(), UNKNOWN)
 
 
 def vocabulary_of(vendor: Vendor, model: str) -> str:

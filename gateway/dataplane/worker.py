@@ -26,6 +26,7 @@ from gateway.dataplane.gauges import Gauges
 from gateway.dataplane.runtime import build_runtime
 from gateway.dataplane.scrape import Scrape
 from gateway.dataplane.server import GatewayProtocol
+from gateway.dataplane.stored.store import store_for
 from gateway.dataplane.tracing import TracingError
 from gateway.dataplane.upstream.resolver import Resolver
 from gateway.kernel.errors import GatewayError, Kind
@@ -128,6 +129,7 @@ class _Process:
             admission.prices.serve(runtime.router)
         log = AccessLog(loop, settings.telemetry.access_log)
         self.worker = worker = Worker(runtime, sink, log, scrape, admission.learnt, options.sidecar)
+        worker.stored = store_for(settings)
         if options.sidecar is not None and options.sidecar.startswith("unix:"):
             worker.beside = Beside(options.sidecar, options.master_key)
         elif options.sidecar is not None:
@@ -146,6 +148,7 @@ class _Process:
             await self._run_server()
         finally:
             await worker.counter.close(COUNTING_END)
+            await worker.stored.close()
             sink.close()
             await admission.stop()
             worker.forward.close()
@@ -168,9 +171,11 @@ class _Process:
         os.close(self.options.ready_fd)
         await server.main_loop()
         sweeping = asyncio.create_task(self._sweep_while_draining())
+        ends_at = self.worker.loop.time() + self.worker.runtime.settings.server.drain
         await server.shutdown(sockets=self.options.sockets)
         sweeping.cancel()
         await self._end_rest()
+        await self.worker.running.finish(max(0.0, ends_at - self.worker.loop.time()))
 
     async def _sweep_while_draining(self) -> None:
         # uvicorn ticks no more: connections that linger or have gone quiet must not hold the drain.

@@ -1,4 +1,4 @@
-"""Data files that ship with the program: ``config/plans.yaml``, ``config/roles.yaml``."""
+"""Data files that ship with the program: ``config/plans.yaml``, ``config/roles.yaml``, ``config/providers/``."""
 
 from __future__ import annotations
 

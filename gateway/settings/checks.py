@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from gateway.settings.document import Document
 from gateway.settings.faults import Fault, Finding, Path, dotted, named, nearest
+from gateway.settings.kind_checks import check_kind, doubt_kind
 from gateway.settings.local_models import local_models, weights
 from gateway.settings.model_checks import check_models
 from gateway.settings.pricing import RATE_KEYS
@@ -108,13 +109,8 @@ class Checks:
                     yield (*path, "headers", name), "expected the name of an HTTP header", None
                 elif isinstance(value, str) and not _HEADER_VALUE.match(value):
                     yield (*path, "headers", name), "expected printable characters: it is sent in an HTTP header", None
-            kind = item.get("kind", "openai")
-            if kind == "openai":
-                if item.get("base_url") is None:
-                    yield path, "a provider of kind openai needs a base_url", "such as https://api.openai.com/v1"
-                if "llama_cpp" in item:
-                    yield (*path, "llama_cpp"), "only a provider of kind llama_cpp takes these options", None
-            elif kind == "llama_cpp":
+            yield from check_kind(path, item)
+            if item.get("kind") == "llama_cpp":
                 if not local_models(item):
                     yield path, "a provider of kind llama_cpp needs a model, or a list of models", None
                 yield from weights(path, item, self.base)
@@ -274,6 +270,7 @@ class Checks:
                 message = "what proxies and the sidecar tell each other is not encrypted on its way"
                 yield ("sidecar", name), message, "use it in a private network, or put a TLS proxy before the sidecar"
         for path, item in self.providers:
+            yield from doubt_kind(path, item)
             if re.search(r"/(chat/completions|completions|embeddings)/?\Z", text_of(item, "base_url")):
                 yield (*path, "base_url"), "the gateway adds the endpoint's path itself", "usually it ends in /v1"
             if text_of(item, "api_key").lower().startswith("bearer "):

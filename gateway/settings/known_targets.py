@@ -11,7 +11,9 @@ import re
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import asdict, replace
 
+from gateway.settings.kinds import kind_of
 from gateway.settings.model import Prefill, Provider, Target
 
 
@@ -23,6 +25,7 @@ class Capabilities(Struct, frozen=True):
     vision: bool = True
     json_schema: bool = True
     prefill: Prefill = "none"
+    max_tokens: int | None = None
 
 
 _ANYTHING: Final = Capabilities()
@@ -60,10 +63,22 @@ def capabilities_of(target: Target, provider: Provider) -> Capabilities:
     known = known_of(target.model)
     if provider.kind == "llama_cpp":
         known = Capabilities(provider.llama_cpp.context_length, vision=False)
+    elif provider.kind == "anthropic":
+        known = replace(known, json_schema=True)  # where the model has no format for it, a tool stands for it
+    else:
+        known = _with_kind(known, provider.kind)
     return Capabilities(
         known.context_length if target.context_length is None else target.context_length,
         known.tools if target.tools is None else target.tools,
         known.vision if target.vision is None else target.vision,
         known.json_schema if target.json_schema is None else target.json_schema,
         known.prefill if target.prefill is None else target.prefill,
+        target.max_tokens,
     )
+
+
+def _with_kind(known: Capabilities, name: str) -> Capabilities:
+    """What a vendor says of all its models goes before what is known of a model under any vendor."""
+    kind = kind_of(name)
+    told = {} if kind is None else asdict(kind.features)
+    return replace(known, **{key: value for key, value in told.items() if value is not None})

@@ -19,6 +19,7 @@ from gateway.settings.default import embedded
 from gateway.settings.document import MAX_BYTES, Document, Mark, parse
 from gateway.settings.expand import Expander
 from gateway.settings.faults import ConfigError, Fault, Finding
+from gateway.settings.kinds import base_url_of, kind_of, options_of
 from gateway.settings.model import Plan, PluginUse, Provider, Settings
 from gateway.settings.redact import redact
 from gateway.settings.schema import plans_schema, settings_schema
@@ -187,8 +188,13 @@ def _placed(settings: Settings, base: Path) -> Settings:
 
 
 def _placed_provider(provider: Provider, base: Path) -> Provider:
+    """A provider with what its kind says filled in, and its paths made absolute."""
+    kind = kind_of(provider.kind)
+    options = provider.options if kind is None else options_of(kind, provider.options)
     return msgspec.structs.replace(
         provider,
+        base_url=provider.base_url or (None if kind is None else base_url_of(kind, options)),
+        options=options,
         ca_file=str(base / provider.ca_file) if provider.ca_file else None,
         model=_placed_model(provider.model, base) if provider.model else None,
         models=tuple(_placed_model(name, base) for name in provider.models),

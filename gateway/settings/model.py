@@ -112,6 +112,17 @@ class Usage(Section, frozen=True, kw_only=True):
     detail_days: Annotated[Count, about("Days that single requests are kept; sums by hour and day stay.")] = 400
 
 
+class Responses(Section, frozen=True, kw_only=True):
+    """What is kept of the answers of the Responses API, on each machine."""
+
+    retention_days: Annotated[Count, about("Days that a response can be read and gone on from.")] = 30
+    max_bytes: Annotated[
+        int,
+        Meta(ge=1_048_576),
+        about("Bytes that all responses may take; the oldest go when there are more."),
+    ] = 1_073_741_824
+
+
 class Jwt(Section, frozen=True, kw_only=True):
     """The tokens the gateway itself gives at sign-in."""
 
@@ -209,6 +220,7 @@ class Settings(Section, frozen=True, kw_only=True):
     ] = "lease"
     sidecar: Sidecar = Sidecar()
     usage: Usage = Usage()
+    responses: Responses = Responses()
     jwt: Jwt = Jwt()
     oidc: Annotated[tuple[Oidc, ...], about("Issuers whose tokens are accepted.")] = ()
     plugins: Annotated[tuple[PluginUse, ...], about("The plugins, in the order of the chain.")] = ()

@@ -26,6 +26,9 @@ class Target(Section, frozen=True, kw_only=True):
     json_schema: Annotated[
         bool | None, about("Whether it answers by a JSON schema. Absent: as known of the model, else yes.")
     ] = None
+    max_tokens: Annotated[
+        Count | None, about("Tokens of an answer where a request sets no bound and the API wants one.")
+    ] = None
     prefill: Annotated[
         Prefill | None,
         about(
@@ -87,6 +90,10 @@ class Model(Section, frozen=True, kw_only=True):
     context_length: Annotated[
         Count | None, about("Tokens of prompt and answer together, told to apps that list the models.")
     ] = None
+    drop_params: Annotated[
+        tuple[str, ...],
+        about("Parameters that are left out where a target can't express them, instead of refused; * for all."),
+    ] = ()
     affinity: Annotated[
         Literal["prompt", "none"],
         about(

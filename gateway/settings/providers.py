@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta, field
 
 from gateway.settings.fields import ApiKey, BaseUrl, Count, FilePath, Name, ProxyUrl, Seconds, Section, about
+from gateway.settings.kinds import names
+
+if TYPE_CHECKING:
+    Kind = str
+else:
+    Kind = Literal[names()]  # those of config/providers, so that the schema lists them
 
 
 class Timeouts(Section, frozen=True, kw_only=True):
@@ -89,12 +95,28 @@ class Provider(Section, frozen=True, kw_only=True):
 
     name: Annotated[Name, about("The name targets and prices refer to.")]
     kind: Annotated[
-        Literal["openai", "llama_cpp"],
-        about("openai: any API like OpenAI's. llama_cpp: models that run on this machine."),
+        Kind,
+        about(
+            "Whose API it is. openai: any API like OpenAI's. llama_cpp: models that run on this machine. The others are"
+            " told in docs/providers.md."
+        ),
     ] = "openai"
-    base_url: Annotated[BaseUrl | None, about("Base URL of the API, usually ending in /v1, or unix:/path.")] = None
-    api_key: Annotated[ApiKey | None, about("Key of the API, a bearer token; use ${NAME} or ${file:PATH}.")] = None
+    base_url: Annotated[
+        BaseUrl | None,
+        about("Base URL of the API, usually ending in /v1, or unix:/path. Absent: the vendor's, where kind names one."),
+    ] = None
+    api_key: Annotated[ApiKey | None, about("Key of the API; use ${NAME} or ${file:PATH}.")] = None
     headers: Annotated[dict[str, str], about("Headers to add to every call.")] = field(default_factory=dict)
+    responses: Annotated[
+        bool, about("Whether an openai API has /responses itself, so that requests of it go there as they came.")
+    ] = False
+    drop_params: Annotated[
+        tuple[str, ...],
+        about("Parameters that are left out where the API can't express them, instead of refused; * for all."),
+    ] = ()
+    options: Annotated[dict[str, Any], about("Settings of the API's own, by their names.")] = field(
+        default_factory=dict
+    )
     proxy: Annotated[ProxyUrl | None, about("HTTP proxy to call through.")] = None
     verify_tls: Annotated[bool, about("Whether the API's certificate is verified.")] = True
     ca_file: Annotated[

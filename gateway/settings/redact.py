@@ -17,7 +17,7 @@ from gateway.settings.faults import Fault
 # Shorter values are no secrets, and hiding them would make other messages unreadable.
 SHORTEST = 6
 
-_SECRET_KEY = re.compile(r"(?i)key\Z|password|secret|token|credential|authorization")
+_SECRET_KEY = re.compile(r"(?i)key\Z|password|secret|token|credential|authorization|service_account")
 _IN_URL = re.compile(r"://[^/@\s]*:([^/@\s]+)@")
 
 

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from gateway.protocols.base import ClientProtocol
+from gateway.protocols.messages import COUNT_TOKENS, MESSAGES
+from gateway.protocols.responses.protocol import RESPONSES
+
 PREFIXES = (b"/v1", b"", b"/api/v1/llm")
 """Where the endpoints begin: OpenAI's own prefix, a base URL without one, and one for apps that keep LLM paths below
 ``/api``."""
@@ -18,6 +22,8 @@ class Endpoint(NamedTuple):
 
     ``path`` is below the provider's base URL. ``form`` endpoints take ``multipart/form-data`` and are relayed as they
     arrive. ``prompt`` is the field that must not be empty. ``generates``: ``stream_options`` and token limits apply.
+    ``protocol`` is what its clients speak where that is neither OpenAI's Chat Completions nor what it has beside them.
+    ``free``: it uses no tokens. ``stateful``: what was answered is kept, and later requests go on from it.
     ``json_answer``: a successful answer is JSON or an event stream, and anything else is a fault of the upstream.
     """
 
@@ -28,11 +34,27 @@ class Endpoint(NamedTuple):
     generates: bool = False
     json_answer: bool = True
     default_model: str | None = None
+    protocol: ClientProtocol | None = None
+    free: bool = False
+    stateful: bool = False
+
+    @property
+    def shape(self) -> str:
+        """The endpoint whose requests and answers these are inside the gateway, as plugins see them."""
+        return "chat.completions" if self.protocol is not None and self.generates else self.name
+
+    @property
+    def sent_path(self) -> bytes:
+        """Where a target of OpenAI's API serves it."""
+        return self.path if self.protocol is None else b"/chat/completions"
 
 
 ENDPOINTS = (
     Endpoint("chat.completions", b"/chat/completions", prompt="messages", generates=True),
     Endpoint("completions", b"/completions", prompt="prompt", generates=True),
+    Endpoint("messages", b"/messages", prompt="messages", generates=True, protocol=MESSAGES),
+    Endpoint("messages.count_tokens", b"/messages/count_tokens", prompt="messages", protocol=COUNT_TOKENS, free=True),
+    Endpoint("responses", b"/responses", generates=True, protocol=RESPONSES, stateful=True),
     Endpoint("embeddings", b"/embeddings", prompt="input"),
     Endpoint("moderations", b"/moderations", prompt="input", default_model="omni-moderation-latest"),
     Endpoint("rerank", b"/rerank", prompt="query"),

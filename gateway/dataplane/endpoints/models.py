@@ -1,4 +1,4 @@
-"""``GET /v1/models``: the models a key may use, in the list of OpenAI's reference ("Models")."""
+"""``GET /v1/models``: the models a key may use, in the list of OpenAI's reference ("Models") or of Anthropic's."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.dataplane.auth import check, secret_of
+from gateway.dataplane.endpoints import anthropic_models as anthropic
 
 if TYPE_CHECKING:
     from gateway.dataplane.app import Worker
@@ -22,13 +23,20 @@ _PREFIXES = ("/v1", "", "/api/v1/llm")
 def routes(worker: Worker) -> list[Route]:
     """The list and the single model, under every prefix that inference has."""
 
-    async def list_models(request: Request) -> Response:
+    async def offered(request: Request) -> list[ModelRoute]:
         caller = await authenticate(worker, request)
         known = worker.runtime.router.routes.values()
-        data = [_describe(route, worker) for route in known if not caller.models or route.name in caller.models]
+        return [route for route in known if not caller.models or route.name in caller.models]
+
+    async def list_models(request: Request) -> Response:
+        if anthropic.asked_by(request):
+            return await anthropic.answer(request, worker.created, offered)
+        data = [_describe(route, worker) for route in await offered(request)]
         return Response(orjson.dumps({"object": "list", "data": data}), media_type="application/json")
 
     async def read_model(request: Request) -> Response:
+        if anthropic.asked_by(request):
+            return await anthropic.answer(request, worker.created, offered)
         caller = await authenticate(worker, request)
         route = worker.runtime.router.find(request.path_params["model"], caller.models)
         return Response(orjson.dumps(_describe(route, worker)), media_type="application/json")

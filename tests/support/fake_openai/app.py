@@ -57,17 +57,27 @@ def build_app(recording: Recording, gates: Gates, key: str) -> ASGIApp:
         Route("/v1/models/{name:path}", _model),
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
-    return _Recorder(app, recording, gates, key)
+
+    def refusal(headers: dict[str, str]) -> Response | None:
+        if hmac.compare_digest(headers.get("authorization", ""), f"Bearer {key}"):
+            return None
+        return _error(401, "Incorrect API key provided.", "invalid_api_key")
+
+    return Recorder(app, recording, gates, refusal)
 
 
-class _Recorder:
-    """Records the request, reads its body whole, checks the key, then hands over to the routes."""
+class Recorder:
+    """Records the request, reads its body whole, checks the key, then hands over to the routes. ``refusal`` gives what
+    a request is refused with by its headers.
+    """
 
-    def __init__(self, app: ASGIApp, recording: Recording, gates: Gates, key: str) -> None:
+    def __init__(
+        self, app: ASGIApp, recording: Recording, gates: Gates, refusal: Callable[[dict[str, str]], Response | None]
+    ) -> None:
         self._app = app
         self._recording = recording
         self._gates = gates
-        self._key = f"Bearer {key}"
+        self._refusal = refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = self._recording.started(dict(scope))
@@ -90,8 +100,9 @@ class _Recorder:
             return replay.pop() if replay else await receive()
 
         scope["state"] = {"recorded": request, "gates": self._gates, "recording": self._recording}
-        if not hmac.compare_digest(request.header("authorization") or "", self._key):
-            await _error(401, "Incorrect API key provided.", "invalid_api_key")(scope, again, send)
+        refused = self._refusal(dict(request.headers))
+        if refused is not None:
+            await refused(scope, again, send)
             return
         await self._app(scope, again, send)
 

@@ -7,6 +7,7 @@ import socket
 import threading
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from tests.support.fake_openai.app import build_app
 from tests.support.fake_openai.gates import Gates
@@ -63,6 +64,10 @@ class FakeOpenAI:
                 loop.call_soon_threadsafe(connection.transport.close)
         self.recording.wait_all_closed(dropped)
 
+    def build(self) -> ASGIApp:
+        """The application."""
+        return build_app(self.recording, self.gates, KEY)
+
     def __enter__(self) -> FakeOpenAI:
         return self.start()
 
@@ -76,7 +81,7 @@ class FakeOpenAI:
         self._loop = asyncio.get_running_loop()
         self.gates.bind(self._loop)
         config = uvicorn.Config(
-            build_app(self.recording, self.gates, KEY),
+            self.build(),
             http=recording_protocol(self.recording),
             lifespan="off",
             log_config=None,

@@ -259,7 +259,9 @@ def test_no_more_text_is_kept_than_a_bound() -> None:
 def test_plain_text_is_found_the_fast_way_as_by_the_pattern(texts: list[str]) -> None:
     events = b"".join(map(chunk, texts))
     found = plain_content(events)
-    assert found is not None
+    if found is None:  # a text that spells the name of another field is left to the pattern
+        assert any(name in events for name in (b'"reasoning', b'"arguments"', b'"refusal'))
+        return
     assert found == b"".join(text for _, text in _CHAT_TEXT.findall(events))
 
 

@@ -38,6 +38,7 @@ SECTIONS = {
     "limits": "SharedLimit",
     "sidecar": "Sidecar",
     "usage": "Usage",
+    "responses": "Responses",
     "jwt": "Jwt",
     "oidc": "Oidc",
     "plugins": "PluginUse",

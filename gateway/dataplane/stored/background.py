@@ -1,0 +1,156 @@
+"""Responses that are made in the background.
+
+Once such a request is admitted its client has its answer, "queued", and the exchange goes on without the connection:
+limits, plugins, failover and usage are those of every request. As long as it runs, its worker says so in the store; one
+that says nothing any more has died with it, and a Response that was cancelled or removed there is given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.stored.beginning import store_of
+from gateway.dataplane.stored.session import Session
+from gateway.kernel.errors import GatewayError, Kind
+
+if TYPE_CHECKING:
+    from gateway.dataplane.app import Worker
+    from gateway.dataplane.server import GatewayProtocol
+
+logger = logging.getLogger("gateway.responses")
+
+BEAT: Final = 1.0
+"""Seconds between two looks at the store: so long goes on what another worker's client has cancelled."""
+ALIVE: Final = 30.0
+"""Seconds after which a Response that nobody said is running is taken for lost."""
+MOST: Final = 1000
+"""Responses that a worker makes in the background at once; a further one is refused."""
+
+
+async def detach_if_wanted(exchange: Exchange) -> None:
+    """Have an admitted request go on in the background where it asks for that."""
+    interpreter = exchange.interpreter
+    session = interpreter.protocol if interpreter is not None else None
+    if isinstance(session, Session) and session.wanted.background:
+        await exchange.wire.worker.running.detach(exchange, session)
+
+
+class _Sink:
+    """Where the bytes of an answer go that no connection waits for: they are kept in the store instead."""
+
+    def write(self, data: bytes) -> None:
+        """Let them go."""
+
+
+class DetachedWire:
+    """What an exchange sees in place of its client's connection."""
+
+    def __init__(self, wire: GatewayProtocol) -> None:
+        self.worker = wire.worker
+        self.clock = wire.clock
+        self.loop = wire.loop
+        self.client = wire.client
+        self.transport = _Sink()
+
+    def read_more(self, wanted: bool) -> None:
+        """There is nothing to be read."""
+
+    def answered(self, exchange: Exchange) -> None:
+        """Nobody waits for what comes next."""
+
+
+class Running:
+    """The Responses that one worker makes in the background, by id."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._exchanges: dict[str, Exchange] = {}
+        self._beating: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+
+    async def detach(self, exchange: Exchange, session: Session) -> None:
+        """Answer the client of an admitted request, and go on without it. Raises
+        :class:`~gateway.kernel.errors.GatewayError` where that can't be kept.
+        """
+        if len(self._exchanges) >= MOST:
+            message = "Too many responses are being made in the background."
+            raise GatewayError(Kind.UNAVAILABLE, "background_full", message, retry_after=10)
+        await exchange.before_waiting()
+        assert exchange.caller is not None
+        queued = session.queued()
+        record = session.record(queued, "in_progress", time.time() + ALIVE)
+        await store_of(exchange).put(exchange.caller.organization, record)
+        exchange.check()
+        self._exchanges[record.id] = exchange
+        self._idle.clear()
+        _let_go(exchange, DetachedWire(exchange.wire), orjson.dumps(queued))
+        if self._beating is None or self._beating.done():
+            self._beating = exchange.wire.loop.create_task(self._beat())
+
+    def cancel(self, response_id: str) -> None:
+        """Give up one that runs here; nothing where it does not."""
+        exchange = self._exchanges.get(response_id)
+        if exchange is not None:
+            exchange.on_disconnect()
+
+    def over(self, response_id: str) -> None:
+        """One has ended."""
+        self._exchanges.pop(response_id, None)
+        if not self._exchanges:
+            self._idle.set()
+
+    async def finish(self, seconds: float) -> None:
+        """The worker stops: let those that run end by themselves for a while, then refuse the rest."""
+        await self._until_idle(seconds)
+        error = GatewayError(Kind.UNAVAILABLE, "shutting_down", "The gateway is shutting down.")
+        for exchange in list(self._exchanges.values()):
+            exchange.refuse(error)
+        await self._until_idle(1.0)
+        if self._beating is not None:
+            self._beating.cancel()
+
+    async def _until_idle(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            if self._exchanges:
+                await asyncio.wait_for(self._idle.wait(), seconds)
+
+    async def _beat(self) -> None:
+        """Say in the store that they run, and give up those that are not wanted any more."""
+        while self._exchanges:
+            await asyncio.sleep(BEAT)
+            # Together, so that one write serves all of them.
+            await asyncio.gather(*(self._say(*each) for each in list(self._exchanges.items())))
+
+    async def _say(self, response_id: str, exchange: Exchange) -> None:
+        caller, store = exchange.caller, self._worker.stored
+        if caller is None or store is None:
+            return
+        try:
+            wanted = await store.live(caller.organization, response_id, time.time() + ALIVE)
+        except GatewayError:
+            return  # tried again in a second; the store has said why in the log
+        if not wanted and response_id in self._exchanges:
+            exchange.on_disconnect()
+
+
+def _let_go(exchange: Exchange, detached: DetachedWire, body: bytes) -> None:
+    """Send the client its answer; its connection goes on with an exchange that is over in place of this one."""
+    wire = exchange.wire
+    other = Exchange(wire, exchange.runtime, exchange.spec, [], exchange.id, exchange.http11, exchange.keep_alive)
+    other.complete = other.turn = other.settled = True
+    other.rate_lines = exchange.rate_lines
+    other.hold(200, b"content-type: application/json\r\n", body)
+    given: Any = detached  # has all of a connection that an exchange uses
+    exchange.wire = given
+    exchange.keep_alive = True
+    if wire.cycle is exchange:
+        wire.cycle = other
+    wire.current = other
+    other.release()

@@ -1,0 +1,196 @@
+"""The SQLite file of kept Responses. Every method runs in the store's thread, and may wait for the disk.
+
+Every statement names the organisation: what one keeps can't be read, changed or found by another. A Response is gone
+after the retention, and the oldest go earlier where all of them take more than the bytes they may.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from gateway.dataplane.stored.conversations import TABLES, Conversation, Write
+from gateway.dataplane.stored.conversations import removing as removing_conversation
+from gateway.dataplane.stored.records import RUNNING, Record
+
+_VERSION: Final = 1
+_TABLES: Final = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS responses (
+    organization TEXT NOT NULL,
+    id TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    alive_until REAL NOT NULL,
+    ancestors TEXT NOT NULL,
+    response BLOB NOT NULL,
+    items BLOB NOT NULL,
+    PRIMARY KEY (organization, id)
+);
+{TABLES}
+PRAGMA user_version = {_VERSION};
+COMMIT;
+"""
+_COLUMNS: Final = "id, created, status, response, items, ancestors, alive_until"
+_ALIVE: Final = f"status IN ('{RUNNING[0]}', '{RUNNING[1]}')"
+_AT_ONCE: Final = 50  # rows that one statement removes
+_FULL: Final = 0.95  # of the bytes allowed: until there is room again, so that not every write has to make some
+
+
+class Database:
+    """The open file. ``retention`` is in seconds, ``max_bytes`` what all Responses may take."""
+
+    def __init__(self, path: Path, retention: float, max_bytes: int) -> None:
+        self._retention = retention
+        self._max_bytes = max_bytes
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # prompts are in it
+        # Used by one thread at a time; which one, the executor decides.
+        self._connection = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
+        run = self._connection.execute
+        run("PRAGMA journal_mode = WAL")
+        run("PRAGMA synchronous = NORMAL")
+        run("PRAGMA secure_delete = ON")
+        (version,) = run("PRAGMA user_version").fetchone()
+        if version == 0:
+            self._connection.executescript(_TABLES)
+        elif version != _VERSION:
+            raise OSError(f"{path} was written by another version of the gateway ({version})")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def write(self, writes: Iterable[Write]) -> list[int]:
+        """Change all of it or nothing. Gives the number of rows each changed."""
+        run = self._connection.execute
+        run("BEGIN IMMEDIATE")
+        try:
+            changed = [run(statement, values).rowcount for statement, values in writes]
+            run("COMMIT")
+        except BaseException:
+            run("ROLLBACK")
+            raise
+        return changed
+
+    def find(self, organization: str, ids: Sequence[str]) -> list[Record]:
+        """Those of the ids that are there, in no order."""
+        marks = ", ".join("?" * len(ids))
+        rows = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM responses WHERE organization = ? AND created > ? AND id IN ({marks})",  # noqa: S608
+            (organization, time.time() - self._retention, *ids),
+        )
+        return [_record(row) for row in rows]
+
+    def conversation(self, organization: str, conversation_id: str) -> Conversation | None:
+        """One conversation."""
+        row = self._connection.execute(
+            "SELECT id, created, changed, metadata FROM conversations"
+            " WHERE organization = ? AND id = ? AND changed > ?",
+            (organization, conversation_id, time.time() - self._retention),
+        ).fetchone()
+        return None if row is None else Conversation(*row)
+
+    def items(self, organization: str, conversation_id: str) -> list[bytes]:
+        """Its items, each as JSON, in their order."""
+        rows = self._connection.execute(
+            "SELECT item FROM conversation_items WHERE organization = ? AND conversation = ? ORDER BY rowid",
+            (organization, conversation_id),
+        )
+        return [item for (item,) in rows]
+
+    def _forget_conversations(self, before: float) -> int:
+        """Remove some of those that have not changed since."""
+        rows = self._connection.execute(
+            "SELECT organization, id FROM conversations WHERE changed <= ? ORDER BY changed LIMIT ?",
+            (before, _AT_ONCE),
+        ).fetchall()
+        self.write([write for each in rows for write in removing_conversation(*each)])
+        return len(rows)
+
+    def sweep(self) -> int:
+        """Remove what is too old, and the oldest of what is too much; conversations go after all Responses. Gives how
+        many went.
+        """
+        run = self._connection.execute
+        removed = 0
+        too_old = time.time() - self._retention
+        # Rows are numbered as they come, so the first are the oldest: no index by age has to be kept with each write.
+        while (
+            n := run(
+                "DELETE FROM responses WHERE created <= ?"
+                " AND rowid IN (SELECT rowid FROM responses ORDER BY rowid LIMIT ?)",
+                (too_old, _AT_ONCE),
+            ).rowcount
+        ) > 0:
+            removed += n
+        while n := self._forget_conversations(too_old):
+            removed += n
+        limit = self._max_bytes
+        while self._used() > limit:
+            limit = int(self._max_bytes * _FULL)
+            n = run(
+                "DELETE FROM responses WHERE rowid IN (SELECT rowid FROM responses ORDER BY rowid LIMIT ?)",
+                (_AT_ONCE,),
+            ).rowcount
+            if not n:
+                n = self._forget_conversations(float("inf"))
+            if not n:
+                break
+            removed += n
+        return removed
+
+    def _used(self) -> int:
+        def told(name: str) -> int:
+            value: int = self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+            return value
+
+        return (told("page_count") - told("freelist_count")) * told("page_size")
+
+
+def _record(row: Sequence[Any]) -> Record:
+    response_id, created, status, response, items, ancestors, alive_until = row
+    return Record(response_id, created, status, response, items, tuple(msgspec.json.decode(ancestors)), alive_until)
+
+
+def putting(organization: str, record: Record) -> Write:
+    """A new Response."""
+    statement = f"INSERT INTO responses (organization, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+    ancestors = msgspec.json.encode(record.ancestors).decode()
+    return statement, (
+        organization,
+        record.id,
+        record.created,
+        record.status,
+        record.response,
+        record.items,
+        ancestors,
+        record.alive_until,
+    )
+
+
+def ending(organization: str, response_id: str, status: str, response: bytes) -> Write:
+    """The end of one that ran in the background; nothing where it was cancelled or removed meanwhile."""
+    return (
+        f"UPDATE responses SET status = ?, response = ? WHERE organization = ? AND id = ? AND {_ALIVE}",  # noqa: S608
+        (status, response, organization, response_id),
+    )
+
+
+def living(organization: str, response_id: str, until: float) -> Write:
+    """One that runs in the background goes on doing so."""
+    return (
+        f"UPDATE responses SET alive_until = ? WHERE organization = ? AND id = ? AND {_ALIVE}",  # noqa: S608
+        (until, organization, response_id),
+    )
+
+
+def removing(organization: str, response_id: str) -> Write:
+    """A Response is removed by its client."""
+    return "DELETE FROM responses WHERE organization = ? AND id = ?", (organization, response_id)

@@ -1,0 +1,180 @@
+"""A stream of chunks as Anthropic's events (API reference, "Streaming Messages").
+
+``message_start``, then for each block ``content_block_start``, its deltas and ``content_block_stop``, then
+``message_delta`` with the reason and the usage, and ``message_stop``. Blocks never overlap.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from gateway.protocols.base import Json
+from gateway.protocols.messages.errors import error_of
+from gateway.protocols.messages.response import id_of, stop_reason, usage_of
+
+_DELTA: Final = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":%b}\n\n'
+_STOP: Final = b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n'
+_START: Final = b'event: content_block_start\ndata: {"type":"content_block_start","index":%d,"content_block":%b}\n\n'
+_END: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+
+
+class MessageEncoder:
+    """See :class:`gateway.protocols.base.StreamEncoder`."""
+
+    __slots__ = ("_calls", "_choice", "_index", "_kind", "_started", "_usage", "_waiting")
+
+    def __init__(self) -> None:
+        self._started = False
+        self._kind = ""  # of the open block: text, thinking or tool; empty for none
+        self._index = -1  # of the last block that was opened
+        self._calls: dict[int, int] = {}  # the block's index by the call's number
+        self._waiting: dict[int, Json] = {}  # calls whose name has not come
+        self._choice: Json = {}
+        self._usage: Json = {}
+
+    def feed(self, chunk: Json) -> bytes:
+        """See :class:`gateway.protocols.base.StreamEncoder`."""
+        out = b"" if self._started else self._message_start(chunk)
+        if chunk.get("usage"):
+            self._usage = chunk["usage"]
+        choices = chunk.get("choices")
+        if not choices or choices[0].get("index"):
+            return out
+        choice = choices[0]
+        delta = choice.get("delta")
+        if delta:
+            text = delta.get("content")
+            # Nearly every chunk is a piece of text alone.
+            out += self._text(text) if text and len(delta) == 1 else self._delta(delta)
+        if choice.get("finish_reason") is not None:
+            self._choice = choice
+        return out
+
+    def end(self) -> bytes:
+        """See :class:`gateway.protocols.base.StreamEncoder`."""
+        out = b"" if self._started else self._message_start({})
+        out += self._close()
+        delta = {
+            "stop_reason": stop_reason(self._choice, bool(self._calls)),
+            "stop_sequence": self._choice.get("stop_sequence"),
+        }
+        out += _event("message_delta", {"delta": delta, "usage": usage_of(self._usage)})
+        return out + _END
+
+    def error(self, status: int, envelope: Json, request_id: str) -> bytes:
+        """See :class:`gateway.protocols.base.StreamEncoder`."""
+        return b"event: error\ndata: " + orjson.dumps(error_of(status, envelope, request_id)) + b"\n\n"
+
+    def _message_start(self, chunk: Json) -> bytes:
+        self._started = True
+        message: Json = {
+            "id": id_of(chunk.get("id")),
+            "type": "message",
+            "role": "assistant",
+            "model": chunk.get("model"),
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": usage_of({}),
+        }
+        return _event("message_start", {"message": message})
+
+    def _delta(self, delta: Json) -> bytes:
+        out = b""
+        thought = delta.get("reasoning_content") or delta.get("reasoning")
+        if thought and isinstance(thought, str):
+            out += self._open("thinking", {"type": "thinking", "thinking": "", "signature": ""})
+            out += self._piece({"type": "thinking_delta", "thinking": thought})
+        for block in delta.get("thinking_blocks") or ():
+            out += self._thought(block)
+        text = delta.get("content") or delta.get("refusal")
+        if text:
+            out += self._text(text)
+        for cited in delta.get("citations") or ():
+            citation = cited.get("citation") or {}
+            if self._kind == "text" and str(citation.get("type")).endswith("_location"):  # another vendor's are none
+                out += self._piece({"type": "citations_delta", "citation": citation})
+        for call in delta.get("tool_calls") or ():
+            out += self._call(call)
+        own = delta.get("provider_blocks")
+        if isinstance(own, dict) and own.get("vendor") == "anthropic":
+            for block in own.get("blocks") or ():
+                out += self._whole(block)
+        return out
+
+    def _text(self, text: str) -> bytes:
+        out = b"" if self._kind == "text" else self._open("text", {"type": "text", "text": ""})
+        return out + _DELTA % (self._index, orjson.dumps({"type": "text_delta", "text": text}))
+
+    def _thought(self, block: Json) -> bytes:
+        """A thought that is complete: its text has come before, its signature has not."""
+        if block.get("type") != "thinking":
+            return self._whole(block)
+        out = b""
+        if self._kind != "thinking":
+            out += self._open("thinking", {"type": "thinking", "thinking": "", "signature": ""})
+            if block.get("thinking"):
+                out += self._piece({"type": "thinking_delta", "thinking": block["thinking"]})
+        if block.get("signature"):
+            out += self._piece({"type": "signature_delta", "signature": block["signature"]})
+        return out + self._close()
+
+    def _call(self, call: Json) -> bytes:
+        number = call.get("index") or 0
+        function = call.get("function") or {}
+        arguments = function.get("arguments") or ""
+        if number in self._calls:
+            if not arguments:
+                return b""
+            return _DELTA % (self._calls[number], _input(arguments))
+        waiting = self._waiting.setdefault(number, {"arguments": ""})
+        waiting["arguments"] += arguments
+        for name, value in (("id", call.get("id")), ("name", function.get("name"))):
+            if value:
+                waiting[name] = value
+        if "name" not in waiting or "id" not in waiting:
+            return b""
+        del self._waiting[number]
+        out = self._close()
+        block = {"type": "tool_use", "id": waiting["id"], "name": waiting["name"], "input": {}}
+        out += self._open(f"tool {number}", block)
+        self._calls[number] = self._index
+        if waiting["arguments"]:
+            out += _DELTA % (self._index, _input(waiting["arguments"]))
+        return out
+
+    def _whole(self, block: Json) -> bytes:
+        """A block that is complete; the input of a tool comes as a delta even so."""
+        given = block.get("input")
+        out = self._close()
+        out += self._open("whole", {**block, "input": {}} if given else block)
+        if given:
+            out += _DELTA % (self._index, _input(orjson.dumps(given).decode()))
+        return out + self._close()
+
+    def _open(self, kind: str, block: Json) -> bytes:
+        if self._kind == kind:
+            return b""
+        out = self._close()
+        self._kind = kind
+        self._index += 1
+        return out + _START % (self._index, orjson.dumps(block))
+
+    def _piece(self, delta: Json) -> bytes:
+        return _DELTA % (self._index, orjson.dumps(delta))
+
+    def _close(self) -> bytes:
+        if not self._kind:
+            return b""
+        self._kind = ""
+        return _STOP % self._index
+
+
+def _input(piece: str) -> bytes:
+    return orjson.dumps({"type": "input_json_delta", "partial_json": piece})
+
+
+def _event(name: str, fields: dict[str, Any]) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps({"type": name, **fields}))

@@ -1,0 +1,176 @@
+"""Responses that go to a provider which has them itself, through the official SDK."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai import OpenAI
+
+from tests.scenarios.material import marker
+from tests.support.fake_openai.server import KEY
+from tests.support.fake_responses import FakeResponses
+from tests.support.gateway import RunningGateway, running_gateway
+from tests.unit.protocols.responses.grammar import events_of
+
+SECRET = "gw_live_native_0123456789"
+SEARCH: Any = [{"type": "web_search"}]
+
+
+@pytest.fixture(scope="module")
+def fake() -> Iterator[FakeResponses]:
+    """The provider."""
+    running = FakeResponses()
+    with running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def gateway(fake: FakeResponses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    """A gateway that knows the provider as one with Responses, and as one without."""
+    provider = {"base_url": fake.base_url, "api_key": KEY, "retry": {"attempts": 1}, "breaker": {"failures": 1000}}
+    own, plain = {"provider": "own", "model": "fake-chat"}, {"provider": "plain", "model": "fake-chat"}
+    config: dict[str, Any] = {
+        "server": {"port": 0},
+        "data_dir": "data",
+        "providers": [{"name": "own", "responses": True, **provider}, {"name": "plain", **provider}],
+        "models": [
+            {"name": "own", "targets": [own]},
+            {"name": "plain", "targets": [plain]},
+            {"name": "plain-first", "targets": [plain, own]},
+            {"name": "cut", "targets": [{"provider": "own", "model": "cut"}]},
+            {"name": "falling", "targets": [{"provider": "own", "model": "broken"}, plain]},
+        ],
+        "keys": [{"key": SECRET, "name": "static"}],
+    }
+    with running_gateway(config, tmp_path_factory.mktemp("native"), command="proxy") as running:
+        yield running
+
+
+@pytest.fixture
+def client(gateway: RunningGateway) -> Iterator[OpenAI]:
+    """The client."""
+    with OpenAI(base_url=gateway.base_url, api_key=SECRET, max_retries=0, timeout=30) as made:
+        yield made
+
+
+def sent(fake: FakeResponses, said: str) -> tuple[str, dict[str, Any]]:
+    """Path and body of the last request that holds ``said``."""
+    request = fake.recording.wait_request(said)
+    return request.path, request.json
+
+
+def test_a_request_goes_as_it_came(client: OpenAI, fake: FakeResponses) -> None:
+    said = marker()
+    made = client.responses.create(
+        model="own", input=said, tools=SEARCH, truncation="auto", extra_body={"max_tokens": 9}, store=False
+    )
+    path, body = sent(fake, said)
+    assert path == "/v1/responses"
+    assert body == {
+        "model": "fake-chat",
+        "input": said,
+        "tools": SEARCH,
+        "truncation": "auto",
+        "max_output_tokens": 9,
+        "store": False,
+    }
+    assert [item.type for item in made.output] == ["web_search_call", "message"]
+    assert made.id.startswith("resp_")
+
+
+def test_the_gateway_keeps_what_the_provider_does_not(client: OpenAI, fake: FakeResponses) -> None:
+    said = marker()
+    first = client.responses.create(model="own", input=said, tools=SEARCH, reasoning={"effort": "low"})
+    read = client.responses.retrieve(first.id)
+    assert read.output == first.output
+    assert read.to_dict()["store"] is True
+    second = client.responses.create(model="own", input="and?", previous_response_id=first.id)
+    assert second.previous_response_id == first.id
+    path, body = sent(fake, said)
+    assert path == "/v1/responses"
+    assert [item["type"] for item in body["input"][:-1]] == ["message", "reasoning", "web_search_call", "message"]
+    assert body["input"][1]["encrypted_content"] == "gAAAA-encrypted"
+    assert second.output_text == "5 items; and?"
+
+
+def test_thoughts_that_only_a_store_would_know_stay_out(client: OpenAI, fake: FakeResponses) -> None:
+    said = marker()
+    first = client.responses.create(model="plain", input=said)
+    second = client.responses.create(model="own", input="and?", previous_response_id=first.id, reasoning={})
+    assert second.output_text == "3 items; and?"
+
+
+def test_a_stream(gateway: RunningGateway, client: OpenAI) -> None:
+    said = marker()
+    with client.responses.stream(model="own", input=said, tools=SEARCH) as stream:
+        final = stream.get_final_response()
+    assert final.output_text == f"1 items; {said}"
+    assert client.responses.retrieve(final.id).output_text == final.output_text
+    headers = {"authorization": f"Bearer {SECRET}"}
+    body = {"model": "own", "input": said, "stream": True}
+    answer = httpx.post(f"{gateway.base_url}/responses", json=body, headers=headers)
+    events = events_of(answer.content)
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    whole = [event["response"] for event in events if "response" in event]
+    assert {(response["id"], response["store"]) for response in whole} == {(whole[0]["id"], True)}
+
+
+@pytest.mark.parametrize("tools", [[], SEARCH])
+def test_a_stream_that_breaks_off(gateway: RunningGateway, tools: Any) -> None:
+    headers = {"authorization": f"Bearer {SECRET}"}
+    body = {"model": "cut", "input": "x", "stream": True, "tools": tools}
+    answer = httpx.post(f"{gateway.base_url}/responses", json=body, headers=headers)
+    events = events_of(answer.content)
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert events[0]["type"] == "response.created"
+    assert events[-1]["type"] == "error"
+    assert events[-1]["message"]
+
+
+def test_another_target_is_asked_only_what_it_understands(client: OpenAI, fake: FakeResponses) -> None:
+    said = marker()
+    made = client.responses.create(model="plain-first", input=said, tools=SEARCH)
+    assert sent(fake, said)[0] == "/v1/responses"
+    assert made.output[0].type == "web_search_call"
+    simple = marker()
+    client.responses.create(model="plain-first", input=simple)
+    assert sent(fake, simple)[0] == "/v1/chat/completions"
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.responses.create(model="plain", input=said, tools=SEARCH)
+    assert raised.value.param == "tools[0].type"
+
+
+def test_a_target_without_responses_takes_over(client: OpenAI, fake: FakeResponses) -> None:
+    said = marker()
+    made = client.responses.create(model="falling", input=said)
+    assert made.output_text == f"1 messages; {said}"
+    with pytest.raises(openai.InternalServerError):  # of the only one that could answer
+        client.responses.create(model="falling", input=said, tools=SEARCH)
+
+
+def test_one_in_the_background_keeps_its_id(client: OpenAI) -> None:
+    made = client.responses.create(model="own", input="Hi", tools=SEARCH, background=True)
+    deadline = time.monotonic() + 20
+    while (found := client.responses.retrieve(made.id)).status in ("queued", "in_progress"):
+        assert time.monotonic() < deadline
+    assert (found.id, found.status, found.background) == (made.id, "completed", True)
+    assert found.output_text == "1 items; Hi"
+
+
+def test_usage_is_read(gateway: RunningGateway) -> None:
+    headers = {"authorization": f"Bearer {SECRET}"}
+    for streamed in (False, True):
+        body = {"model": "own", "input": "Hi", "stream": streamed}
+        request_id = httpx.post(f"{gateway.base_url}/responses", json=body, headers=headers).headers["x-request-id"]
+        deadline = time.monotonic() + 20
+        while not (lines := [line for line in gateway.stderr if request_id in line]):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert '"prompt_tokens":40' in lines[0]
+        assert '"completion_tokens":12' in lines[0]
+        assert '"outcome":"ok"' in lines[0]

@@ -1,0 +1,162 @@
+"""All vendors on one port, each below its own name."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs
+
+import jwt
+import orjson
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from tests.support.fake_openai.server import FakeOpenAI
+from tests.support.fake_vendors import bedrock, cohere, gemini, openai_like
+
+KEY = "fake-vendor-key"
+TOKEN = "fake-access-token"
+ACCESS_KEY, SECRET_KEY = "AKIDFAKE", "fake-secret-key"
+TENANT, CLIENT, SECRET = "tenant", "client", "fake-client-secret"
+FAILS = "fails"
+
+
+class Asked(NamedTuple):
+    """One request that came."""
+
+    path: str
+    query: str
+    headers: dict[str, str]
+    body: Any
+
+
+class FakeVendors(FakeOpenAI):
+    """Providers from :meth:`start` to :meth:`stop`. ``asked`` are the requests so far; ``account_key`` is the public
+    key that assertions for tokens are held against.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Asked] = []
+        self.account_key: Any = None
+        self._lock = threading.Lock()
+
+    @property
+    def root(self) -> str:
+        """Where all of them are."""
+        return self.base_url.removesuffix("/v1")
+
+    def build(self) -> ASGIApp:
+        """The application."""
+        post = ["POST"]
+        return Starlette(
+            routes=[
+                Route("/gemini/models/{call}", self._gemini, methods=post),
+                Route("/vertex/models/{call}", self._gemini, methods=post),
+                Route("/google/token", self._google_token, methods=post),
+                Route(f"/entra/{TENANT}/oauth2/v2.0/token", self._entra_token, methods=post),
+                Route("/bedrock/model/{model}/{method}", self._bedrock, methods=post),
+                Route("/cohere/chat", self._cohere, methods=post),
+                Route("/mistral/chat/completions", self._mistral, methods=post),
+                Route("/azure/deployments/{model}/chat/completions", self._azure, methods=post),
+                Route("/like/chat/completions", self._like, methods=post),
+            ]
+        )
+
+    async def _taken(self, request: Request) -> tuple[dict[str, Any], bytes]:
+        raw = await request.body()
+        form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+        body: Any = {name: values[0] for name, values in parse_qs(raw.decode()).items()} if form else orjson.loads(raw)
+        with self._lock:
+            self.asked.append(Asked(request.url.path, request.url.query, dict(request.headers), body))
+        return body, raw
+
+    async def _gemini(self, request: Request) -> Response:
+        body, _ = await self._taken(request)
+        model, _, method = request.path_params["call"].rpartition(":")
+        is_vertex = request.url.path.startswith("/vertex")
+        credential = request.headers.get("authorization" if is_vertex else "x-goog-api-key")
+        if credential != (f"Bearer {TOKEN}" if is_vertex else KEY):
+            return JSONResponse(gemini.error(401, "Who are you?"), 401)
+        if model == FAILS:
+            return JSONResponse([gemini.error(429, "Too much.")], 429)
+        if method == "batchEmbedContents":
+            return JSONResponse(gemini.embeddings(body))
+        if method == "streamGenerateContent":
+            return _stream(gemini.stream(body, model), "text/event-stream")
+        return JSONResponse(gemini.whole(body, model))
+
+    async def _google_token(self, request: Request) -> Response:
+        body, _ = await self._taken(request)
+        try:
+            jwt.decode(body["assertion"], self.account_key, ["RS256"], audience=f"{self.root}/google/token")
+        except jwt.PyJWTError as error:
+            return JSONResponse({"error": "invalid_grant", "error_description": str(error)}, 400)
+        return JSONResponse({"access_token": TOKEN, "expires_in": 3599, "token_type": "Bearer"})
+
+    async def _entra_token(self, request: Request) -> Response:
+        body, _ = await self._taken(request)
+        if (body["client_id"], body["client_secret"]) != (CLIENT, SECRET):
+            return JSONResponse({"error": "invalid_client"}, 401)
+        return JSONResponse({"access_token": TOKEN, "expires_in": 3599, "token_type": "Bearer"})
+
+    async def _bedrock(self, request: Request) -> Response:
+        body, raw = await self._taken(request)
+        url = self.root + request.scope["raw_path"].decode()
+        if not bedrock.is_signed(url, dict(request.headers), raw, ACCESS_KEY, SECRET_KEY):
+            return JSONResponse({"message": "The request signature we calculated does not match."}, 403)
+        if request.path_params["model"] == FAILS:
+            return JSONResponse({"message": "Too much."}, 429, {"x-amzn-errortype": "ThrottlingException"})
+        if request.path_params["method"] == "converse-stream":
+            return _stream(bedrock.stream(body), "application/vnd.amazon.eventstream")
+        return JSONResponse(bedrock.whole(body))
+
+    async def _cohere(self, request: Request) -> Response:
+        body, _ = await self._taken(request)
+        if request.headers.get("authorization") != f"Bearer {KEY}":
+            return JSONResponse({"message": "invalid api token"}, 401)
+        if body["model"] == FAILS:
+            return JSONResponse({"message": "Too much."}, 429)
+        if body.get("stream"):
+            return _stream(cohere.stream(body), "text/event-stream")
+        return JSONResponse(cohere.whole(body))
+
+    async def _mistral(self, request: Request) -> Response:
+        body, _ = await self._taken(request)
+        return self._chat(body, request.headers.get("authorization") == f"Bearer {KEY}", body["model"], False)
+
+    async def _azure(self, request: Request) -> Response:
+        body, _ = await self._taken(request)
+        bearer = request.headers.get("authorization") == f"Bearer {TOKEN}"
+        known = request.headers.get("api-key") == KEY or bearer
+        return self._chat(body, known and "api-version=" in request.url.query, request.path_params["model"], True)
+
+    async def _like(self, request: Request) -> Response:
+        body, _ = await self._taken(request)
+        known = KEY in (
+            request.headers.get("authorization", "").removeprefix("Bearer "),
+            request.headers.get("x-portkey-api-key"),
+        )
+        return self._chat(body, known, body["model"], True)
+
+    def _chat(self, body: dict[str, Any], known: bool, model: str, azure: bool) -> Response:
+        if not known:
+            return JSONResponse({"error": {"message": "Who are you?", "type": "x", "param": None, "code": "401"}}, 401)
+        if model == FAILS:
+            return JSONResponse({"error": {"message": "Too much.", "type": "x", "param": None, "code": "429"}}, 429)
+        if body.get("stream"):
+            return _stream(openai_like.stream(body, azure), "text/event-stream")
+        return JSONResponse(openai_like.whole(body, azure))
+
+
+def _stream(events: list[bytes], media_type: str) -> Response:
+    async def pieces() -> AsyncIterator[bytes]:
+        data = b"".join(events)
+        for start in range(0, len(data), 97):  # borders that are those of no event
+            yield data[start : start + 97]
+
+    return StreamingResponse(pieces(), media_type=media_type)

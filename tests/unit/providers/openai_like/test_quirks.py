@@ -1,0 +1,46 @@
+"""APIs that are OpenAI's but for their parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import orjson
+import pytest
+
+from gateway.providers.quirks import adapt
+from gateway.settings.kinds import ProviderKind, kind_of
+
+
+def kind(name: str) -> ProviderKind:
+    found = kind_of(name)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "sent", "dropped"),
+    [
+        ("deepseek", {"max_completion_tokens": 5}, {"max_tokens": 5}, ()),
+        ("deepseek", {"max_tokens": 3, "max_completion_tokens": 5}, {"max_tokens": 3}, ()),
+        ("groq", {"n": 1, "logprobs": False, "logit_bias": {}, "top_logprobs": None}, {}, ()),
+        ("groq", {"n": 2, "logprobs": True, "seed": 1}, {"seed": 1}, ("logprobs", "n")),
+        ("ollama", {"tool_choice": "auto"}, {}, ()),
+        ("ollama", {"tool_choice": "required"}, {}, ("tool_choice",)),
+        ("perplexity", {"tools": []}, {}, ()),
+    ],
+)
+def test_parameters(name: str, given: dict[str, Any], sent: dict[str, Any], dropped: tuple[str, ...]) -> None:
+    raw = msgspec.json.decode(orjson.dumps(given), type=dict[str, msgspec.Raw])
+
+    assert adapt(given, kind(name)) == (sent, dropped)
+    made, named = adapt(raw, kind(name))
+    assert (orjson.loads(msgspec.json.encode(made)), named) == (sent, dropped)
+
+
+def test_the_request_itself_is_not_changed() -> None:
+    given = {"n": 2, "max_completion_tokens": 5}
+
+    adapt(given, kind("deepseek"))
+
+    assert given == {"n": 2, "max_completion_tokens": 5}
