@@ -68,9 +68,9 @@ class Admission:
             predecessors = Predecessors(path, store.node, sink)
             registry = Registry(lender, leased=True)
         else:
-            name = "limits.db" if options.index == 0 else f"limits-{options.index}.db"
-            books = Books(Path(settings.data_dir) / name, sink)
-            registry = Registry(books)
+            name = "limits.db" if options.place == 0 else f"limits-{options.place}.db"
+            books = Books(Path(settings.data_dir) / name, sink, slot=options.index, run=options.run_id)
+            registry = books.registry = Registry(books)
         learnt = prices = None
         if options.sidecar is not None:
             source = policy_source(options.sidecar, options.master_key, settings.redis_url)
@@ -93,6 +93,16 @@ class Admission:
             self._tasks.append(loop.create_task(_kept_up(self.learnt.follow)))
         if self.prices is not None:
             self._tasks.append(loop.create_task(_kept_up(self.prices.run)))
+
+    async def succeed(self, before: int, until: Callable[[], bool]) -> None:
+        """Take up what the worker with that usage log has counted, once it has ceased to accept; or ``until``."""
+        if self.books is not None:
+            await self.books.succeed(before, until)
+
+    def release(self) -> None:
+        """Let the worker that follows count. Requests that come all the same are counted when this one ends."""
+        if self.books is not None:
+            self.books.release()
 
     async def stop(self) -> None:
         """Write what is left and let connections go."""

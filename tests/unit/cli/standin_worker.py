@@ -29,6 +29,8 @@ class WorkerOptions(Struct, frozen=True):
     master_key: str
     run_id: str
     sidecar: str | None
+    place: int
+    after: int | None
 
 
 def run(options: WorkerOptions) -> int:
