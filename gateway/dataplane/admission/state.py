@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.bus.connect import policy_source
+from gateway.dataplane import known
 from gateway.dataplane.admission.books import Books
 from gateway.dataplane.admission.leases import LeaseOptions, Leases
 from gateway.dataplane.admission.predecessors import Estate, Predecessors
@@ -73,8 +74,10 @@ class Admission:
             registry = books.registry = Registry(books)
         learnt = prices = None
         if options.sidecar is not None:
-            source = policy_source(options.sidecar, options.master_key, settings.redis_url)
-            learnt = Learnt(source, registry, settings, Seal(options.master_key))
+            path = Path(settings.data_dir) / known.FILE
+            kept = known.Known(path, options.master_key, options.sidecar, settings.sidecar.cache)
+            source = policy_source(options.sidecar, options.master_key, settings.redis_url, after=kept.seq)
+            learnt = Learnt(source, registry, settings, Seal(options.master_key), kept)
             prices = PriceList(source)
             learnt.on_prices = prices.ask
         return cls(registry, books, learnt, lender, predecessors, store, prices)
@@ -91,6 +94,7 @@ class Admission:
         if self.learnt is not None:
             self.learnt.expected_by = time.monotonic() + sidecar_start
             self._tasks.append(loop.create_task(_kept_up(self.learnt.follow)))
+            self._tasks.append(loop.create_task(_kept_up(self.learnt.keep)))
         if self.prices is not None:
             self._tasks.append(loop.create_task(_kept_up(self.prices.run)))
 
