@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from gateway.contract.usage import Attempt as AttemptRecord
-from gateway.contract.usage import Outcome, Tokens
+from gateway.contract.usage import Fallback, Outcome, Tokens
 from gateway.dataplane.auth import Credential
 from gateway.dataplane.deadlines import tighter
 from gateway.dataplane.endpoints.inference import Endpoint
@@ -65,6 +65,7 @@ class Exchange(Request):
         "disconnected",
         "estimated",
         "events_seen",
+        "fallback",
         "fields",
         "first_at",
         "flow",
@@ -170,6 +171,7 @@ class Exchange(Request):
         self.tokens: Tokens | None = None
         self.events_seen = 0
         self.estimated = False  # some of the tokens are
+        self.fallback: Fallback | None = None
         self.route: Route | None = None
         self.target: Target | None = None
         self.first_at = 0.0

@@ -16,7 +16,7 @@ from gateway.dataplane.attempt import PASSING, Attempt
 from gateway.dataplane.breaker import CLOSED
 from gateway.dataplane.flow import INTO_TASK
 from gateway.dataplane.pricing import cost_of
-from gateway.dataplane.sending import acquire, request_for
+from gateway.dataplane.sending import STALE, acquire, request_for
 from gateway.dataplane.upstream.errors import UpstreamError
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ class Race:
             if again or not attempt.went_stale:
                 break
             again = True
+            self.exchange.attempts.append(attempt.record(STALE))
             target.pool.drop_stale()
             self.attempts[place] = Attempt(self.exchange, target)
             self.attempts[place].race = self

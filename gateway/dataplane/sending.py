@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from gateway.dataplane.routing import Target
     from gateway.dataplane.upstream.connection import Connection
 
+STALE: Final = "stale_connection"
+"""The reason of an attempt on a connection that the upstream had closed already: it says nothing of the target."""
 _JOINED: Final = 65_536  # bytes of a body below which one joined write is cheaper than a vectored one
 _JSON_BODY: Final = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
 
@@ -57,6 +59,7 @@ async def attempt_once(exchange: Exchange, target: Target) -> Attempt:
         if again or not attempt.went_stale:
             return attempt
         again = True
+        exchange.attempts.append(attempt.record(STALE))
         pool.drop_stale()
 
 
