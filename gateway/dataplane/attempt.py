@@ -16,7 +16,7 @@ from gateway.contract.usage import Attempt as AttemptRecord
 from gateway.contract.usage import Tokens
 from gateway.dataplane.decoding import Decoder, decoder_for
 from gateway.dataplane.envelope import event_of
-from gateway.dataplane.falling_back import fallback_of, header_line
+from gateway.dataplane.falling_back import fallback_line
 from gateway.dataplane.pricing import cost_of
 from gateway.dataplane.refusal import status_told
 from gateway.dataplane.relay import CLIENT, EventRelay
@@ -174,11 +174,7 @@ class Attempt:
                 kept.append(b"%b: %b\r\n" % (name, value))
         route = self.exchange.route
         if route is not None and route.fallbacks:
-            fallback = self.exchange.fallback = fallback_of(
-                self.exchange, route, self.target, raced=self.race is not None
-            )
-            if fallback is not None:
-                kept.append(header_line(fallback))
+            kept.append(fallback_line(self.exchange, route, self.target, raced=self.race is not None))
         self.lines = b"".join(kept)
         if status >= 400:
             self.refused = headers

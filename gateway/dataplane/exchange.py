@@ -110,6 +110,7 @@ class Exchange(Request):
     uncounted: EventStream | bytes | None  # what the upstream has told no usage of
     transcript: Transcript | None  # of the stream that the client gets
     seam: Seam | None  # where another target goes on with it
+    fallback: Fallback | None  # of which the client was told
     recovery: Recovery | None  # what the client wants of a stream that breaks off
     wanted: Timeouts | None  # the client's own deadlines
     deadline: float  # loop time at which the request is given up
@@ -171,11 +172,10 @@ class Exchange(Request):
         self.tokens: Tokens | None = None
         self.events_seen = 0
         self.estimated = False  # some of the tokens are
-        self.fallback: Fallback | None = None
         self.route: Route | None = None
         self.target: Target | None = None
         self.first_at = 0.0
-        self.transcript = self.seam = self.uncounted = None
+        self.transcript = self.seam = self.uncounted = self.fallback = None
         self.recovery = self.wanted = None
         self.deadline = self.patience = self.waited = 0.0
         self.outcome: Outcome = "error"

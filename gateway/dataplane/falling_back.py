@@ -49,7 +49,12 @@ def _reason(exchange: Exchange, route: Route, *, raced: bool) -> str:
     return "late" if raced else "not_eligible"
 
 
-def header_line(fallback: Fallback) -> bytes:
-    """``x-gateway-fallback: <model>; reason=<reason>``."""
-    name = bytes(octet if octet in _TOLD else ord("_") for octet in fallback.model.encode("ascii", "replace"))
-    return b"x-gateway-fallback: %b; reason=%b\r\n" % (name, fallback.reason.encode("ascii", "replace"))
+def fallback_line(exchange: Exchange, route: Route, target: Target, *, raced: bool) -> bytes:
+    """``x-gateway-fallback: <model>; reason=<reason>`` where a fallback's answer begins, which is kept for the usage
+    event; empty where it is none.
+    """
+    found = exchange.fallback = fallback_of(exchange, route, target, raced=raced)
+    if found is None:
+        return b""
+    name = bytes(octet if octet in _TOLD else ord("_") for octet in found.model.encode("ascii", "replace"))
+    return b"x-gateway-fallback: %b; reason=%b\r\n" % (name, found.reason.encode("ascii", "replace"))
