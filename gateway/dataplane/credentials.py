@@ -89,7 +89,6 @@ class Learnt:
         self._digests: dict[tuple[str, str], set[bytes]] = {}
         self._seq = 0
         self._generation = 0
-        self._heard_at = time.monotonic() - (0.0 if known is None else known.age())
         self._lost = False
         self.expected_by = 0.0
         """Until when (``time.monotonic()``) look-ups wait for a sidecar that was not heard of yet."""
@@ -100,6 +99,10 @@ class Learnt:
         self.on_prices: Callable[[], None] | None = None
         """Called when a price has changed, or may have."""
         self.configure(settings)
+        # What is in the file is as old as when changes were last heard; what is learnt from now on is not.
+        age = float("inf") if known is None else known.age()
+        self._is_file_good = age <= self._grace
+        self._heard_at = time.monotonic() - (age if self._is_file_good else 0.0)
 
     def configure(self, settings: Settings) -> None:
         """Take a configuration's bounds."""
@@ -193,7 +196,7 @@ class Learnt:
         return self._hold(digest, Credential(policy, Limiter(self._registry.counters(policy.limits)), self.environment))
 
     async def _in_file(self, digest: bytes) -> CredentialPolicy | None:
-        if self._known is None or self._is_stale():
+        if self._known is None or not self._is_file_good or self._is_stale():
             return None
         return await asyncio.to_thread(self._known.find, digest)
 
@@ -257,9 +260,13 @@ class Learnt:
         """Look whether changes are still heard; called once a second."""
         self._lost = not self._source.connected
         if not self._lost:
-            self._heard_at = time.monotonic()
-            if self._known is not None:
-                self._known.heard()
+            self._are_heard()
+
+    def _are_heard(self) -> None:
+        self._heard_at = time.monotonic()
+        if self._known is not None:
+            self._is_file_good = True
+            self._known.heard()
 
     @property
     def connected(self) -> bool:
@@ -269,10 +276,8 @@ class Learnt:
     def heard(self, change: Change | None) -> None:
         """Apply a change; None says that there is none."""
         self._lost = False
-        self._heard_at = time.monotonic()
         self.expected_by = 0.0
-        if self._known is not None:
-            self._known.heard()
+        self._are_heard()
         if change is None:
             return
         if self._known is not None:

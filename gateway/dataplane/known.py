@@ -27,7 +27,6 @@ from gateway.contract.policy import Change, CredentialPolicy
 
 logger = logging.getLogger("gateway.credentials")
 
-FILE = "known.db"
 FLUSH = 0.2  # seconds
 HEARD = 5.0  # seconds between two notes of when changes were last heard
 _MOST_WAITING = 100_000  # rows and changes; a disk that stands still so long is none to trust

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.bus.connect import policy_source
-from gateway.dataplane import known
+from gateway.contract.internal import KNOWN
 from gateway.dataplane.admission.books import Books
 from gateway.dataplane.admission.leases import LeaseOptions, Leases
 from gateway.dataplane.admission.predecessors import Estate, Predecessors
 from gateway.dataplane.admission.registry import Registry
 from gateway.dataplane.credentials import Learnt
+from gateway.dataplane.known import Known
 from gateway.dataplane.prices import PriceList
 from gateway.kernel.secrets import Seal
 
@@ -74,8 +75,8 @@ class Admission:
             registry = books.registry = Registry(books)
         learnt = prices = None
         if options.sidecar is not None:
-            path = Path(settings.data_dir) / known.FILE
-            kept = known.Known(path, options.master_key, options.sidecar, settings.sidecar.cache)
+            path = Path(settings.data_dir) / KNOWN
+            kept = Known(path, options.master_key, options.sidecar, settings.sidecar.cache)
             source = policy_source(options.sidecar, options.master_key, settings.redis_url, after=kept.seq)
             learnt = Learnt(source, registry, settings, Seal(options.master_key), kept)
             prices = PriceList(source)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.dataplane.known import FILE
+from gateway.contract.internal import KNOWN
 from gateway.domain.actor import SYSTEM
 from gateway.domain.budgets.service import BudgetService
 from tests.faults.offline.asking import COST, ask, configuration, ledger_of, until, until_told
@@ -129,7 +129,7 @@ async def test_what_is_on_the_disk_is_of_no_use_to_a_thief(tmp_path: Path) -> No
         assert (await ask(at.gateway, secret)).status == 200
         at.sidecar.end(signal.SIGKILL)
         at.gateway.stop()
-        path = at.data_dir / FILE
+        path = at.data_dir / KNOWN
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         written = path.read_bytes()
         assert secret.encode() not in written

@@ -12,8 +12,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import msgspec
 from msgspec import Struct
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.faults.soak.callers import Callers, Told
 from tests.faults.soak.census import EVERY
@@ -21,7 +23,7 @@ from tests.faults.soak.settings import IDLE, configuration, models
 from tests.faults.soak.verdict import GAUGES, SHORT, SLACK, Census, growth, leaks
 from tests.faults.upstream.provider import FaultyProvider, faulty_provider
 from tests.support.gateway import RunningGateway
-from tests.support.scraped import Scraped, scrape
+from tests.support.scraped import Scraped
 
 QUIET = 30.0
 """Seconds within which everything must be over once nobody asks any more."""
@@ -78,7 +80,7 @@ class Soak:
         until = time.monotonic() + QUIET
         await asyncio.sleep(2 * IDLE)
         while True:
-            gauges = await asyncio.to_thread(scrape, self._gateway.root)
+            gauges = await asyncio.to_thread(_gauges, self._gateway.root)
             census = await self._counted(time.time())
             is_over = not any(gauges.sum(name) for name in GAUGES) and not any((census.reserved or {}).values())
             if is_over or time.monotonic() > until:
@@ -136,6 +138,11 @@ async def _soak(seed: int) -> AsyncIterator[Soak]:
             await asyncio.to_thread(gateway.stop)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _gauges(root: str) -> Scraped:
+    answer = httpx.get(f"{root}/metrics", timeout=QUIET)
+    return Scraped(text_string_to_metric_families(answer.raise_for_status().text))
 
 
 def _forget(provider: FaultyProvider) -> None:

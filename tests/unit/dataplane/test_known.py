@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.contract.internal import KNOWN as FILE
 from gateway.contract.policy import Change, ChangeKind, CredentialPolicy, LimitPolicy
-from gateway.dataplane.known import FILE, Known
+from gateway.dataplane.known import Known
 from gateway.kernel.secrets import digest_of
 
 SIDECAR = "unix:/run/sidecar.sock"
