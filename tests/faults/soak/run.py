@@ -27,6 +27,7 @@ from tests.support.scraped import Scraped
 
 QUIET = 30.0
 """Seconds within which everything must be over once nobody asks any more."""
+POINTS = 20
 RELOAD = (2.0, 8.0)
 """Seconds between two reloads of the configuration."""
 
@@ -42,6 +43,8 @@ class Outcome(Struct):
     after: Census
     grown: float
     faults: list[str]
+    resident: list[int]
+    """Bytes of memory under load, at :data:`POINTS` moments."""
 
 
 class Soak:
@@ -119,7 +122,8 @@ async def run(
         say(f"over: {after.resident / 1_048_576:.0f} MB, {after.files} files, {sum(after.tasks.values())} tasks")
         grown, faults = growth(under_load, SLACK if seconds >= SHORT else 3 * SLACK)
         faults = [*faults, *leaks(before, after, gauges), *told.faults[:20]]
-        return Outcome(seed, took, told, soak.reloads, before, after, grown, faults)
+        curve = [sample.resident for sample in under_load[:: max(1, len(under_load) // POINTS)]]
+        return Outcome(seed, took, told, soak.reloads, before, after, grown, faults, curve)
 
 
 @asynccontextmanager
