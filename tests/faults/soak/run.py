@@ -27,9 +27,10 @@ from tests.support.scraped import Scraped
 
 QUIET = 30.0
 """Seconds within which everything must be over once nobody asks any more."""
-POINTS = 20
 RELOAD = (2.0, 8.0)
 """Seconds between two reloads of the configuration."""
+POINTS = 20
+"""Moments of which the report tells the memory."""
 
 
 class Outcome(Struct):
