@@ -10,7 +10,9 @@ from msgspec import Struct
 
 from tests.faults.upstream.call import TEXT
 from tests.support.gateway import RunningGateway
-from tests.support.raw_upstream import WAIT
+
+
+PATIENCE = 60.0
 
 
 class Told(Struct):
@@ -41,13 +43,13 @@ class Load:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopped = True
-        async with asyncio.timeout(WAIT):
+        async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*self._tasks)
 
     async def answered(self, count: int) -> None:
         """Wait for so many further answers."""
         wanted = len(self.told) + count
-        async with asyncio.timeout(WAIT):
+        async with asyncio.timeout(PATIENCE):
             while len(self.told) < wanted:
                 failed = [task for task in self._tasks if task.done()]
                 if failed:
@@ -59,7 +61,7 @@ class Load:
         headers = {"authorization": f"Bearer {self._gateway.key}"}
         body = {"model": "m", "stream": streamed, "messages": [{"role": "user", "content": "Tell it."}]}
         try:
-            async with httpx.AsyncClient(base_url=self._gateway.root, headers=headers, timeout=WAIT) as client:
+            async with httpx.AsyncClient(base_url=self._gateway.root, headers=headers, timeout=PATIENCE) as client:
                 while not self._stopped:
                     self.told.append(_told(await client.post("/v1/chat/completions", json=body), streamed))
                     self._more.set()

@@ -25,7 +25,7 @@ from tests.support.redis_server import running_redis
 from tests.support.scraped import scrape
 
 KEY = "gw_live_rolling_0123456789"
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def configuration(upstream: str, workers: int, **more: Any) -> dict[str, Any]:
@@ -88,7 +88,12 @@ async def test_nothing_is_dropped_while_two_workers_are_replaced(tmp_path: Path,
             more: dict[str, Any] = {}
             if shared:
                 limit = {"metric": "requests", "window": "hour", "limit": 100_000}
-                more = {"redis_url": redis.url, "keys": [{"key": KEY, "name": "rolling", "limits": [limit]}]}
+                # A busy machine's Redis may be late, which is not what this is about.
+                more = {
+                    "redis_url": redis.url,
+                    "on_store_failure": "open",
+                    "keys": [{"key": KEY, "name": "rolling", "limits": [limit]}],
+                }
             with running_gateway(configuration(provider.base_url, 2, **more), tmp_path) as gateway:
                 async with Load(gateway) as load:
                     await load.answered(20)

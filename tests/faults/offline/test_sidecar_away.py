@@ -77,7 +77,8 @@ async def edge(folder: Path, **sidecar: float) -> AsyncIterator[Edge]:
                     error.add_note(at.gateway.log())
                     raise
                 finally:
-                    at.gateway.kill()
+                    if at.gateway.process.poll() is None:
+                        at.gateway.kill()
 
 
 async def test_who_was_known_goes_on_and_the_books_add_up(tmp_path: Path) -> None:
