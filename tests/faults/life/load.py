@@ -11,7 +11,6 @@ from msgspec import Struct
 from tests.faults.upstream.call import TEXT
 from tests.support.gateway import RunningGateway
 
-
 PATIENCE = 60.0
 
 
