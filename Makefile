@@ -1,5 +1,5 @@
 # What each target does is told by `make help`.
-.PHONY: help setup run test check compiled test-compiled kills bench scorecard lock clean
+.PHONY: help setup run test check compiled test-compiled kills soak bench scorecard lock clean
 
 help:
 	@echo "make setup   make .venv with everything development needs"
@@ -9,6 +9,7 @@ help:
 	@echo "make compiled       compile the hot path into build/compiled, a minute; run build/compiled/bin/gateway"
 	@echo "make test-compiled  the tests of what is compiled, over the compiled modules"
 	@echo "make kills   kill 100 processes of each deployment under load, and hold the ledger against the provider"
+	@echo "make soak    random faults under load for ten minutes, and what is left of them (ARGS: --seconds 60 --seed 7)"
 	@echo "make bench   compile, and measure beside nginx (about ten minutes)"
 	@echo "make scorecard  let upstreams fail in every way, and write docs/resilience.md's table (two minutes)"
 	@echo "make lock    compile the locks anew from pyproject.toml: base, dev, image, bench and local"
@@ -44,6 +45,9 @@ test-compiled: compiled
 kills: setup
 	@scripts/install-redis
 	.venv/bin/python -m tests.faults.kills $(ARGS)
+
+soak: setup
+	.venv/bin/python -m tests.faults.soak $(ARGS)
 
 bench: compiled
 	@scripts/install-bench

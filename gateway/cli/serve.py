@@ -27,6 +27,7 @@ from gateway.cli.config import config_option, config_path, json_option, read_or_
 from gateway.cli.listen import ListenError, listen
 from gateway.cli.rundir import find_sidecar, sidecar_socket, socket_path
 from gateway.cli.supervisor import Launch, Supervisor
+from gateway.contract.internal import KNOWN
 from gateway.kernel import logs
 from gateway.settings.master_key import MasterKeyError, ensure
 from gateway.settings.model import Settings
@@ -89,6 +90,8 @@ def _sidecar_address(settings: Settings, own: str | None) -> str | None:
     if own is None and settings.sidecar.url is not None:
         return settings.sidecar.url
     path = own or find_sidecar(settings.data_dir)
+    if path is None and (Path(settings.data_dir) / KNOWN).exists():
+        path = sidecar_socket(settings.data_dir)  # there was one, and it may come back
     return f"unix:{path}" if path is not None else None
 
 

@@ -11,6 +11,7 @@ the ready bytes of its children and for the next thing that is due.
 SIGTERM   workers finish what they have begun, for at most ``server.drain`` seconds; then exit code 0
 SIGINT    the same; when already stopping, everything is killed at once; exit code 130
 SIGHUP    the configuration is read again, as when one of its files changes; a faulty one changes nothing
+SIGUSR2   workers are replaced one by one, and nothing is dropped: see :mod:`gateway.cli.rolling`
 ========  ==========================================================================================
 """
 
@@ -24,7 +25,6 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
 from math import ceil
 from pathlib import Path
 from time import monotonic
@@ -34,6 +34,7 @@ from msgspec import Struct
 from gateway.cli.config import read_config
 from gateway.cli.fixed import warn_of_fixed
 from gateway.cli.process import Child, ended, execute
+from gateway.cli.rolling import Rolling, WorkerChild, first_indexes
 from gateway.cli.watch import INTERVAL, Watch
 from gateway.dataplane.snapshots import Tally
 from gateway.settings.faults import ConfigError
@@ -54,7 +55,7 @@ CONFIG_FAULT = 78
 WORKER_MODULE = "gateway.dataplane.worker"
 SIDECAR_MODULE = "gateway.sidecar"
 DRAINER_MODULE = "gateway.bus.usage_drainer"
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
 _log = logging.getLogger("gateway.supervisor")
 
 
@@ -94,9 +95,9 @@ class Supervisor:
         self.run_id = f"{os.getpid()}-{os.urandom(4).hex()}"
         self.tally = Tally(self.settings.data_dir, self.run_id)
         self.generation = 0
-        self.workers = [
-            Child(f"worker {index}", partial(self._work, index)) for index in range(self.settings.server.workers)
-        ]
+        indexes = first_indexes(self.settings.data_dir, self.settings.server.workers)
+        self.workers = [WorkerChild(self._work, place, index) for place, index in enumerate(indexes)]
+        self.rolling = Rolling(self.workers, self._work, START_TIMEOUT, self.tally.replaced)
         self.engine = Child("local engine", self._engine)
         self.sidecar = Child("sidecar", self._sidecar)
         self.drainer = Child("usage drainer", self._drain)
@@ -138,7 +139,7 @@ class Supervisor:
         for worker in self.workers:
             worker.spawn(self.generation)
 
-    def _work(self, index: int, ready_fd: int) -> int:
+    def _work(self, place: int, index: int, after: int | None, ready_fd: int) -> int:
         module = importlib.import_module(self.worker_module)
         path = self.launch.config_path
         options = module.WorkerOptions(
@@ -151,6 +152,8 @@ class Supervisor:
             master_key=self.launch.master_key,
             run_id=self.run_id,
             sidecar=self.launch.sidecar,
+            place=place,
+            after=after if any(worker.index == after for worker in (*self.workers, *self.rolling.leaving)) else None,
         )
         return int(module.run(options))
 
@@ -175,7 +178,7 @@ class Supervisor:
         return [sys.executable, "-m", module, *source, "--socket", socket_path]
 
     def _children(self) -> list[Child]:
-        return [*self.workers, self.engine, self.sidecar, self.drainer]
+        return [*self.workers, *self.rolling.children(), self.engine, self.sidecar, self.drainer]
 
     def _wait(self, wakeup: socket.socket) -> bytes:
         """Wait for a signal, a ready byte or the next thing that is due; gives the signals that came."""
@@ -198,6 +201,8 @@ class Supervisor:
     def _next_due(self) -> float | None:
         times = [child.restart_at for child in self._children()]
         times.append(self.deadline)
+        if self.deadline is None:
+            times.extend(self.rolling.next_due())
         if self.deadline is None and not self.started:
             times.append(self._start_by)
         if self.deadline is None and self.watch.files:
@@ -208,6 +213,8 @@ class Supervisor:
         if child.ready and child.generation < self.generation:
             # It started with the settings before the last reload.
             child.signal(signal.SIGHUP)
+        if self.deadline is None:
+            self.rolling.on_ready(child, self.settings.server.drain + MARGIN)
         if not self.started and self.deadline is None and all(item.ready for item in self.workers):
             self.started = True
             self.on_ready()
@@ -219,6 +226,8 @@ class Supervisor:
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGHUP and self.deadline is None:
             self.reload()
+        elif number == signal.SIGUSR2 and self.deadline is None and self.started:
+            self.rolling.begin()
         elif number == signal.SIGINT and self.deadline is not None:
             _log.warning("stopping at once")
             self.code = INTERRUPTED
@@ -233,13 +242,14 @@ class Supervisor:
         _log.info("stopping", extra={"drain_seconds": drain})
         for child in self._children():
             child.restart_at = None
-        for worker in self.workers:
+        self.rolling.stop()
+        for worker in (*self.workers, *self.rolling.children()):
             worker.signal(signal.SIGTERM)
         for listener in self.launch.sockets:
             listener.close()
 
     def _finished(self) -> bool:
-        if self.deadline is None or any(worker.pid is not None for worker in self.workers):
+        if self.deadline is None or any(worker.pid is not None for worker in (*self.workers, *self.rolling.children())):
             return False
         # They go last: until then a worker may be relaying an answer of theirs.
         last = (self.drainer, self.sidecar, self.engine)
@@ -254,7 +264,7 @@ class Supervisor:
         for child in self._children():
             status = child.reap()
             unneeded = child is self.engine and not needs_engine(self.settings)
-            if status is None or self.deadline is not None or unneeded:
+            if status is None or self.deadline is not None or unneeded or self.rolling.ended(child, status):
                 continue
             if not self.started and child in self.workers:
                 _log.error("%s %s before it was ready", child.name, ended(status))
@@ -282,6 +292,9 @@ class Supervisor:
         for child in self._children():
             if child.restart_at is not None and now >= child.restart_at:
                 child.spawn(self.generation)
+        self.rolling.due(now)
+        if self.started:
+            self.rolling.step(self.generation)
         if self.watch.files and now >= self._look_at:
             self._look_at = now + INTERVAL
             if self.watch.changed():

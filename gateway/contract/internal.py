@@ -7,6 +7,8 @@ import hmac
 
 HEADER = "x-gateway-internal"
 PREFIX = "/internal/"
+KNOWN = "known.db"
+"""The file in ``data_dir`` by which a data plane knows credentials while its sidecar is away."""
 
 
 def internal_token(master_key: str) -> str:

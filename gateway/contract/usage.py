@@ -72,6 +72,16 @@ class Attempt(Struct, omit_defaults=True):
     cost_nanos: int | None = None
 
 
+class Fallback(Struct):
+    """Which model answered instead of the one that was asked for, and why: the ``reason`` of the last attempt at the
+    one asked for; else ``circuit_open`` where its targets rested after failures, ``late`` where one had not begun to
+    answer, ``not_eligible`` where the request could or might not be served there.
+    """
+
+    model: str
+    reason: str
+
+
 class UsageEvent(Struct):
     """The record of one admitted request."""
 
@@ -94,3 +104,4 @@ class UsageEvent(Struct):
     cost_nanos: int | None
     tags: dict[str, str]
     user: str | None = None
+    fallback: Fallback | None = None

@@ -55,6 +55,11 @@ class Worker:
         self.counter = Counter(asyncio.get_running_loop())
         self.max_body_bytes = runtime.settings.server.max_body_bytes
         self.draining = False
+        """Whether new requests are refused."""
+        self.retiring = False
+        """Whether another worker is there for new connections: what still comes here is served."""
+        self.leaving = False
+        """Either of both: connections are used no further."""
         self.loop = asyncio.get_running_loop()
         self.created = int(time.time())
         self._started = time.monotonic()
@@ -83,6 +88,8 @@ class Worker:
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                if self.leaving:
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         await self.app(scope, receive, send_with_id)

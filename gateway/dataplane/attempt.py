@@ -16,6 +16,7 @@ from gateway.contract.usage import Attempt as AttemptRecord
 from gateway.contract.usage import Tokens
 from gateway.dataplane.decoding import Decoder, decoder_for
 from gateway.dataplane.envelope import event_of
+from gateway.dataplane.falling_back import fallback_line
 from gateway.dataplane.pricing import cost_of
 from gateway.dataplane.refusal import status_told
 from gateway.dataplane.relay import CLIENT, EventRelay
@@ -149,6 +150,9 @@ class Attempt:
                     encoding = value
             elif name in _RELAYED or (name.startswith(b"x-ratelimit-") and status >= 400):
                 kept.append(b"%b: %b\r\n" % (name, value))
+        route = self.exchange.route
+        if route is not None and route.fallbacks:
+            kept.append(fallback_line(self.exchange, route, self.target, raced=self.race is not None))
         self.lines = b"".join(kept)
         if status >= 400:
             self.refused = headers

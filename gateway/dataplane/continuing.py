@@ -15,6 +15,7 @@ from gateway.dataplane.breaker import CLOSED
 from gateway.dataplane.choosing import choose
 from gateway.dataplane.envelope import event_of, upstream_failure
 from gateway.dataplane.prefill import continued
+from gateway.dataplane.recounting import Part, Parts
 from gateway.dataplane.seam import Seam, restart_event
 from gateway.dataplane.sending import attempt_once
 from gateway.dataplane.transcript import Said, Transcript
@@ -83,6 +84,7 @@ class _Recovery:
         self.kept = Tokens()
         self.estimated = False
         self.served = broken.target
+        self.parts = Parts([])
 
     def targets(self) -> list[Target]:
         """Whom to ask: every other target first, and at last the one that broke off."""
@@ -120,7 +122,7 @@ class _Recovery:
         exchange.check()
         if how == "restart":
             self._start_anew()
-        exchange.seam = Seam(self.said, how, self.prompt, self.completion)
+        exchange.seam = Seam(self.said, how, self.prompt, self.completion, self.parts)
         attempt = await attempt_once(exchange, target)
         if attempt.cancelled:
             self._count(attempt)
@@ -147,10 +149,13 @@ class _Recovery:
         self.said.model, self.said.fingerprint = told.model, told.fingerprint
         # The client throws the first part away, and is not billed for it.
         self.prompt, self.completion, self.pieces, self.kept = None, 0, 0, Tokens()
+        for part in self.parts.parts:
+            part.kept = False
 
     def keep(self, attempt: Attempt) -> None:
         """Record an attempt that broke off, with the tokens of what the client has of it."""
         answers.note_failure(self.exchange, attempt, self._count(attempt))
+        self._recorded()
 
     def _count(self, attempt: Attempt) -> Tokens | None:
         if attempt.events is None:
@@ -162,7 +167,11 @@ class _Recovery:
         told = attempt.events.tokens
         prompt = len(self.exchange.raw) // BYTES_PER_TOKEN if told is None else told.prompt
         completion = pieces if told is None else told.completion
-        self.estimated = self.estimated or told is None
+        if told is None:
+            self.estimated = True
+            unread = attempt.events.unread()
+            if unread is not None:
+                self.parts.parts.append(Part(self.exchange, attempt.target, unread, pieces))
         if pieces:
             self.served = attempt.target
         if told is not None and self.prompt is None:
@@ -173,10 +182,17 @@ class _Recovery:
         self._bill()
         return tokens
 
+    def _recorded(self) -> None:
+        """The attempt that was counted last has its record."""
+        parts = self.parts.parts
+        if parts and parts[-1].record is None:
+            parts[-1].record = self.exchange.attempts[-1]
+
     def _bill(self) -> None:
         exchange = self.exchange
         if exchange.seam is None:
             return  # one part alone is counted like any other answer
+        self.parts.prompt_from = "size" if self.prompt is None else "told"
         exchange.tokens = self.kept
         exchange.uncounted = None
         exchange.estimated = self.estimated
@@ -193,10 +209,12 @@ class _Recovery:
             own = self._count(attempt)
         else:
             exchange.tokens = seam.total(own)
+            self.parts.prompt_from = seam.prompt_from
             exchange.uncounted = None
             exchange.estimated = self.estimated
         self.served = exchange.target = attempt.target
         exchange.attempts.append(attempt.record("ok", own))
+        self._recorded()
         exchange.outcome = "error" if exchange.refusal is not None else "ok"
         exchange.hold_end(attempt.tail)
 

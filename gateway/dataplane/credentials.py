@@ -2,7 +2,8 @@
 
 A credential that is held costs a dict access. One that is not is asked for once, however many requests wait for it. An
 answer that was on its way while the credential changed is not kept, so that an old record never outlives a newer one.
-While the feed is not heard, what is held stays good for a configured grace.
+While the feed is not heard, what is held stays good for a configured grace; so does, after a restart, what is kept in
+a file (:mod:`gateway.dataplane.known`).
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import time
 from collections.abc import Callable, Iterable
 
 from gateway.bus.policy import PolicySource, PolicyUnavailable, Query
-from gateway.contract.policy import Change, Resolution
+from gateway.contract.policy import Change, CredentialPolicy, Resolution
 from gateway.contract.standing import unknown
 from gateway.dataplane.admission.registry import Limiter, Registry
 from gateway.dataplane.auth import Credential
+from gateway.dataplane.known import Known
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.kernel.secrets import Seal, digest_of
 from gateway.settings.model import Settings
@@ -31,6 +33,8 @@ thousand keys a second."""
 DOUBTFUL_RATE = 20.0
 DOUBTFUL_BURST = 200.0
 """Look-ups a second, and at once, of credentials that do not carry this deployment's mark."""
+KNOWN_WAIT = 3.0
+"""Seconds that a credential in the file waits for a sidecar that was not heard of yet since the start."""
 _TRIES = 3
 _LOOK = 0.05  # seconds
 
@@ -64,8 +68,16 @@ class Learnt:
     Counts what metrics show: ``asked``, ``doubted``, ``evicted``, ``lag`` (seconds from change to here).
     """
 
-    def __init__(self, source: PolicySource, registry: Registry, settings: Settings, seal: Seal | None = None) -> None:
+    def __init__(
+        self,
+        source: PolicySource,
+        registry: Registry,
+        settings: Settings,
+        seal: Seal | None = None,
+        known: Known | None = None,
+    ) -> None:
         self._source = source
+        self._known = known
         self._seal = seal
         self._tokens = Bucket(DOUBTFUL_RATE, DOUBTFUL_BURST)
         self._strangers = Bucket(DOUBTFUL_RATE, DOUBTFUL_BURST)
@@ -77,7 +89,6 @@ class Learnt:
         self._digests: dict[tuple[str, str], set[bytes]] = {}
         self._seq = 0
         self._generation = 0
-        self._heard_at = time.monotonic()
         self._lost = False
         self.expected_by = 0.0
         """Until when (``time.monotonic()``) look-ups wait for a sidecar that was not heard of yet."""
@@ -88,6 +99,10 @@ class Learnt:
         self.on_prices: Callable[[], None] | None = None
         """Called when a price has changed, or may have."""
         self.configure(settings)
+        # What is in the file is as old as when changes were last heard; what is learnt from now on is not.
+        age = float("inf") if known is None else known.age()
+        self._is_file_good = age <= self._grace
+        self._heard_at = time.monotonic() - (age if self._is_file_good else 0.0)
 
     def configure(self, settings: Settings) -> None:
         """Take a configuration's bounds."""
@@ -145,26 +160,45 @@ class Learnt:
 
     async def _ask(self, secret: bytes, digest: bytes) -> Credential:
         query = query_for(secret, digest)
+        until = self.expected_by
+        if until - time.monotonic() > KNOWN_WAIT and await self._in_file(digest) is not None:
+            until = time.monotonic() + KNOWN_WAIT
         for _ in range(_TRIES):
             generation = self._generation
             self.asked += 1
             try:
-                answer = await self._resolve(query)
+                answer = await self._resolve(query, until)
             except PolicyUnavailable as error:
+                kept = await self._from_file(digest)
+                if kept is not None:
+                    return kept
                 logger.warning("a credential could not be looked up", extra={"reason": str(error)})
                 raise _unavailable("Your API key can't be checked just now.") from None
             if generation == self._generation or answer.seq >= self._seq:
                 break
         return self._keep(digest, answer)
 
-    async def _resolve(self, query: Query) -> Resolution:
+    async def _resolve(self, query: Query, until: float) -> Resolution:
         while True:
             try:
                 return await self._source.resolve(query)
             except PolicyUnavailable:
-                if time.monotonic() >= self.expected_by:
+                if time.monotonic() >= min(until, self.expected_by):
                     raise
                 await asyncio.sleep(_LOOK)  # it is only being started
+
+    async def _from_file(self, digest: bytes) -> Credential | None:
+        """One that was known when changes were last heard, while the grace lasts."""
+        generation = self._generation
+        policy = await self._in_file(digest)
+        if policy is None or generation != self._generation:
+            return None
+        return self._hold(digest, Credential(policy, Limiter(self._registry.counters(policy.limits)), self.environment))
+
+    async def _in_file(self, digest: bytes) -> CredentialPolicy | None:
+        if self._known is None or not self._is_file_good or self._is_stale():
+            return None
+        return await asyncio.to_thread(self._known.find, digest)
 
     def _keep(self, digest: bytes, answer: Resolution) -> Credential:
         policy = answer.policy
@@ -178,11 +212,17 @@ class Learnt:
         counters = self._registry.counters(policy.limits, overtaken=overtaken)
         credential = Credential(policy, Limiter(counters), self.environment)
         if not overtaken:
-            self._drop(digest)
-            self._make_room()
-            self._held[digest] = credential
-            for name in _names(credential):
-                self._digests.setdefault(name, set()).add(digest)
+            self._hold(digest, credential)
+            if self._known is not None:
+                self._known.learnt(digest, policy, answer.seq)
+        return credential
+
+    def _hold(self, digest: bytes, credential: Credential) -> Credential:
+        self._drop(digest)
+        self._make_room()
+        self._held[digest] = credential
+        for name in _names(credential):
+            self._digests.setdefault(name, set()).add(digest)
         return credential
 
     def _make_room(self) -> None:
@@ -211,12 +251,22 @@ class Learnt:
             self.forget_all()  # it is not known what has changed
             raise
 
+    async def keep(self) -> None:
+        """Write what is known to its file until cancelled."""
+        if self._known is not None:
+            await self._known.run()
+
     def watch(self) -> None:
         """Look whether changes are still heard; called once a second."""
-        lost = not self._source.connected
-        if lost and not self._lost:
-            self._heard_at = time.monotonic()
-        self._lost = lost
+        self._lost = not self._source.connected
+        if not self._lost:
+            self._are_heard()
+
+    def _are_heard(self) -> None:
+        self._heard_at = time.monotonic()
+        if self._known is not None:
+            self._is_file_good = True
+            self._known.heard()
 
     @property
     def connected(self) -> bool:
@@ -227,8 +277,11 @@ class Learnt:
         """Apply a change; None says that there is none."""
         self._lost = False
         self.expected_by = 0.0
+        self._are_heard()
         if change is None:
             return
+        if self._known is not None:
+            self._known.changed(change)
         self._generation += 1
         self._seq = max(self._seq, change.seq)
         if change.kind in ("pricing", "everything") and self.on_prices is not None:
@@ -268,6 +321,8 @@ class Learnt:
     async def close(self) -> None:
         """Let the connections go."""
         await self._source.close()
+        if self._known is not None:
+            self._known.close()
 
 
 def query_for(secret: bytes, digest: bytes) -> Query:

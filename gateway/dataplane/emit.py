@@ -177,10 +177,12 @@ class FileSink:
             return f"{self._number + 1}:{len(self._buffer)}"
         return f"{self._number}:{self._size + len(self._buffer) - self._written}"
 
-    def since(self, mark: str, until: str | None = None) -> Iterator[UsageEvent]:
-        """The written events behind a mark, oldest first; torn lines are passed over."""
+    def since(self, mark: str, until: str | None = None, *, worker: int | None = None) -> Iterator[UsageEvent]:
+        """The written events behind a mark, oldest first; torn lines are passed over. ``worker`` is whose, absent for
+        our own.
+        """
         begins, ends = _place(mark), _place(until) if until is not None else (sys.maxsize, 0)
-        for path in sorted(self._directory.glob(f"usage-{self._worker}-*.jsonl")):
+        for path in sorted(self._directory.glob(f"usage-{self._worker if worker is None else worker}-*.jsonl")):
             segment = int(path.stem.rpartition("-")[2])
             if not begins[0] <= segment <= ends[0]:
                 continue

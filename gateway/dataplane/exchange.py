@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from gateway.contract.usage import Attempt as AttemptRecord
-from gateway.contract.usage import Outcome, Tokens
+from gateway.contract.usage import Fallback, Outcome, Tokens
 from gateway.dataplane.auth import Credential
 from gateway.dataplane.deadlines import tighter
 from gateway.dataplane.endpoints.inference import Endpoint
@@ -67,6 +67,7 @@ class Exchange(Request):
         "disconnected",
         "estimated",
         "events_seen",
+        "fallback",
         "fields",
         "first_at",
         "flow",
@@ -117,6 +118,7 @@ class Exchange(Request):
     interpreter: Interpreter | None  # of a client that speaks another protocol
     foreign: dict[Target, Any] | None  # what reading the answers of targets takes that speak another API
     seam: Seam | None  # where another target goes on with it
+    fallback: Fallback | None  # of which the client was told
     recovery: Recovery | None  # what the client wants of a stream that breaks off
     wanted: Timeouts | None  # the client's own deadlines
     place: Place | None  # at a target, for a call that has not begun
@@ -182,7 +184,7 @@ class Exchange(Request):
         self.route: Route | None = None
         self.target: Target | None = None
         self.first_at = 0.0
-        self.transcript = self.seam = self.uncounted = self.foreign = None
+        self.transcript = self.seam = self.uncounted = self.foreign = self.fallback = None
         self.interpreter = None if spec.protocol is None else Interpreter(spec.protocol)
         self.recovery = self.wanted = self.place = None
         self.deadline = self.patience = self.waited = self.queued = 0.0

@@ -57,6 +57,10 @@ COUNTERS: dict[str, tuple[str, Labels]] = {
     "gateway_lease_failures": ("Such calls without an answer.", ()),
     "gateway_lease_refusals": ("Requests refused by that store.", ()),
     "gateway_lease_recalls": ("Times that others were asked to give back what they had leased.", ()),
+    "gateway_worker_replacements": (
+        "Workers that were replaced, or not because the new one did not start.",
+        ("result",),
+    ),
     "gateway_process_restarts": ("Processes that ended by themselves and were started again.", ("process",)),
 }
 GAUGES: dict[str, tuple[str, Labels]] = {

@@ -43,7 +43,7 @@ def open_exchange(wire: GatewayProtocol, spec: Endpoint, headers: list[tuple[byt
     """An exchange for a request whose head has been read; ``refusal`` is set where it must not be served."""
     worker = wire.worker
     runtime = worker.runtime
-    keep_alive = wire.parser.should_keep_alive() and not worker.draining
+    keep_alive = wire.parser.should_keep_alive() and not worker.leaving
     exchange = Exchange(wire, runtime, spec, headers, worker.clock.request_id(), http11, keep_alive)
     runtime.active += 1
     has_secret = False

@@ -21,6 +21,7 @@ from gateway.dataplane.choosing import choose
 from gateway.dataplane.continuing import resume
 from gateway.dataplane.counting.wire import Ask
 from gateway.dataplane.places import give_back, place_anywhere
+from gateway.dataplane.recounting import recount
 from gateway.dataplane.settlement import repaired, settle, uncounted, usage_event
 from gateway.dataplane.stored.background import detach_if_wanted
 from gateway.dataplane.stored.beginning import begin
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from gateway.dataplane.attempt import Attempt
     from gateway.dataplane.counting.wire import Counted
     from gateway.dataplane.exchange import Exchange
+    from gateway.dataplane.recounting import Parts
     from gateway.dataplane.routing import Route
 
 logger = logging.getLogger("gateway.pipeline")
@@ -203,6 +205,10 @@ async def settle_with_plugins(exchange: Exchange) -> None:
     counted: Counted | None = None
     event = usage_event(exchange)
     try:
+        seam = exchange.seam
+        if seam is not None and seam.parts.parts:
+            await _recount(exchange, seam.parts)
+            event = usage_event(exchange)
         ask = uncounted(exchange)
         if ask is not None:
             counted = await _count(exchange, ask)
@@ -242,3 +248,10 @@ async def _count(exchange: Exchange, ask: Ask) -> Counted | None:
     waiting: asyncio.Future[Counted | None] = exchange.wire.loop.create_future()
     exchange.wire.worker.counter.count(ask, lambda counted: None if waiting.done() else waiting.set_result(counted))
     return await waiting
+
+
+async def _recount(exchange: Exchange, parts: Parts) -> None:
+    await exchange.before_waiting()
+    waiting: asyncio.Future[None] = exchange.wire.loop.create_future()
+    recount(exchange, parts, lambda: None if waiting.done() else waiting.set_result(None))
+    await waiting

@@ -17,7 +17,7 @@ from gateway.dataplane.breaker import CLOSED
 from gateway.dataplane.flow import INTO_TASK
 from gateway.dataplane.places import take_turn
 from gateway.dataplane.pricing import cost_of
-from gateway.dataplane.sending import acquire, request_for
+from gateway.dataplane.sending import STALE, acquire, request_for
 from gateway.dataplane.upstream.errors import UpstreamError
 
 if TYPE_CHECKING:
@@ -135,6 +135,7 @@ class Race:
             if again or not attempt.went_stale:
                 break
             again = True
+            self.exchange.attempts.append(attempt.record(STALE))
             target.pool.drop_stale()
             self._renew(place)
         if self.winner is None and not attempt.cancelled and _answers(attempt):

@@ -44,6 +44,11 @@ class Scrape:
         if self._share:
             self.publish()
 
+    def share(self) -> None:
+        """From now on there is another worker."""
+        self._share = True
+        self.publish()
+
     def publish(self) -> None:
         """Publish this worker's numbers now; also called at its end."""
         self._files.publish(self.metrics.snapshot(os.getpid()))

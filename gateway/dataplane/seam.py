@@ -13,6 +13,7 @@ from gateway.plugin.sse import DONE, data_of, split_events, with_data
 
 if TYPE_CHECKING:
     from gateway.dataplane.body import Fields
+    from gateway.dataplane.recounting import Parts, PromptFrom
     from gateway.dataplane.routing import Target
     from gateway.dataplane.transcript import Said
     from gateway.dataplane.upstream.errors import UpstreamError
@@ -24,10 +25,11 @@ _PARTS: Final = ("cached", "cache_write", "cache_write_1h", "audio_prompt", "ima
 class Seam:
     """``how``: ``prefill`` goes on from the text the client has, ``fresh`` begins an answer of which it has nothing,
     ``restart`` begins it anew. ``prompt`` and ``completion`` are the tokens of the parts before; a prompt of None is
-    not known yet.
+    not known yet. ``parts`` are those that are counted in the end.
     """
 
-    def __init__(self, said: Said, how: str, prompt: int | None, completion: int) -> None:
+    def __init__(self, said: Said, how: str, prompt: int | None, completion: int, parts: Parts) -> None:
+        self.parts = parts
         self._said = said
         self._how = how
         self._prompt = prompt
@@ -106,6 +108,11 @@ class Seam:
         total = self.total(told)
         usage["prompt_tokens"], usage["completion_tokens"] = total.prompt, total.completion
         usage["total_tokens"] = total.prompt + total.completion
+
+    @property
+    def prompt_from(self) -> PromptFrom:
+        """How :meth:`total` knows the prompt's tokens."""
+        return "difference" if self._prompt is None and self._how == "prefill" else "told"
 
     def total(self, told: Tokens) -> Tokens:
         """The tokens of all parts, of which the last one's provider has told ``told``: the prompt once, without the

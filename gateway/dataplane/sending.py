@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from gateway.dataplane.routing import Target
     from gateway.dataplane.upstream.connection import Connection
 
+STALE: Final = "stale_connection"
+"""The reason of an attempt on a connection that the upstream had closed already: it says nothing of the target."""
 _JSON_BODY: Final = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
 
 
@@ -79,6 +81,7 @@ async def _attempt(exchange: Exchange, target: Target) -> Attempt:
         if again or not attempt.went_stale:
             return attempt
         again = True
+        exchange.attempts.append(attempt.record(STALE))
         pool.drop_stale()
 
 

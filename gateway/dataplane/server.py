@@ -269,6 +269,11 @@ class GatewayProtocol(HttpToolsProtocol):
         """See :func:`gateway.dataplane.sweeping.sweep`."""
         sweep(self, now, idle, incomplete)
 
+    def retire(self) -> None:
+        """Tell the client with the next answer that begins that the connection ends behind it."""
+        if self.current is not None and not self.current.response_started:
+            self.current.keep_alive = False
+
     def shutdown(self) -> None:
         """Stop after the current answer; called when the worker drains."""
         if self.cycle is None or self.cycle.response_complete:

@@ -12,8 +12,10 @@ from gateway.contract.usage import Tokens, UsageEvent
 from gateway.dataplane.admission import limiter
 from gateway.dataplane.admission.limiter import BYTES_PER_TOKEN
 from gateway.dataplane.counting.wire import Ask, Counted, Produced
+from gateway.dataplane.falling_back import answered_by
 from gateway.dataplane.interpreting import countable
 from gateway.dataplane.pricing import cost_of
+from gateway.dataplane.recounting import recount
 from gateway.dataplane.streaming import EventStream
 from gateway.dataplane.vendors import vocabulary_of
 
@@ -59,6 +61,7 @@ def usage_event(exchange: Exchange, counted: Counted | None = None) -> UsageEven
         _cost(exchange, tokens),
         exchange.tags,
         caller.user,
+        answered_by(exchange),
     )
 
 
@@ -163,6 +166,10 @@ def settle(exchange: Exchange, event: UsageEvent | None = None) -> None:
         return
     if event is not None:
         _close(exchange, event)
+        return
+    seam = exchange.seam
+    if seam is not None and seam.parts.parts:
+        recount(exchange, seam.parts, lambda: _close(exchange, usage_event(exchange)))
         return
     ask = uncounted(exchange)
     if ask is None:

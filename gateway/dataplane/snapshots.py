@@ -154,6 +154,10 @@ class Tally:
         """A process ended by itself and is started again."""
         self._count("gateway_process_restarts", (process.replace(" ", "-"),))
 
+    def replaced(self, ok: bool) -> None:
+        """A worker was replaced; not ``ok``: the new one did not start, and the old one stays."""
+        self._count("gateway_worker_replacements", ("ok" if ok else "failed",))
+
     def _count(self, family: str, labels: Labels) -> None:
         counts = self._snapshot.counters.setdefault(family, {})
         counts[labels] = counts.get(labels, 0) + 1

@@ -23,6 +23,7 @@ from gateway.dataplane.app import Worker
 from gateway.dataplane.beside import Beside
 from gateway.dataplane.emit import FileSink
 from gateway.dataplane.gauges import Gauges
+from gateway.dataplane.retiring import linger, retire
 from gateway.dataplane.runtime import build_runtime
 from gateway.dataplane.scrape import Scrape
 from gateway.dataplane.server import GatewayProtocol
@@ -40,6 +41,7 @@ logger = logging.getLogger("gateway.worker")
 KEEP_ALIVE = 75.0  # seconds an idle client connection is kept
 INCOMPLETE = 60.0  # seconds a client may take to send one request
 SWEEP = 1.0
+TAKE = 10.0  # seconds that the worker before this one gets to hand over its counts
 SIDECAR_START = 10.0  # seconds that requests for its paths wait for a sidecar started with this worker
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEPT_BYTES = 16_777_216
@@ -48,7 +50,12 @@ TRACES_END = 3.0  # seconds a collector gets at the end
 
 
 class WorkerOptions(Struct, frozen=True):
-    """What a supervisor hands to a worker. ``ready_fd`` gets one byte when the worker accepts."""
+    """What a supervisor hands to a worker. ``ready_fd`` gets one byte when the worker accepts; one that takes the place
+    of another gets it when it could, and accepts as soon as the other doesn't any more.
+
+    ``index`` is the number of its files, no living worker has the same. ``place`` is which of ``server.workers`` it is;
+    ``after`` is the index of the one whose place it takes.
+    """
 
     settings: Settings
     config_path: str | None
@@ -61,10 +68,14 @@ class WorkerOptions(Struct, frozen=True):
     """The same for all processes of one start of the gateway: its process id, a hyphen, a random number in hex."""
     sidecar: str | None = None
     """Where the sidecar answers: ``unix:/path`` or ``http(s)://host:port``; None where there is none."""
+    place: int = 0
+    after: int | None = None
 
 
 def run(options: WorkerOptions) -> int:
-    """Serve until SIGTERM, then drain. SIGHUP re-reads the configuration. Returns the exit code."""
+    """Serve until SIGTERM, then drain. SIGHUP re-reads the configuration; SIGUSR2 says that another worker is there to
+    take this one's place. Returns the exit code.
+    """
     _keep_freed_memory()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_Process(options).serve())
@@ -79,12 +90,16 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         if counter % 10 == 0:
-            self.worker.clock.tick()
-            self.worker.scrape.tick()
+            self.upkeep()
             self.sweep()
-            if self.worker.learnt is not None:
-                self.worker.learnt.watch()
         return self.should_exit
+
+    def upkeep(self) -> None:
+        """What has to be done about once a second, beside looking at connections."""
+        self.worker.clock.tick()
+        self.worker.scrape.tick()
+        if self.worker.learnt is not None:
+            self.worker.learnt.watch()
 
     def sweep(self) -> None:
         """Look at every client connection: see :meth:`GatewayProtocol.sweep`."""
@@ -106,7 +121,8 @@ class _Process:
         settings = options.settings
         loop = asyncio.get_running_loop()
         self.resolver = Resolver(loop)
-        scrape = Scrape(settings.data_dir, options.run_id, f"worker-{options.index}", share=settings.server.workers > 1)
+        share = settings.server.workers > 1 or options.after is not None
+        scrape = Scrape(settings.data_dir, options.run_id, f"worker-{options.index}", share=share)
         self.on_failure = scrape.metrics.plugin_failed
         try:
             sink = FileSink(Path(settings.data_dir) / "usage", options.index, loop)
@@ -139,12 +155,14 @@ class _Process:
         loop.add_signal_handler(signal.SIGTERM, self._stop)
         loop.add_signal_handler(signal.SIGINT, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGUSR2, self._retire)
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)  # requests leave no cycles: looking for them more often finds nothing
         worker.forward.expected_by = loop.time() + SIDECAR_START
-        admission.start(SIDECAR_START)
         try:
+            await self._take_place()
+            admission.start(SIDECAR_START)
             await self._run_server()
         finally:
             await worker.counter.close(COUNTING_END)
@@ -161,15 +179,31 @@ class _Process:
             await worker.runtime.chain.stop()
         return 0
 
+    async def _take_place(self) -> None:
+        before = self.options.after
+        if before is not None:
+            self._tell_ready()
+            until = asyncio.get_running_loop().time() + TAKE
+            await self.admission.succeed(before, lambda: self.server.should_exit or self.worker.loop.time() > until)
+
+    def _tell_ready(self) -> None:
+        os.write(self.options.ready_fd, b"1")
+        os.close(self.options.ready_fd)
+
     async def _run_server(self) -> None:
         server = self.server
         config = server.config
         config.load()
         server.lifespan = config.lifespan_class(config)
         await server.startup(sockets=self.options.sockets)
-        os.write(self.options.ready_fd, b"1")
-        os.close(self.options.ready_fd)
+        if self.options.after is None:
+            self._tell_ready()
         await server.main_loop()
+        left = self.worker.runtime.settings.server.drain
+        if self.worker.retiring:
+            left = await retire(server, self.worker, self.admission.release, left)
+        left = await linger(server, self.worker, left)
+        config.timeout_graceful_shutdown = int(left) or 1
         sweeping = asyncio.create_task(self._sweep_while_draining())
         ends_at = self.worker.loop.time() + self.worker.runtime.settings.server.drain
         await server.shutdown(sockets=self.options.sockets)
@@ -199,7 +233,12 @@ class _Process:
         await asyncio.sleep(0)  # the turn in which their usage events are written
 
     def _stop(self) -> None:
-        self.worker.draining = True
+        self.worker.draining = self.worker.leaving = True
+        self.server.should_exit = True
+
+    def _retire(self) -> None:
+        self.worker.retiring = self.worker.leaving = True
+        self.worker.scrape.share()
         self.server.should_exit = True
 
     def _reload(self) -> None:

@@ -102,7 +102,9 @@ class Sidecar(Section, frozen=True, kw_only=True):
         SidecarUrl | None,
         about("Where gateway proxy finds the sidecar: http://host:port or unix:/path. Absent: beside data_dir."),
     ] = None
-    grace: Annotated[Seconds, about("Seconds that known keys keep working while changes can't be heard of.")] = 3600.0
+    grace: Annotated[
+        Seconds, about("Seconds that known keys keep working while changes can't be heard of, over restarts too.")
+    ] = 3600.0
     cache: Annotated[Count, about("Credentials a worker keeps; the least recently used go first.")] = 50_000
 
 
@@ -142,6 +144,10 @@ class Oidc(Section, frozen=True, kw_only=True):
     organizations: Annotated[tuple[Name, ...], about("Organisations it may speak for; empty for all.")] = ()
     role_claim: Annotated[str, about("Claim that names the role, a dotted path.")] = "realm_access.roles"
     default_organization: Annotated[Name, about("Organisation of tokens that name none.")] = "default"
+    grace: Annotated[
+        Seconds,
+        about("Seconds that the keys it had verify tokens while it can't be reached; an hour at least."),
+    ] = 86_400.0
 
 
 class Admin(Section, frozen=True, kw_only=True):

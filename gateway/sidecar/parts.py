@@ -21,6 +21,8 @@ from gateway.domain.authentication.sessions import Sessions
 from gateway.domain.authentication.start import ensure_accounts
 from gateway.domain.ledger.rating import BookRater, Rater
 from gateway.domain.live.hub import Hub
+from gateway.domain.oidc.kept import FILE as KEPT_KEYS
+from gateway.domain.oidc.kept import KeptKeys
 from gateway.domain.oidc.service import Issuers
 from gateway.domain.plans.service import PlanService
 from gateway.domain.pricing import sync as pricing
@@ -71,7 +73,8 @@ class Sidecar:
         self._calculated: Counter[str] = Counter()
         self.measured = Measured(store, self._numbers)
         self._attempts = Attempts()
-        self._issuers = Issuers(settings.oidc)
+        self._kept_keys = KeptKeys(Path(settings.data_dir) / KEPT_KEYS, master_key)
+        self._issuers = Issuers(settings.oidc, self._kept_keys)
         self._former: Issuers | None = None
         self._build(settings)
 
@@ -103,7 +106,7 @@ class Sidecar:
         if settings.oidc != self.settings.oidc:
             # Requests may still wait for the ones before: they are closed a change later.
             former, self._former = self._former, self._issuers
-            self._issuers = Issuers(settings.oidc)
+            self._issuers = Issuers(settings.oidc, self._kept_keys)
             if former is not None:
                 await former.close()
         bases = bases_of(self.settings)

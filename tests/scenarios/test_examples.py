@@ -81,13 +81,17 @@ def test_weighted_pool(tmp_path: Path, fake: FakeOpenAI) -> None:
 
 def test_edge_with_local_fallback(tmp_path: Path, fake: FakeOpenAI) -> None:
     with serving("edge-with-local-fallback", tmp_path, CLOUD_URL=fake.base_url) as client:
-        assert target_of(ask(client)) == "cloud/gpt-4o-mini"
+        answer = ask(client)
+        assert target_of(answer) == "cloud/gpt-4o-mini"
+        assert "x-gateway-fallback" not in answer.headers
         fake.stop()
         answer = ask(client, max_tokens=4)
         assert target_of(answer) == "local/smollm2-135m-instruct"
+        assert re.fullmatch(r"small; reason=(connect|reset|circuit_open)", answer.headers["x-gateway-fallback"])
         assert answer.json()["usage"]["completion_tokens"] > 0
         streamed = ask(client, max_tokens=4, stream=True)
         assert target_of(streamed) == "local/smollm2-135m-instruct"
+        assert streamed.headers["x-gateway-fallback"].startswith("small; reason=")
         assert streamed.text.endswith("data: [DONE]\n\n")
 
 

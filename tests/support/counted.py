@@ -17,7 +17,7 @@ class _Silent:
     def mark(self) -> str:
         return "0"
 
-    def since(self, mark: str) -> Iterator[UsageEvent]:
+    def since(self, mark: str, *, worker: int | None = None) -> Iterator[UsageEvent]:
         return iter(())
 
 

@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -22,11 +22,14 @@ from gateway.contract.usage import UsageEvent
 from gateway.contract.windows import window_bounds
 from gateway.dataplane.admission import replay
 from gateway.dataplane.admission.counters import Counter
+from gateway.dataplane.admission.registry import Registry
+from gateway.dataplane.admission.succession import Succession
 from gateway.kernel.errors import GatewayError, Kind
 
 logger = logging.getLogger("gateway.limits")
 
 INTERVAL = 0.5  # seconds
+_LOOK = 0.005  # seconds
 _KEPT_NS = 400 * 86_400 * 10**9  # a count that nobody has touched for so long goes, unless its window is still open
 _MOST = 2**63 - 1  # what SQLite can hold
 _BATCH = 500  # SQLite takes 999 parameters in its oldest builds
@@ -37,11 +40,14 @@ CREATE TABLE IF NOT EXISTS counters (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS marks (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
+_MARK = "usage-"  # and the number of the log that it is a place in
+_OLD_MARK = "usage"  # of the log with our own number
 _KEEP = """
 INSERT INTO counters VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET
 window_start = excluded.window_start, used = excluded.used, previous = excluded.previous,
 updated_ns = excluded.updated_ns
 """
+_MAKE_ROOM = "INSERT OR IGNORE INTO counters VALUES (?, ?, ?, ?, ?)"
 _Row = tuple[str, int, int, int, int]
 
 
@@ -51,21 +57,29 @@ class UsageLog(Protocol):
     def mark(self) -> str:
         """Where the log ends now, what is still to be written included."""
 
-    def since(self, mark: str) -> Iterator[UsageEvent]:
-        """The events behind a mark, oldest first."""
+    def since(self, mark: str, *, worker: int | None = None) -> Iterator[UsageEvent]:
+        """The events behind a mark, oldest first; ``worker`` is whose log, absent for our own."""
 
 
 class Books:
-    """See the module. One process writes; any may read. Raises :class:`OSError` where the file can't be used."""
+    """See the module. One process writes; any may read. Raises :class:`OSError` where the file can't be used.
 
-    def __init__(self, path: Path, log: UsageLog) -> None:
+    ``slot`` is the number of our usage log, ``run`` names the run of the gateway. A worker that takes the place of
+    another shares its file for a while: see :mod:`gateway.dataplane.admission.succession`.
+    """
+
+    def __init__(self, path: Path, log: UsageLog, *, slot: int = 0, run: str = "") -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._log = log
+        self.registry: Registry | None = None
+        """The counters in use."""
         self._dirty: list[Counter] = []
         self._lock = threading.Lock()
         self._failed = False
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5.0)
         self._folder = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5.0)
+        self._succession = Succession(self._database, slot, run)
+        self._mark_name = f"{_MARK}{slot}"
         try:
             path.chmod(0o600)
             self._open()
@@ -80,6 +94,8 @@ class Books:
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=0"):
             self._database.execute(f"PRAGMA {pragma}")
         self._database.executescript(_SCHEMA)
+        self._succession.enter()
+        self._database.execute("UPDATE OR IGNORE marks SET name = ? WHERE name = ?", (self._mark_name, _OLD_MARK))
         old = self._database.execute(
             "SELECT key, window_start FROM counters WHERE updated_ns < ?", (time.time_ns() - _KEPT_NS,)
         ).fetchall()
@@ -107,6 +123,7 @@ class Books:
                 row = known.get(counter.key)
                 if row is not None:
                     counter.restore(row[1], row[2], row[3])
+            self._succession.hold(counters)
             new = [counter for counter in held if counter.key not in known]
             if new:
                 self._make_room(new)
@@ -114,7 +131,7 @@ class Books:
     def _make_room(self, new: list[Counter]) -> None:
         try:
             with self._transaction():
-                self._database.executemany(_KEEP, [_row(counter) for counter in new])
+                self._database.executemany(_MAKE_ROOM, [_row(counter) for counter in new])
         except sqlite3.Error as error:
             # Nothing is counted wrong by that now: the next flush makes their rows.
             self._again(new, error)
@@ -131,11 +148,13 @@ class Books:
         while True:
             await asyncio.sleep(INTERVAL)
             await self.flush()
+            for slot in self._succession.over():
+                await self._absorb(slot)
 
     async def flush(self) -> None:
         """Write what has changed."""
         changed = self._dirty
-        if changed:
+        if changed and not self._succession.released:
             rows, mark = self._changed()
             try:
                 await asyncio.get_running_loop().run_in_executor(None, self._write, rows, mark)
@@ -147,9 +166,10 @@ class Books:
 
     def close(self) -> None:
         """Write what is left."""
-        rows, mark = self._changed()
         try:
-            self._write(rows, mark)
+            if not self._succession.released:
+                self._write(*self._changed())
+            self._succession.leave()
         except sqlite3.Error as error:
             logger.error("limits not written", extra={"reason": str(error)})
         self._database.close()
@@ -165,7 +185,7 @@ class Books:
     def _write(self, rows: list[_Row], mark: str) -> None:
         with self._lock, self._transaction():
             self._database.executemany(_KEEP, rows)
-            self._database.execute("INSERT OR REPLACE INTO marks VALUES ('usage', ?)", (mark,))
+            self._database.execute("INSERT OR REPLACE INTO marks VALUES (?, ?)", (self._mark_name, mark))
         self._fold()
         self._failed = False
 
@@ -198,21 +218,88 @@ class Books:
         return found
 
     def _catch_up(self) -> None:
-        """Count the events behind the mark."""
-        kept = self._database.execute("SELECT value FROM marks WHERE name = 'usage'").fetchone()
-        mark = self._log.mark()
+        """Count the events behind each mark, but those of a worker that still writes its own."""
+        marks: list[tuple[str, str]] = self._database.execute("SELECT name, value FROM marks").fetchall()
+        ours = self._log.mark()
+        for name, mark in marks:
+            slot = _slot_of(name)
+            if slot is None or slot in self._succession.before:
+                continue
+            events = list(self._log.since(mark) if name == self._mark_name else self._log.since(mark, worker=slot))
+            with self._transaction():
+                self._count(events)
+                self._database.execute("DELETE FROM marks WHERE name = ?", (name,))
+        with self._transaction():
+            self._database.execute("INSERT OR REPLACE INTO marks VALUES (?, ?)", (self._mark_name, ours))
+
+    def _count(self, events: list[UsageEvent]) -> None:
         behind: dict[str, list[UsageEvent]] = defaultdict(list)
-        for event in self._log.since(kept[0]) if kept is not None else ():
+        for event in events:
             for scope, scope_id in replay.scopes_of(event):
                 # A prefix ends in "|", which sorts before "}".
                 behind[LimitPolicy.prefix(scope, scope_id)].append(event)
-        with self._transaction():
-            for prefix, events in behind.items():
-                rows = self._database.execute(
-                    "SELECT * FROM counters WHERE key >= ? AND key < ?", (prefix, prefix[:-1] + "}")
-                ).fetchall()
-                self._database.executemany(_KEEP, [_counted(row, events) for row in rows])
-            self._database.execute("INSERT OR REPLACE INTO marks VALUES ('usage', ?)", (mark,))
+        for prefix, its in behind.items():
+            rows = self._database.execute(
+                "SELECT * FROM counters WHERE key >= ? AND key < ?", (prefix, prefix[:-1] + "}")
+            ).fetchall()
+            self._database.executemany(_KEEP, [_counted(row, its) for row in rows])
+
+    # another worker takes this one's place, or this one another's
+
+    def release(self) -> None:
+        """Write everything, what running requests hold too, and nothing afterwards: the next worker counts on."""
+        rows, mark = self._changed()
+        try:
+            self._write(rows, mark)
+            with self._lock, self._transaction():
+                self._succession.release(self._living())
+        except sqlite3.Error as error:
+            logger.error("limits not handed over; they are when this worker ends", extra={"reason": str(error)})
+
+    async def succeed(self, slot: int, until: Callable[[], bool]) -> None:
+        """Wait until the worker with that log has released its counts or is no more, or ``until``; take them up."""
+        while not until():
+            with self._lock:
+                state = self._succession.state_of(slot)
+            if state != "counts":
+                break
+            await asyncio.sleep(_LOOK)
+        if self._succession.is_over(slot):
+            await self._absorb(slot)
+        self.load(self._living())
+
+    async def _absorb(self, slot: int) -> None:
+        """Count what a worker that is no more was still asked for after it had handed over."""
+        name = f"{_MARK}{slot}"
+        try:
+            with self._lock:
+                found = self._database.execute("SELECT value FROM marks WHERE name = ?", (name,)).fetchone()
+            behind = [] if found is None else await asyncio.to_thread(self._behind, slot, found[0])
+            with self._lock, self._transaction():
+                self._count(behind)
+                self._database.execute("DELETE FROM marks WHERE name = ?", (name,))
+                self._succession.forget(slot)
+        except (sqlite3.Error, OSError) as error:
+            logger.error("counts not taken over yet", extra={"reason": str(error)})
+            return
+        self._begin_windows()
+        for counter in self._succession.absorb(slot, self._living(), behind):
+            if not counter.dirty:
+                self.touched(counter)
+
+    def _living(self) -> Sequence[Counter]:
+        return () if self.registry is None else self.registry.living()
+
+    def _begin_windows(self) -> None:
+        """Begin the windows that are due, as the next request would: events may be of those."""
+        now = time.time()
+        for counter in self._living():
+            if now >= counter.resets_at > 0 and self.registry is not None:
+                self.registry.era.value += 1
+                counter.roll(now)
+
+    def _behind(self, slot: int, mark: str) -> list[UsageEvent]:
+        return list(self._log.since(mark, worker=slot))
 
 
 class _Transaction:
@@ -231,6 +318,11 @@ class _Transaction:
 def _row(counter: Counter) -> _Row:
     used, previous = min(counter.used, _MOST), min(counter.previous, _MOST)
     return counter.key, int(counter.starts_at), used, previous, time.time_ns()
+
+
+def _slot_of(mark: str) -> int | None:
+    number = mark.removeprefix(_MARK)
+    return int(number) if number.isdigit() else None
 
 
 def _is_over(key: str, start: int, now: float) -> bool:

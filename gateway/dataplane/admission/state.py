@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.bus.connect import policy_source
+from gateway.contract.internal import KNOWN
 from gateway.dataplane.admission.books import Books
 from gateway.dataplane.admission.leases import LeaseOptions, Leases
 from gateway.dataplane.admission.predecessors import Estate, Predecessors
 from gateway.dataplane.admission.registry import Registry
 from gateway.dataplane.credentials import Learnt
+from gateway.dataplane.known import Known
 from gateway.dataplane.prices import PriceList
 from gateway.kernel.secrets import Seal
 
@@ -68,13 +70,15 @@ class Admission:
             predecessors = Predecessors(path, store.node, sink)
             registry = Registry(lender, leased=True)
         else:
-            name = "limits.db" if options.index == 0 else f"limits-{options.index}.db"
-            books = Books(Path(settings.data_dir) / name, sink)
-            registry = Registry(books)
+            name = "limits.db" if options.place == 0 else f"limits-{options.place}.db"
+            books = Books(Path(settings.data_dir) / name, sink, slot=options.index, run=options.run_id)
+            registry = books.registry = Registry(books)
         learnt = prices = None
         if options.sidecar is not None:
-            source = policy_source(options.sidecar, options.master_key, settings.redis_url)
-            learnt = Learnt(source, registry, settings, Seal(options.master_key))
+            path = Path(settings.data_dir) / KNOWN
+            kept = Known(path, options.master_key, options.sidecar, settings.sidecar.cache)
+            source = policy_source(options.sidecar, options.master_key, settings.redis_url, after=kept.seq)
+            learnt = Learnt(source, registry, settings, Seal(options.master_key), kept)
             prices = PriceList(source)
             learnt.on_prices = prices.ask
         return cls(registry, books, learnt, lender, predecessors, store, prices)
@@ -91,8 +95,19 @@ class Admission:
         if self.learnt is not None:
             self.learnt.expected_by = time.monotonic() + sidecar_start
             self._tasks.append(loop.create_task(_kept_up(self.learnt.follow)))
+            self._tasks.append(loop.create_task(_kept_up(self.learnt.keep)))
         if self.prices is not None:
             self._tasks.append(loop.create_task(_kept_up(self.prices.run)))
+
+    async def succeed(self, before: int, until: Callable[[], bool]) -> None:
+        """Take up what the worker with that usage log has counted, once it has ceased to accept; or ``until``."""
+        if self.books is not None:
+            await self.books.succeed(before, until)
+
+    def release(self) -> None:
+        """Let the worker that follows count. Requests that come all the same are counted when this one ends."""
+        if self.books is not None:
+            self.books.release()
 
     async def stop(self) -> None:
         """Write what is left and let connections go."""

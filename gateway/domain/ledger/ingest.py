@@ -230,7 +230,7 @@ def row_of(event: UsageEvent, rater: Rater, now: int) -> dict[str, Any]:
         "units": _units(tokens),
         "tags": event.tags or None,
         "attempts": event.attempts or None,
-        "metadata": None,
+        "metadata": None if event.fallback is None else {"fallback": msgspec.structs.asdict(event.fallback)},
         "corrects": None,
         "idempotency_key": None,
         "recorded_ns": now,

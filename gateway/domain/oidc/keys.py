@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -15,9 +16,10 @@ import httpx
 import jwt
 from msgspec import Struct
 
+from gateway.domain.oidc.kept import KeptKeys
 from gateway.settings.model import Oidc
 
-FRESH = 3_600.0  # seconds
+FRESH = 3_600.0  # seconds; for so long the issuer is not asked, so that its absence is not noticed
 PAUSE = 10.0  # seconds between two reads, whatever tokens ask for
 _LARGEST = 1_048_576  # bytes of a document
 _MOST_KEYS = 100
@@ -40,29 +42,44 @@ class IssuerKey(Struct, frozen=True):
 
 
 class IssuerKeys:
-    """The keys of one issuer. While the issuer is down, those it had go on being used."""
+    """The keys of one issuer. While it is down, those it had go on being used for ``oidc[].grace`` seconds, over a
+    restart too where they are ``kept``.
+    """
 
-    def __init__(self, settings: Oidc, client: httpx.AsyncClient, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        settings: Oidc,
+        client: httpx.AsyncClient,
+        clock: Callable[[], float] = monotonic,
+        kept: KeptKeys | None = None,
+    ) -> None:
         self._settings = settings
         self._client = client
         self._clock = clock
+        self._kept = kept
         self._keys: dict[str, IssuerKey] = {}
         self._read_at = self._tried_at = float("-inf")
+        self._failed = False
         self._lock = asyncio.Lock()
+        found = None if kept is None else kept.find(settings.issuer)
+        if found is not None:
+            self._keys = _usable(found.keys)
+            # A clock that was set back must not make them young.
+            self._read_at = clock() - abs(time.time() - found.read_at)
 
     async def find(self, kid: str) -> IssuerKey | None:
-        """The key of that name; None where the issuer has none, or was never reached."""
+        """The key of that name; None where the issuer has none, or can't be reached and was not for too long."""
         if kid not in self._keys or self._clock() - self._read_at > FRESH:
             # Whoever comes while a read is under way waits for that one, and finds that it was just now.
             async with self._lock:
                 if self._is_due(kid):
                     await self._read()
-        return self._keys.get(kid)
+        return self._keys.get(kid) if self._clock() - self._read_at <= max(FRESH, self._settings.grace) else None
 
     @property
     def is_known(self) -> bool:
-        """Whether the issuer was ever reached."""
-        return bool(self._keys)
+        """Whether a key that is not found is none of the issuer's: it was reached when it was last asked."""
+        return bool(self._keys) and not self._failed
 
     def _is_due(self, kid: str) -> bool:
         now = self._clock()
@@ -75,7 +92,11 @@ class IssuerKeys:
             document = await self._document(url)
             self._keys = _usable(document.get("keys"))
             self._read_at = self._clock()
+            self._failed = False
+            if self._kept is not None:
+                self._kept.keep(self._settings.issuer, time.time(), document["keys"][:_MOST_KEYS])
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            self._failed = True
             extra = {"issuer": self._settings.issuer, "error": str(error) or type(error).__name__}
             _log.warning("the keys of an issuer cannot be read; those it had go on being used", extra=extra)
 

@@ -20,6 +20,7 @@ from gateway.settings.model import Oidc
 if TYPE_CHECKING:
     import httpx
 
+    from gateway.domain.oidc.kept import KeptKeys
     from gateway.domain.oidc.keys import IssuerKey, IssuerKeys
 
 LONGEST = 16_384  # characters; issuers put all groups of a person into a token
@@ -42,9 +43,11 @@ class Identity(Struct, frozen=True):
 
 
 class Issuers:
-    """The configured issuers. One for the whole process: it keeps their keys. Close it."""
+    """The configured issuers. One for the whole process: it keeps their keys, in a file too where one is given. Close
+    it.
+    """
 
-    def __init__(self, settings: tuple[Oidc, ...]) -> None:
+    def __init__(self, settings: tuple[Oidc, ...], kept: KeptKeys | None = None) -> None:
         self._client: httpx.AsyncClient | None = None
         self._issuers: dict[str, tuple[Oidc, IssuerKeys]] = {}
         if settings:
@@ -55,7 +58,7 @@ class Issuers:
             from gateway.domain.oidc.keys import IssuerKeys  # noqa: PLC0415
 
             self._client = httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False, trust_env=True)
-            self._issuers = {item.issuer: (item, IssuerKeys(item, self._client)) for item in settings}
+            self._issuers = {item.issuer: (item, IssuerKeys(item, self._client, kept=kept)) for item in settings}
 
     async def close(self) -> None:
         """Close the connections."""
@@ -70,7 +73,7 @@ class Issuers:
         """Who a token is of, if it is an issuer's, for this audience, and valid now.
 
         Raises UNAUTHENTICATED ``invalid_token`` or ``token_expired``, and UNAVAILABLE ``issuer_unavailable`` where the
-        issuer was never reached.
+        issuer can't be reached and none of the keys it had is the token's.
         """
         found = self._issuers.get(_issuer_of(token) or "")
         header = header_of(token, LONGEST)

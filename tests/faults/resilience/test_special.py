@@ -17,14 +17,19 @@ BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 async def test_connections_that_end_when_they_are_used_again_cost_no_try(tmp_path: Path, stream: bool) -> None:
     once, breaker = Retry(attempts=1), Breaker(failures=1, cooldown=60, wait=0)
     async with stage(tmp_path, "stale-keep-alive", retry=once, breaker=breaker) as on:
+        ended = 0
         for number in range(1, 5):
             got = await on.ask(stream=stream)
             assert got.is_whole
-            assert got.headers["x-gateway-attempts"] == "1"
-            assert await on.reasons() == ["ok"]
+            *before, last = await on.reasons()
+            assert last == "ok"
+            assert set(before) <= {"stale_connection"}
+            assert got.headers["x-gateway-attempts"] == str(len(before) + 1)
+            ended += len(before)
             assert sum(call.nth == 1 for call in on.up.calls) == number, "each was answered once"
         stale = [call for call in on.up.calls if call.nth > 1]
-        assert len({call.connection for call in stale}) == len(stale) <= 4
+        assert len({call.connection for call in stale}) == len(stale) == ended == 3
+        assert on.gateway.runtime.router.routes["m"].targets[0].budget.refused == 0
 
 
 async def test_a_target_that_refuses_to_go_on_is_not_asked_to_again(tmp_path: Path) -> None:

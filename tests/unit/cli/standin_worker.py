@@ -1,7 +1,7 @@
 """A worker with the data plane's interface that does as it is told, so that the supervisor can be tested alone.
 
-``/crash`` ends it, ``/stubborn`` makes it ignore SIGTERM, ``/slow`` answers once SIGTERM has come; any other path tells
-what it was given.
+``/crash`` ends it, ``/stubborn`` makes it ignore SIGTERM and SIGUSR2, ``/slow`` answers once one of them has come; any
+other path tells what it was given.
 """
 
 from __future__ import annotations
@@ -29,11 +29,15 @@ class WorkerOptions(Struct, frozen=True):
     master_key: str
     run_id: str
     sidecar: str | None
+    place: int
+    after: int | None
 
 
 def run(options: WorkerOptions) -> int:
     print("printed by worker")
     if os.environ.get("STANDIN_FAILS"):
+        return 3
+    if os.path.exists(os.environ.get("STANDIN_FAILS_IF", "")):
         return 3
     return asyncio.run(_Worker(options).serve())
 
@@ -49,6 +53,7 @@ class _Worker:
     async def serve(self) -> int:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.on_term)
+        loop.add_signal_handler(signal.SIGUSR2, self.on_term)
         loop.add_signal_handler(signal.SIGHUP, self.on_hup)
         servers = [await asyncio.start_server(self.answer, sock=item) for item in self.options.sockets]
         os.write(self.options.ready_fd, b"1")
@@ -84,6 +89,8 @@ class _Worker:
             {
                 "pid": os.getpid(),
                 "index": self.options.index,
+                "place": self.options.place,
+                "after": self.options.after,
                 "models": [model.name for model in self.settings.models],
                 "local_socket": self.options.local_socket,
                 "master_key": self.options.master_key,

@@ -13,7 +13,12 @@ import orjson
 import pytest
 
 from gateway.contract.usage import Tokens
+from gateway.dataplane.counting.__main__ import count
+from gateway.dataplane.counting.client import Counter
+from gateway.dataplane.counting.wire import Ask, Produced
+from gateway.dataplane.vendors import UNKNOWN
 from gateway.plugin.api import Plugin, PluginContext, Request
+from gateway.plugin.failures import Fail
 from gateway.settings.model import Price
 from tests.support.raw_upstream import STREAM_HEAD, Peer, RawUpstream, Script, answer, chunk, raw_upstream
 from tests.support.streams import DONE, ask, breaks, event, role, says, sent, stream, text, two, usage, whole
@@ -77,13 +82,13 @@ async def test_both_parts_are_recorded_and_billed_once(tmp_path: Path) -> None:
             assert got.text == "One two three four."
             made = (await gateway.usage())[0]
             assert (made.outcome, made.provider, made.target) == ("ok", "spare", "y")
-            assert made.tokens == Tokens(prompt=18, completion=4)
-            assert made.estimated, "the first part was counted by its events"
-            assert made.cost_nanos == 18 * 1_000 + 4 * 2_000
+            assert made.tokens == Tokens(prompt=17, completion=5)
+            assert made.estimated, "the first part was counted here: its last space is a token of its own"
+            assert made.cost_nanos == 17 * 1_000 + 5 * 2_000
             first, second = made.attempts
             assert (first.reason, second.reason) == ("reset", "ok")
-            assert first.tokens is not None
-            assert first.tokens.completion == 2
+            assert first.tokens == Tokens(prompt=8, completion=3)
+            assert first.cost_nanos == 11 * 1_000_000
             assert second.tokens == Tokens(prompt=20, completion=2)
             assert second.cost_nanos == 20 * 1_000 + 2 * 2_000
 
@@ -256,7 +261,7 @@ async def test_a_target_that_refuses_a_prefill_is_not_sent_another(tmp_path: Pat
         assert (got.text, got.code) == ("One two ", "upstream_reset")
         made = (await gateway.usage())[0]
         assert [attempt.reason for attempt in made.attempts] == ["reset", "status_400"]
-        assert (made.outcome, made.provider, made.tokens.completion) == ("cut", "up", 2)
+        assert (made.outcome, made.provider, made.tokens.completion) == ("cut", "up", 3)
         assert len(spare.requests) == 1
         await stream(gateway)
         assert len(spare.requests) == 1, "it is known to refuse them"
@@ -287,7 +292,8 @@ async def test_a_continuation_that_breaks_off_is_gone_on_with_as_well(tmp_path: 
         assert got.all("id") == {"c1"}
         made = (await gateway.usage())[0]
         assert [attempt.reason for attempt in made.attempts] == ["reset", "reset", "ok"]
-        assert made.tokens.completion == 4
+        assert made.tokens.completion == 6
+        assert [attempt.tokens and attempt.tokens.completion for attempt in made.attempts] == [3, 2, 1]
 
 
 async def test_an_answer_that_was_whole_but_for_its_end_is_whole(tmp_path: Path) -> None:
@@ -350,7 +356,7 @@ async def test_a_client_that_leaves_a_continuation_ends_it(tmp_path: Path) -> No
         made = (await gateway.usage())[0]
         assert made.outcome == "cancelled"
         assert [attempt.reason for attempt in made.attempts] == ["reset", "cancelled"]
-        assert made.tokens.completion == 3
+        assert made.tokens.completion == 5
 
 
 class _Shouts(Plugin):
@@ -411,3 +417,66 @@ async def test_a_slow_client_holds_the_continuation_up(tmp_path: Path) -> None:
         await client.rest(got)
         assert got.complete
         assert got.body.count(b"x" * 60_000) == 200
+
+
+LONG = ("Unbelievably straightforward ", "internationalisation matters here, ")
+
+
+class Watching(Plugin):
+    """Sees the usage event on its way."""
+
+    name = "watching"
+
+    def __init__(self) -> None:
+        super().__init__(None, PluginContext(data_dir=".", redis_url=None))
+        self.seen: list[Tokens] = []
+
+    async def on_usage(self, request: Request, event: Any) -> None:
+        self.seen.append(event.tokens)
+
+
+@pytest.mark.parametrize("watched", [False, True])
+async def test_what_nobody_told_is_counted_by_its_text(tmp_path: Path, watched: bool) -> None:
+    """Two events, that hold many more tokens: what the process counts stands in the end, told or not to plugins."""
+    watching = Watching()
+    plugins: list[tuple[Plugin, Fail]] = [(watching, "closed")] if watched else []
+    async with (
+        raw_upstream(breaks(role(), *map(text, LONG))) as up,
+        raw_upstream(says(*whole("at ", "last."))) as spare,
+        running_worker(two(up.base_url, spare.base_url), tmp_path, plugins) as gateway,
+    ):
+        got = await stream(gateway)
+        assert got.text == "".join(LONG) + "at last."
+        made = (await gateway.usage())[0]
+        counted = count(Ask(0, UNKNOWN.vocabulary, "chat.completions", None, Produced(text="".join(LONG).encode())))
+        assert counted.completion > 5
+        first, second = made.attempts
+        assert first.tokens is not None
+        assert first.tokens.completion == counted.completion
+        assert second.tokens is not None
+        assert made.tokens.completion == counted.completion + second.tokens.completion
+        assert made.tokens.prompt == max(0, second.tokens.prompt - counted.completion)
+        assert made.estimated
+        assert watching.seen == ([made.tokens] if watched else [])
+
+
+async def test_what_cannot_be_counted_stays_as_it_was_estimated(tmp_path: Path) -> None:
+    async with pair(tmp_path, breaks(role(), *map(text, LONG)), says(*whole("at ", "last."))) as (gateway, _, _):
+        gateway.worker.counter._not_before = float("inf")
+        gateway.worker.counter.count = Counter.count.__get__(gateway.worker.counter)  # type: ignore[method-assign]
+        assert (await stream(gateway)).done
+        made = (await gateway.usage())[0]
+        assert (made.tokens.completion, made.estimated) == (4, True)
+
+
+async def test_a_part_that_was_thrown_away_is_counted_for_its_attempt_alone(tmp_path: Path) -> None:
+    async with pair(tmp_path, breaks(role(), *map(text, LONG)), says(*whole("Anew.")), prefill=None) as (gateway, _, _):
+        got = await stream(gateway, RESTART)
+        assert got.done
+        made = (await gateway.usage())[0]
+        first, second = made.attempts
+        assert first.tokens is not None
+        assert first.tokens.completion > 5
+        assert second.tokens is not None
+        assert made.tokens.completion == second.tokens.completion
+        assert not made.estimated or made.tokens.prompt == second.tokens.prompt

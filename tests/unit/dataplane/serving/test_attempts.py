@@ -352,9 +352,14 @@ async def test_a_stale_connection_loses_and_doubles_nothing(tmp_path: Path) -> N
         for number in range(5):
             got = await ask(gateway)
             assert got.status == 200
-            assert got.headers["x-gateway-attempts"] == "1"
+            assert got.headers["x-gateway-attempts"] == ("2" if number else "1")
             assert len(answered) == number + 1
-        assert all(event.outcome == "ok" for event in await gateway.usage(5))
+        first, *others = await gateway.usage(5)
+        assert [attempt.reason for attempt in first.attempts] == ["ok"]
+        for event in others:
+            assert event.outcome == "ok"
+            assert [attempt.reason for attempt in event.attempts] == ["stale_connection", "ok"]
+            assert event.attempts[0].status is None
 
 
 async def test_a_request_that_kills_its_connection_is_not_sent_to_all_of_them(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from gateway.domain.oidc.kept import FILE, KeptKeys
 from gateway.domain.oidc.keys import FRESH, PAUSE, IssuerKeys
 from gateway.domain.oidc.service import Identity, Issuers
 from gateway.kernel.errors import GatewayError, Kind
@@ -284,3 +286,76 @@ async def test_an_issuer_speaks_for_its_organizations_alone(issuer: OidcIssuer) 
     error = await refusal(confined, issuer.token("ec", org="another"))
     assert (error.kind, error.code) == (Kind.FORBIDDEN, "organization_not_allowed")
     await confined.close()
+
+
+async def test_old_keys_are_used_no_longer_than_the_grace(issuer: OidcIssuer, client: httpx.AsyncClient) -> None:
+    clock = Clock()
+    keys = IssuerKeys(settings(issuer, grace=2 * FRESH), client, clock)
+    await keys.find("rsa")
+    await issuer.stop()
+    clock.now += 2 * FRESH - 1
+    assert await keys.find("rsa") is not None
+    clock.now += 2
+    assert await keys.find("rsa") is None
+    assert not keys.is_known
+    await issuer.start()
+    clock.now += PAUSE
+    assert await keys.find("rsa") is not None
+    assert keys.is_known
+
+
+async def test_a_key_that_cannot_be_looked_up_is_not_called_wrong(issuer: OidcIssuer, issuers: Issuers) -> None:
+    assert (await verify(issuers, issuer.token("ec"))).organization == "default"
+    issuer.add_key("rotated", "ES256")
+    token = issuer.token("rotated")
+    await issuer.stop()
+    found = issuers._issuers[issuer.url][1]
+    found._tried_at -= PAUSE
+    error = await refusal(issuers, token)
+    assert (error.kind, error.code) == (Kind.UNAVAILABLE, "issuer_unavailable")
+    assert await verify(issuers, issuer.token("ec")), "those it had go on"
+    await issuer.start()
+    found._tried_at -= PAUSE
+    assert await verify(issuers, token)
+    found._tried_at -= PAUSE
+    issuer.add_key("ghost", "ES256")
+    ghost = issuer.token("ghost")
+    del issuer.signing["ghost"]
+    assert (await refusal(issuers, ghost)).code == "invalid_token", "the issuer was asked, and does not know it"
+
+
+async def test_keys_outlive_their_process(issuer: OidcIssuer, tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    first = Issuers((settings(issuer),), KeptKeys(path, "master"))
+    assert await verify(first, issuer.token("rsa"))
+    await first.close()
+    await issuer.stop()
+    second = Issuers((settings(issuer),), KeptKeys(path, "master"))
+    for kid in ("rsa", "ec", "ed"):
+        assert await verify(second, issuer.token(kid))
+    await second.close()
+    stranger = Issuers((settings(issuer),), KeptKeys(path, "another"))
+    assert (await refusal(stranger, issuer.token("rsa"))).code == "issuer_unavailable"
+    await stranger.close()
+    path.write_bytes(path.read_bytes().replace(b'"kid":"rsa"', b'"kid":"ray"'))
+    third = Issuers((settings(issuer),), KeptKeys(path, "master"))
+    assert (await refusal(third, issuer.token("rsa"))).code == "issuer_unavailable", "the seal is broken"
+    await third.close()
+
+
+async def test_kept_keys_grow_old(issuer: OidcIssuer, client: httpx.AsyncClient, tmp_path: Path) -> None:
+    kept = KeptKeys(tmp_path / FILE, "master")
+    keys = IssuerKeys(settings(issuer), client, kept=kept)
+    await keys.find("rsa")
+    found = kept.find(issuer.url)
+    assert found is not None
+    await issuer.stop()
+    kept.keep(issuer.url, found.read_at - 86_401, found.keys)
+    later = IssuerKeys(settings(issuer), client, kept=KeptKeys(tmp_path / FILE, "master"))
+    assert await later.find("rsa") is None
+
+
+async def test_keys_that_cannot_be_kept_are_used_all_the_same(issuer: OidcIssuer, tmp_path: Path) -> None:
+    made = Issuers((settings(issuer),), KeptKeys(tmp_path / "nowhere" / FILE, "master"))
+    assert await verify(made, issuer.token("rsa"))
+    await made.close()

@@ -1,0 +1,1 @@
+"""A gateway under load whose workers are replaced, whose configuration is read anew, and which is told to end."""
