@@ -10,7 +10,7 @@ import ctypes
 import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
-_ARENAS = 2
+_ARENAS = 1
 _LARGE = 262_144  # bytes, from which a block is given back at once
 _KEPT = 1_048_576  # bytes at the end of the heap
 

@@ -17,6 +17,7 @@ from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.statements import insert_statements
 from gateway.domain.turns import take_turn
 from gateway.store.base import fit
+from gateway.store.engine import PAGES
 
 _JSON_COLUMNS = ("cost_parts", "units", "tags", "attempts", "metadata")
 _EVERY = [column.name for column in LedgerEntry.__table__.columns if column.name != "number"]
@@ -26,7 +27,7 @@ _encode = msgspec.json.Encoder().encode
 # Given to the drivers as they are: what SQLAlchemy does with each value of a statement is half of all the work.
 _INSERTS = insert_statements(LedgerEntry.__tablename__, (*_COLUMNS, *_JSON_COLUMNS))
 _MANY = 100  # rows; fewer are not worth a thread
-_ROOM, _USUAL_ROOM = 8_000, 2_000  # KiB of a connection's pages; SQLite's own choice is the latter
+_ROOM = 5_000  # KiB of a connection's pages
 
 Row: TypeAlias = Mapping[str, Any]
 _Prepared: TypeAlias = tuple[list[tuple[Any, ...]], dict[tuple[Level, int], list[tuple[Any, ...]]]]
@@ -66,7 +67,7 @@ async def _room(session: AsyncSession, rows: int) -> AsyncIterator[None]:
     connection = await session.connection()
     await connection.exec_driver_sql(f"PRAGMA cache_size = -{_ROOM}")
     yield
-    await connection.exec_driver_sql(f"PRAGMA cache_size = -{_USUAL_ROOM}")
+    await connection.exec_driver_sql(f"PRAGMA cache_size = -{PAGES}")
 
 
 def blank() -> dict[str, Any]:
