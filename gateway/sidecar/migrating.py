@@ -1,4 +1,4 @@
-"""Bringing the tables up to date in a process that ends with it: what is loaded for that, 13 MB, would stay for good."""
+"""Bringing the tables up to date in a process that ends with it: what that loads, 13 MB, would stay for good."""
 
 from __future__ import annotations
 
