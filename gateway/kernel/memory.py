@@ -7,6 +7,7 @@ that is freed makes it keep larger ones.
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
@@ -25,7 +26,11 @@ def be_sparing() -> None:
 
 
 def give_back() -> None:
-    """Give back what is free. Takes some milliseconds: for after something large."""
+    """Give back what is free. Takes some milliseconds: for after something large.
+
+    What refers to itself is looked for first: Python counts such objects, however large they are.
+    """
+    gc.collect()
     trim = _glibc("malloc_trim")
     if trim is not None:
         trim(0)
