@@ -22,7 +22,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -94,7 +94,8 @@ class FileSink:
         except Exception:
             # A plugin's tag that is no text: the rest of the event is the truth and must not be lost.
             del self._buffer[start:]
-            event.tags = {_text(name): _text(value) for name, value in event.tags.items()}
+            tags: Any = event.tags  # compiled, it can't be read as what it is declared but is not
+            event.tags = {_text(name): _text(value) for name, value in tags.items()}
             _encoder.encode_into(event, self._buffer, -1)
         self._buffer += b"\n"
         journal = self._journal

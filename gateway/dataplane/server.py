@@ -7,22 +7,18 @@ Requests of both kinds may follow each other on one connection, pipelined or not
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from gateway.dataplane import pipeline
-from gateway.dataplane.answers import error_lines, fail
+from gateway.dataplane.answers import error_lines
 from gateway.dataplane.body import invalid
-from gateway.dataplane.endpoints.inference import BY_PATH, Endpoint
 from gateway.dataplane.envelope import body_of, status_of
 from gateway.dataplane.exchange import Exchange
-from gateway.dataplane.flow import Flow
-from gateway.dataplane.opening import open_exchange
-from gateway.dataplane.receiving import DISCARDED, answer_early, receive
+from gateway.dataplane.reading import MAX_HEAD_BYTES, MAX_HEADERS, HeadTooLarge, Reader, run, start
 from gateway.dataplane.settlement import settle
 from gateway.dataplane.sweeping import sweep
 from gateway.kernel.errors import GatewayError, Kind
@@ -30,10 +26,6 @@ from gateway.kernel.errors import GatewayError, Kind
 if TYPE_CHECKING:
     from gateway.dataplane.app import Worker
     from gateway.dataplane.clock import Clock
-
-MAX_HEAD_BYTES: Final = 65_536
-MAX_HEADERS: Final = 200
-MAX_PIPELINED: Final = 16
 
 
 class GatewayProtocol(HttpToolsProtocol):
@@ -53,9 +45,8 @@ class GatewayProtocol(HttpToolsProtocol):
         self.clock: Clock = self.worker.clock
         self.access_log = False
         self.reading = True
-        self.in_head = False
-        self.head_fed = 0
-        self.arrived = 0
+        self.reader = Reader(self)
+        self.parser = self.reader.parser()
         self.current: Exchange | None = None  # being answered; `cycle` is the last one parsed
         self.broken = False
         self.lookup: asyncio.Task[None] | None = None
@@ -68,21 +59,22 @@ class GatewayProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.broken:
             return  # an answer with "connection: close" is out, and the rest of the request is let pass
-        self.arrived = len(data)
-        self.head_fed += self.arrived
+        reader = self.reader
+        reader.arrived = len(data)
+        reader.head_fed += reader.arrived
         while data:
             try:
                 self.parser.feed_data(data)
                 break
             except httptools.HttpParserError as error:
-                self._malformed(head_too_large=isinstance(error.__context__, _HeadTooLarge))
+                self._malformed(head_too_large=isinstance(error.__context__, HeadTooLarge))
                 return
             except httptools.HttpParserUpgrade as upgrade:
                 rest = data[upgrade.args[0] :]
                 if self.worker.forward.takes(self, rest):
                     return
                 data = self._head_without_upgrade() + rest
-        if self.head_fed > MAX_HEAD_BYTES:
+        if reader.head_fed > MAX_HEAD_BYTES:
             self._malformed(head_too_large=True)
 
     def _head_without_upgrade(self) -> bytes:
@@ -91,7 +83,7 @@ class GatewayProtocol(HttpToolsProtocol):
         Nobody takes it, so the request is served as it is (RFC 9110 §7.8); but the parser has left its body unread.
         Java's client offers HTTP/2 in this way with every first request.
         """
-        parser, self.parser = self.parser, httptools.HttpRequestParser(self)
+        parser, self.parser = self.parser, self.reader.parser()
         lines = [b"%b %b HTTP/%b" % (parser.get_method(), self.url, parser.get_http_version().encode())]
         for name, value in self.headers:
             if name == b"connection":
@@ -100,40 +92,18 @@ class GatewayProtocol(HttpToolsProtocol):
                 lines.append(b"%b: %b" % (name, value))
         return b"\r\n".join([*lines, b"", b""])
 
-    def on_message_begin(self) -> None:
-        self.url = b""
-        self.headers = []
-        self.expect_100_continue = False
-        self.in_head = True
-        self.head_fed = 0  # of reads that follow: where in this one the head begins isn't known
-        self.busy_since = self.loop.time()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self.in_head:  # trailers are read and forgotten
-            self.headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        self.in_head = False
-        headers = self.headers
-        if len(headers) > MAX_HEADERS or (
-            max(self.head_fed, self.arrived) > MAX_HEAD_BYTES
-            and sum(len(n) + len(v) + 4 for n, v in headers) > MAX_HEAD_BYTES
-        ):
-            raise _HeadTooLarge
-        version = self.parser.get_http_version()
-        if version not in ("1.1", "1.0") or self.parser.get_method() == b"CONNECT":
-            raise _NotServed
+    def other_request(self, url: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        """The head of a request that is for uvicorn to serve, or offers another protocol."""
+        self.url = url
+        self.headers = headers
         if self.parser.should_upgrade():
             return
-        spec = BY_PATH.get(self.url) or (BY_PATH.get(self.url.partition(b"?")[0]) if b"?" in self.url else None)
-        if spec is not None and self.parser.get_method() == b"POST":
-            self._open(spec, headers, version == "1.1")
-            return
         self.expect_100_continue = any(n == b"expect" and v.lower() == b"100-continue" for n, v in headers)
+        version = self.parser.get_http_version()
         scope: Any = {
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
-            "http_version": "1.1",
+            "http_version": version,
             "server": self.server,
             "client": self.client,
             "scheme": self.scheme,
@@ -144,70 +114,15 @@ class GatewayProtocol(HttpToolsProtocol):
         self.scope = scope  # uvicorn fills in method and path
         super().on_headers_complete()
 
-    def on_body(self, body: bytes) -> None:
-        self.head_fed = 0  # what comes between two pieces of a body, or after it, is bounded like a head
-        cycle = self.cycle
-        if type(cycle) is not Exchange:
-            super().on_body(body)
-        else:
-            receive(self, cycle, body)
-
-    def on_message_complete(self) -> None:
-        self.head_fed = 0
-        if self.parser.should_upgrade():
-            return
-        cycle = self.cycle
-        if type(cycle) is not Exchange:
-            super().on_message_complete()
-            return
-        cycle.complete = True
-        if cycle.response_complete:
-            return
-        if cycle.upload is not None and cycle.flow is not None:
-            cycle.upload_ended()
-        elif cycle.turn:
-            self.run(cycle)
-
-    # inference requests
-
-    def _open(self, spec: Endpoint, headers: list[tuple[bytes, bytes]], http11: bool) -> None:
-        """The head of an inference request is here: authenticate before a byte of its body is kept."""
-        previous: Any = self.cycle
-        self.cycle = exchange = open_exchange(self, spec, headers, http11)
-        if (previous is None or previous.response_complete) and not self.flow.write_paused:
-            self._start(exchange)
-        else:
-            self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]  # _start_asgi_task knows it
-            if len(self.pipeline) >= MAX_PIPELINED or self.flow.write_paused:
-                self.read_more(False)
-
-    def _start(self, exchange: Exchange) -> None:
-        """It is this request's turn on its connection."""
-        exchange.turn = True
-        self.current = exchange
-        if self.expect_100_continue and exchange.refusal is None and not exchange.complete:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self.expect_100_continue = False
-        if exchange.complete:
-            self.run(exchange)
-        elif exchange.refusal is not None:
-            if self.expect_100_continue or (exchange.declared_length or 0) > DISCARDED:
-                answer_early(self, exchange)
-        elif exchange.upload is not None and exchange.upload.model is not None:
-            self.run(exchange)
+    # inference requests, begun by the reader
 
     def run(self, exchange: Exchange) -> None:
-        """Start the pipeline, or answer at once what is refused already."""
-        if exchange.refusal is not None:
-            fail(exchange, exchange.refusal)
-            settle(exchange)
-            return
-        exchange.flow = flow = Flow(pipeline.handle(exchange), self.loop)
-        flow.start(as_task=not exchange.runtime.chain.plain)
+        """See :func:`gateway.dataplane.reading.run`."""
+        run(self, exchange)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         if type(cycle) is Exchange:
-            self._start(cycle)
+            start(self, cycle)
         else:
             super()._start_asgi_task(cycle, app)
 
@@ -312,9 +227,9 @@ class GatewayProtocol(HttpToolsProtocol):
         if type(cycle) is Exchange:
             self.connections.discard(self)
             self.flow.resume_writing()
-            self.parser = None  # type: ignore[assignment]  # it refers back to this object
         else:
             super().connection_lost(exc)
+        self.drop_parser()
         if self.current is not None and not self.current.response_complete:
             self._lost(self.current)
         while self.pipeline:
@@ -322,6 +237,11 @@ class GatewayProtocol(HttpToolsProtocol):
             if type(waiting) is Exchange:
                 self._lost(waiting)
         self.cycle = self.current = None  # they refer back here, and cycles wait long for the collector
+
+    def drop_parser(self) -> None:
+        """No more is read as HTTP. What reads it refers back here, and cycles wait long for the collector."""
+        self.parser = None  # type: ignore[assignment]
+        self.reader = None  # type: ignore[assignment]
 
     def _lost(self, exchange: Exchange) -> None:
         exchange.on_disconnect()
@@ -355,11 +275,3 @@ class GatewayProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             self.cycle.keep_alive = False
-
-
-class _HeadTooLarge(Exception):
-    pass
-
-
-class _NotServed(Exception):
-    pass

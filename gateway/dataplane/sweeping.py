@@ -31,7 +31,7 @@ def sweep(client: GatewayProtocol, now: float, idle: float, incomplete: float) -
         client.transport.abort()  # what it was to send first is not being read
         return
     if cycle is None or cycle.response_complete:
-        if age > (incomplete if client.in_head else idle):
+        if age > (incomplete if client.reader.in_head else idle):
             client.transport.close()
     elif (
         type(cycle) is Exchange

@@ -51,7 +51,7 @@ class Tunnel:
         wire = self.wire
         transport = wire.transport
         wire.connections.discard(wire)
-        wire.parser = None  # type: ignore[assignment]  # it refers back to that object, which is done
+        wire.drop_parser()
         self.near.connection_made(transport)
         self.near.pause_reading()
         transport.set_protocol(self.near)

@@ -27,87 +27,20 @@ from msgspec import Struct
 
 from gateway.contract.usage import Tokens
 from gateway.dataplane.endpoints.inference import ENDPOINTS
+from gateway.dataplane.usage_shapes import Answer, Billed, Details, Elsewhere, Kept, Usage
 from gateway.dataplane.vendors import UNKNOWN, Vendor
 
 MAX_TOKENS = 2**40
 
 
-class _Kept(Struct):
-    ephemeral_5m_input_tokens: int | None = None
-    ephemeral_1h_input_tokens: int | None = None
-
-
-class _Details(Struct):
-    cached_tokens: int | None = None
-    audio_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    text_tokens: int | None = None
-    image_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    cache_creation_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_creation: _Kept | None = None
-    cache_creation_token_details: _Kept | None = None
-    thinking_tokens: int | None = None
-
-
-class _Billed(Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-
-
-class _Usage(Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    input_tokens_details: _Details | None = None
-    output_tokens_details: _Details | None = None
-    input_token_details: _Details | None = None
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    prompt_cache_hit_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_creation: _Kept | None = None
-    billed_units: _Billed | None = None
-    prompt_audio_seconds: int | None = None
-    seconds: float | None = None
-
-
-class _Answer(Struct):
-    usage: _Usage | None = None
-    choices: list[msgspec.Raw] | None = None
-
-
-class _Within(Struct):
-    usage: _Usage | None = None
-
-
-class _Meta(Struct):
-    billed_units: _Billed | None = None
-    tokens: _Billed | None = None
-
-
-class _Elsewhere(Struct):
-    choices: list[_Within] | None = None
-    x_groq: _Within | None = None
-    meta: _Meta | None = None
-    data: list[msgspec.Raw] | None = None
-    duration: float | None = None
-
-
-_decode: Final = msgspec.json.Decoder(_Answer, strict=False).decode
-_decode_elsewhere: Final = msgspec.json.Decoder(_Elsewhere, strict=False).decode
+_decode: Final = msgspec.json.Decoder(Answer, strict=False).decode
+_decode_elsewhere: Final = msgspec.json.Decoder(Elsewhere, strict=False).decode
 _BY_OTHER_UNITS: Final = frozenset(
     endpoint.name for endpoint in ENDPOINTS if endpoint.name.startswith(("images", "audio"))
 )
 
 
-def tokens_of(usage: _Usage, vendor: Vendor = UNKNOWN, endpoint: str = "") -> Tokens:
+def tokens_of(usage: Usage, vendor: Vendor = UNKNOWN, endpoint: str = "") -> Tokens:
     """The counts of one ``usage`` object."""
     prompt = usage.prompt_tokens if usage.prompt_tokens is not None else usage.input_tokens
     completion = usage.completion_tokens if usage.completion_tokens is not None else usage.output_tokens
@@ -139,7 +72,7 @@ def tokens_of(usage: _Usage, vendor: Vendor = UNKNOWN, endpoint: str = "") -> To
     return Tokens(prompt, _within(asked.cached_tokens, prompt), completion)
 
 
-def _is_rare(details: _Details) -> Any:
+def _is_rare(details: Details) -> Any:
     return (
         details.audio_tokens
         or details.image_tokens
@@ -150,9 +83,9 @@ def _is_rare(details: _Details) -> Any:
     )
 
 
-def _all_of(usage: _Usage, vendor: Vendor, endpoint: str, prompt: int, completion: int) -> Tokens:
+def _all_of(usage: Usage, vendor: Vendor, endpoint: str, prompt: int, completion: int) -> Tokens:
     """The counts of a ``usage`` object that tells more than prompt, cached and completion."""
-    none = _Details()
+    none = Details()
     asked = usage.prompt_tokens_details or usage.input_tokens_details or usage.input_token_details or none
     given = usage.completion_tokens_details or usage.output_tokens_details or none
     if usage.billed_units is not None:
@@ -191,7 +124,7 @@ def _all_of(usage: _Usage, vendor: Vendor, endpoint: str, prompt: int, completio
     )
 
 
-def _written(usage: _Usage, asked: _Details) -> tuple[int, int]:
+def _written(usage: Usage, asked: Details) -> tuple[int, int]:
     """Prompt tokens written to the provider's cache, and those of them for an hour."""
     written = (
         usage.cache_creation_input_tokens
@@ -207,7 +140,7 @@ def _written(usage: _Usage, asked: _Details) -> tuple[int, int]:
     return max(written, hour + (kept.ephemeral_5m_input_tokens or 0)), hour
 
 
-def _thought(usage: _Usage, vendor: Vendor, prompt: int, completion: int, reasoning: int) -> tuple[int, int]:
+def _thought(usage: Usage, vendor: Vendor, prompt: int, completion: int, reasoning: int) -> tuple[int, int]:
     """The tokens of thought, and the completion with them."""
     total = usage.total_tokens or 0
     if vendor.reasoning == "rest":
@@ -255,7 +188,7 @@ def _read_elsewhere(body: bytes, vendor: Vendor, endpoint: str) -> Tokens | None
     if answer.meta is not None:
         billed = answer.meta.billed_units or answer.meta.tokens
         if billed is not None and (billed.input_tokens is not None or billed.output_tokens is not None):
-            return tokens_of(_Usage(input_tokens=billed.input_tokens, output_tokens=billed.output_tokens))
+            return tokens_of(Usage(input_tokens=billed.input_tokens, output_tokens=billed.output_tokens))
     if endpoint.startswith("images.") and answer.data:
         return Tokens(images=len(answer.data))
     if endpoint.startswith("audio.") and answer.duration is not None:
@@ -268,9 +201,9 @@ def _read_damaged(body: bytes, vendor: Vendor, endpoint: str) -> tuple[Tokens | 
     answer: Any = msgspec.json.decode(body)
     if not isinstance(answer, dict):
         return None, True
-    usage = _sound(answer.get("usage"), _Usage)
+    usage = _sound(answer.get("usage"), Usage)
     has_choices = bool(answer.get("choices"))
-    if usage is None or usage == _Usage():
+    if usage is None or usage == Usage():
         return None, True
     return tokens_of(usage, vendor, endpoint), has_choices
 
@@ -293,12 +226,12 @@ def _sound(value: Any, shape: type[Struct]) -> Any:
 
 
 _NESTED: Final[dict[str, type[Struct]]] = {
-    "prompt_tokens_details": _Details,
-    "completion_tokens_details": _Details,
-    "input_tokens_details": _Details,
-    "output_tokens_details": _Details,
-    "input_token_details": _Details,
-    "cache_creation": _Kept,
-    "cache_creation_token_details": _Kept,
-    "billed_units": _Billed,
+    "prompt_tokens_details": Details,
+    "completion_tokens_details": Details,
+    "input_tokens_details": Details,
+    "output_tokens_details": Details,
+    "input_token_details": Details,
+    "cache_creation": Kept,
+    "cache_creation_token_details": Kept,
+    "billed_units": Billed,
 }

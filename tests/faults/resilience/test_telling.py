@@ -83,7 +83,7 @@ async def test_breakers_in_the_metrics(tmp_path: Path) -> None:
     breaker = Breaker(failures=2, cooldown=0.2, wait=0)
     async with stage(tmp_path, "503", retry=Retry(attempts=1), breaker=breaker) as on:
         worker = on.gateway.worker
-        Gauges(worker, on.gateway.sink, on.gateway.connections)
+        Gauges(worker, on.gateway.sink.file, on.gateway.connections)
 
         async def told() -> dict[str, float]:
             async with wire(on.gateway.address) as client:

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.contract.usage import Tokens
-from gateway.dataplane.usage import _Usage, read_answer
+from gateway.dataplane.usage import read_answer
+from gateway.dataplane.usage_shapes import Usage
 from gateway.dataplane.vendors import UNKNOWN, vendor_of, vocabulary_of
 
 GROQ = {"queue_time": 0.1, "prompt_tokens": 23, "completion_tokens": 19, "total_tokens": 42}
@@ -317,7 +318,7 @@ def test_vocabularies_are_found_by_model(model: str, vocabulary: str) -> None:
 counts: st.SearchStrategy[Any] = st.none() | st.integers() | st.floats() | st.text() | st.just({}) | st.booleans()
 
 
-@given(st.dictionaries(st.sampled_from(_Usage.__struct_fields__), counts | st.dictionaries(st.text(), counts)))
+@given(st.dictionaries(st.sampled_from(Usage.__struct_fields__), counts | st.dictionaries(st.text(), counts)))
 def test_whatever_is_told_no_part_exceeds_its_whole(usage: dict[str, Any]) -> None:
     found = read_answer(json.dumps({"usage": usage}).encode())[0] if _is_json(usage) else None
     if found is None:

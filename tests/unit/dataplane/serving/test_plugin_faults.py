@@ -153,7 +153,7 @@ async def test_a_tag_that_is_no_text_spoils_no_usage_event(tmp_path: Path, tags:
             assert (got.status, got.body) == (200, completion())
         assert (gateway.used("concurrency"), gateway.runtime.active) == (0, 0)
         events = await gateway.usage(2)
-        gateway.sink.flush()
+        gateway.sink.file.flush()
         lines = b"".join(file.read_bytes() for file in (tmp_path / "usage").glob("*.jsonl")).splitlines()
         assert [orjson.loads(line)["id"] for line in lines] == [event.id for event in events]
         assert all(orjson.loads(line)["tags"].get("a", "kept") == "kept" for line in lines)

@@ -1,0 +1,164 @@
+"""What a client's parser tells of its requests: heads gathered, inference requests opened, started and run.
+
+Functions and callbacks of a client's connection, called a dozen times a request; apart from
+:mod:`gateway.dataplane.server` because a class that inherits from uvicorn's can't be compiled.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import httptools
+
+from gateway.dataplane import pipeline
+from gateway.dataplane.answers import fail
+from gateway.dataplane.endpoints.inference import BY_PATH
+from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.flow import Flow
+from gateway.dataplane.opening import open_exchange
+from gateway.dataplane.receiving import DISCARDED, answer_early, receive
+from gateway.dataplane.settlement import settle
+
+if TYPE_CHECKING:
+    from gateway.dataplane.endpoints.inference import Endpoint
+    from gateway.dataplane.server import GatewayProtocol
+
+MAX_HEAD_BYTES: Final = 65_536
+MAX_HEADERS: Final = 200
+MAX_PIPELINED: Final = 16
+
+
+class HeadTooLarge(Exception):
+    """A request's head is larger than is read."""
+
+
+class NotServed(Exception):
+    """A request of another kind than this server serves: another version of HTTP, or CONNECT."""
+
+
+class Reader:
+    """The callbacks of one connection's parser (httptools, "Using HttpRequestParser"), over all its requests.
+
+    ``head_fed`` counts the bytes of a head over several reads, ``arrived`` those of the read that is being parsed.
+    """
+
+    __slots__ = ("arrived", "head_fed", "headers", "in_head", "url", "wire")
+
+    def __init__(self, wire: GatewayProtocol) -> None:
+        self.wire = wire
+        self.url = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.in_head = False
+        self.head_fed = 0
+        self.arrived = 0
+
+    def parser(self) -> httptools.HttpRequestParser:
+        """A parser that tells this reader; as uvicorn's, it lets bytes behind a last request pass."""
+        parser = httptools.HttpRequestParser(self)
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return parser
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self.in_head = True
+        self.head_fed = 0  # of reads that follow: where in this one the head begins isn't known
+        wire = self.wire
+        wire.expect_100_continue = False
+        wire.busy_since = wire.loop.time()
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.in_head:  # trailers are read and forgotten
+            self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self.in_head = False
+        headers = self.headers
+        wire = self.wire
+        if len(headers) > MAX_HEADERS or (
+            (self.head_fed > MAX_HEAD_BYTES or self.arrived > MAX_HEAD_BYTES)
+            and sum([len(name) + len(value) + 4 for name, value in headers]) > MAX_HEAD_BYTES
+        ):
+            raise HeadTooLarge
+        parser = wire.parser
+        version = parser.get_http_version()
+        method = parser.get_method()
+        if version not in ("1.1", "1.0") or method == b"CONNECT":
+            raise NotServed
+        if not parser.should_upgrade():
+            url = self.url
+            spec = BY_PATH.get(url)
+            if spec is None and b"?" in url:
+                spec = BY_PATH.get(url.partition(b"?")[0])
+            if spec is not None and method == b"POST":
+                _open(wire, spec, headers, version == "1.1")
+                return
+        wire.other_request(self.url, headers)
+
+    def on_body(self, body: bytes) -> None:
+        self.head_fed = 0  # what comes between two pieces of a body, or after it, is bounded like a head
+        wire = self.wire
+        cycle = wire.cycle
+        if type(cycle) is not Exchange:
+            wire.on_body(body)
+        else:
+            receive(wire, cycle, body)
+
+    def on_message_complete(self) -> None:
+        self.head_fed = 0
+        wire = self.wire
+        if wire.parser.should_upgrade():
+            return
+        cycle = wire.cycle
+        if type(cycle) is not Exchange:
+            wire.on_message_complete()
+            return
+        cycle.complete = True
+        if cycle.response_complete:
+            return
+        if cycle.upload is not None and cycle.flow is not None:
+            cycle.upload_ended()
+        elif cycle.turn:
+            run(wire, cycle)
+
+
+def _open(wire: GatewayProtocol, spec: Endpoint, headers: list[tuple[bytes, bytes]], http11: bool) -> None:
+    """The head of an inference request is here: authenticate before a byte of its body is kept."""
+    previous: Any = wire.cycle
+    wire.cycle = exchange = open_exchange(wire, spec, headers, http11)
+    if (previous is None or previous.response_complete) and not wire.flow.write_paused:
+        start(wire, exchange)
+    else:
+        wire.pipeline.appendleft((exchange, wire.app))  # type: ignore[arg-type]  # _start_asgi_task knows it
+        if len(wire.pipeline) >= MAX_PIPELINED or wire.flow.write_paused:
+            wire.read_more(False)
+
+
+def start(wire: GatewayProtocol, exchange: Exchange) -> None:
+    """It is this request's turn on its connection."""
+    exchange.turn = True
+    wire.current = exchange
+    expected = wire.expect_100_continue
+    if expected and exchange.refusal is None and not exchange.complete:
+        wire.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        wire.expect_100_continue = expected = False
+    if exchange.complete:
+        run(wire, exchange)
+    elif exchange.refusal is not None:
+        if expected or (exchange.declared_length or 0) > DISCARDED:
+            answer_early(wire, exchange)
+    elif exchange.upload is not None and exchange.upload.model is not None:
+        run(wire, exchange)
+
+
+def run(wire: GatewayProtocol, exchange: Exchange) -> None:
+    """Start the pipeline, or answer at once what is refused already."""
+    if exchange.refusal is not None:
+        fail(exchange, exchange.refusal)
+        settle(exchange)
+        return
+    exchange.flow = flow = Flow(pipeline.handle(exchange), wire.loop)
+    flow.start(as_task=not exchange.runtime.chain.plain)
