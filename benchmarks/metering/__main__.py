@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +27,8 @@ from gateway.store.engine import Store
 
 T = TypeVar("T")
 DATABASES = ("sqlite", "postgresql")
+_FILLED = "filled.json"
+_BEGAN = time.perf_counter()
 
 
 @click.command()
@@ -32,63 +37,132 @@ DATABASES = ("sqlite", "postgresql")
 @click.option("--events", default=100_000, show_default=True, help="Events that are entered each time.")
 @click.option("--times", default=40, show_default=True, help="How often each operation is asked.")
 @click.option("--only", type=click.Choice(DATABASES), help="With this database only.")
-@click.option(
-    "--folder", type=click.Path(exists=True, file_okay=False, path_type=Path), help="For data; removed later."
-)
+@click.option("--reuse", type=click.Path(file_okay=False, path_type=Path), help="Keep what is filled here, and use it.")
+@click.option("--fill-only", is_flag=True, help="With --reuse: fill what is not there yet, and measure nothing.")
 @click.option("--save/--no-save", default=True, show_default=True, help="Write the results and the page.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON too.")
 def main(
-    entries: int, postgres_entries: int, events: int, times: int, only: str | None, folder: Path | None, save: bool
+    entries: int,
+    postgres_entries: int,
+    events: int,
+    times: int,
+    only: str | None,
+    reuse: Path | None,
+    fill_only: bool,
+    save: bool,
+    as_json: bool,
 ) -> None:
-    """Measure the ledger: events entered into an empty one, then into a filled one, then how it is read.
+    """Measure the ledger: events appended, entered into an empty and into a filled one, how that is read, and memory.
 
-    Ten million entries take about ten minutes and 7 GB of disk.
+    Ten million entries take about ten minutes and 7 GB of disk to fill, and five minutes to measure.
     """
     found = _begin()
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=folder) as path:
-        if only != "postgresql":
-            found.databases["sqlite"] = measure(Path(path), (None, None), entries, events, times)
-        if only != "sqlite":
-            # From the development packages, as the tests have it: who measures SQLite alone needs none.
-            from tests.support.postgres import running_postgres  # noqa: PLC0415
-
-            with running_postgres() as server:
-                urls = [server.url(asyncio.run(server.create())) for _ in range(2)]
-                found.databases["postgresql"] = measure(Path(path), (urls[0], urls[1]), postgres_entries, events, times)
-    found.load = os.getloadavg()[1]
+    with _folder(reuse) as folder:
+        databases = [name for name in DATABASES if only in (None, name)]
+        for name in databases:
+            with _databases(name, folder / name) as (filled, empty):
+                _filled(name, folder / name, filled, entries if name == "sqlite" else postgres_entries)
+                if not fill_only:
+                    found.databases[name] = measure(name, folder / name, (filled, empty), events, times)
+    if fill_only:
+        return
+    say("the outbox's append")
+    found.append = _child(["append"], results.Append)
+    found.load = os.getloadavg()[2]
     click.echo(results.tables(found))
+    if as_json:
+        click.echo(msgspec.json.encode(found))
     if save:
         results.save(found)
 
 
-def measure(
-    folder: Path, urls: tuple[str | None, str | None], entries: int, events: int, times: int
-) -> results.Database:
-    """One database, step by step: ``urls`` are of two that are empty. Each measure is in a process of its own."""
+def measure(name: str, folder: Path, urls: tuple[str | None, str | None], events: int, times: int) -> results.Database:
+    """One database, step by step, each measure in a process of its own. ``urls`` are of the filled and an empty one."""
+    filled_url, empty_url = urls
+    say(f"{name}: {events:,} events into an empty ledger")
     with tempfile.TemporaryDirectory(dir=folder) as path:
-        empty = _child("ingest", Path(path), urls[0], Ingestion, "--events", str(events))
-    with tempfile.TemporaryDirectory(dir=folder) as path:
-        asyncio.run(_fill(urls[1], path, entries))
-        filled = _child("ingest", Path(path), urls[1], Ingestion, "--events", str(events))
-        read = _child("queries", Path(path), urls[1], Read, "--times", str(times))
-    return results.Database(entries + events, empty, filled, read)
+        empty = _child(["ingest", path, "--events", str(events)], Ingestion, empty_url)
+    before = asyncio.run(_entries(filled_url, folder))
+    say(f"{name}: {events:,} events into a ledger of {before:,} entries")
+    filled = _child(["ingest", str(folder), "--events", str(events)], Ingestion, filled_url)
+    shutil.rmtree(folder / "usage", ignore_errors=True)
+    say(f"{name}: every operation {times} times, by two callers")
+    read = _child(["queries", str(folder), "--times", str(times)], Read, filled_url)
+    say(f"{name}: a sidecar's memory")
+    memory = _child(["memory", "--json", "--events", str(events)], results.Memory, empty_url, ends_with=(0, 1))
+    return results.Database(before + events, empty, filled, read, memory)
 
 
-async def _fill(database_url: str | None, folder: str, entries: int) -> None:
-    store, began = Store.open(database_url, folder), time.perf_counter()
+def say(what: str) -> None:
+    """A line of progress."""
+    click.echo(f"{time.perf_counter() - _BEGAN:6.0f} s  {what}", err=True)
+
+
+@contextlib.contextmanager
+def _folder(reuse: Path | None) -> Iterator[Path]:
+    if reuse is not None:
+        reuse.mkdir(parents=True, exist_ok=True)
+        yield reuse
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-") as path:
+        os.chmod(path, 0o755)  # PostgreSQL runs as nobody where this runs as root
+        yield Path(path)
+
+
+@contextlib.contextmanager
+def _databases(name: str, folder: Path) -> Iterator[tuple[str | None, str | None]]:
+    """The URLs of a database that is kept, and of an empty one; None for a file in the folder that is given."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if name == "sqlite":
+        yield None, None
+        return
+    # Who measures SQLite alone needs no development packages.
+    from benchmarks.metering import server  # noqa: PLC0415
+
+    with server.running(folder) as running:
+        yield server.url_of(running, server.FILLED), server.url_of(running, server.EMPTY, anew=True)
+
+
+def _filled(name: str, folder: Path, database_url: str | None, entries: int) -> None:
+    """Fill it, unless that was done before. What was begun and not ended is no good."""
+    done = folder / _FILLED
+    if done.exists():
+        say(f"{name}: filled before, {done.read_text().strip()}")
+        return
+    if asyncio.run(_entries(database_url, folder)):
+        raise click.ClickException(f"{folder} holds a ledger that was not filled to its end; remove it")
+    say(f"{name}: {entries:,} entries are made")
+    asyncio.run(_fill(database_url, folder, entries))
+    done.write_bytes(msgspec.json.encode({"entries": entries, "made": datetime.now(UTC).isoformat()}))
+
+
+async def _fill(database_url: str | None, folder: Path, entries: int) -> None:
+    store = Store.open(database_url, str(folder))
     try:
-        await store.migrate()
-        await filling.fill(store, entries, int(time.time()))
+        await filling.fill(store, entries, int(time.time()), say)
     finally:
         await store.close()
-    click.echo(f"{entries:,} entries were made in {time.perf_counter() - began:.0f} s", err=True)
 
 
-def _child(module: str, folder: Path, database_url: str | None, form: type[T], *options: str) -> T:
-    command = [sys.executable, "-m", f"benchmarks.metering.{module}", str(folder), *options]
+async def _entries(database_url: str | None, folder: Path) -> int:
+    store = Store.open(database_url, str(folder))
+    try:
+        await store.migrate()
+        return await filling.count(store)
+    finally:
+        await store.close()
+
+
+def _child(command: list[str], form: type[T], database_url: str | None = None, ends_with: tuple[int, ...] = (0,)) -> T:
+    module, *options = command
     if database_url is not None:
-        command += ["--database-url", database_url]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    return msgspec.json.decode(done.stdout, type=form)
+        options += ["--database-url", database_url]
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.metering.{module}", *options], stdout=subprocess.PIPE, check=False
+    )
+    if done.returncode not in ends_with:
+        raise click.ClickException(f"{module} ended with {done.returncode}")
+    return msgspec.json.decode(done.stdout.splitlines()[-1], type=form)
 
 
 def _begin() -> results.Found:

@@ -6,11 +6,13 @@ tags. What an entry is follows from its number alone, so that it is the same led
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sqlalchemy import func, insert, select, text, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.ledger import totals
-from gateway.domain.ledger.levels import DAY, EVERY, HOUR, OWN_TAGS, SUMS
+from gateway.domain.ledger.levels import DAY, EVERY, HOUR, MODELS, OWN_TAGS, SUMS
 from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.query import Bucket, Dimension, Filter
 from gateway.domain.ledger.rollup import SOURCES
@@ -56,7 +58,14 @@ _DIALECTS = {
 _BY: tuple[Dimension, ...] = ("organization", "provider", "model", "credential", "user", "outcome")
 
 
-async def fill(store: Store, entries: int, until: int) -> None:
+async def count(store: Store) -> int:
+    """How many entries there are, by the sums."""
+    days = MODELS.table(DAY).c
+    async with store.reading() as session:
+        return int(await session.scalar(select(func.sum(days.entries))) or 0)
+
+
+async def fill(store: Store, entries: int, until: int, say: Callable[[str], None] = lambda _: None) -> None:
     """Put in ``entries``, evenly over :data:`DAYS` until Unix second ``until``, into a ledger that has none."""
     counted, json_type = _DIALECTS[store.engine.dialect.name]
     statement = text(_ENTRIES.replace("COUNTED", counted).replace("JSON_TYPE", json_type))
@@ -68,6 +77,9 @@ async def fill(store: Store, entries: int, until: int) -> None:
                 await session.execute(text("PRAGMA cache_size = -200000"))
             values = {"first": first, "behind": behind, "start": start, "step": step}
             await session.execute(statement, values)
+        if (part + 1) % 10 == 0:
+            say(f"{behind:,} entries")
+    say("their sums")
     first_day = start // NS // DAY * DAY
     for day in range(first_day, until + 1, DAY):
         async with store.writing() as session:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import re
 import subprocess
@@ -39,11 +40,12 @@ Part = Callable[[], Awaitable[None]]
 class Sidecar:
     """A running one, in a directory of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database_url: str | None = None) -> None:
         self.folder = folder
         self.socket = str(folder / "sidecar.sock")
         config = folder / "gateway.yaml"
-        config.write_text(f"data_dir: {folder / 'data'}\n")
+        told = {"data_dir": str(folder / "data"), "database_url": database_url}
+        config.write_text(json.dumps({name: value for name, value in told.items() if value is not None}))
         ready, write_end = os.pipe()
         command = [sys.executable, "-m", "gateway.sidecar", "--config", str(config), "--socket", self.socket]
         began = time.perf_counter()
@@ -127,13 +129,17 @@ def parts_of(sidecar: Sidecar, http: httpx.AsyncClient, asked: argparse.Namespac
     }
 
 
-async def run(sidecar: Sidecar, asked: argparse.Namespace) -> int:
-    """Do all of it; gives the most it took, in MB."""
-    print(f"answers after {sidecar.started:.2f} s")
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+async def run(sidecar: Sidecar, asked: argparse.Namespace) -> dict[str, int]:
+    """Do all of it; gives the most it took in each part, in MB."""
+    _say(f"answers after {sidecar.started:.2f} s")
     await asyncio.sleep(1)
-    worst = sidecar.memory("VmHWM")
-    print(f"{'':<12}{'seconds':>10}{'peak MB':>10}{'then MB':>10}")
-    print(f"{'at rest':<12}{'':>10}{worst:>10}{sidecar.memory('VmRSS'):>10}", flush=True)
+    peaks = {"at rest": sidecar.memory("VmHWM")}
+    _say(f"{'':<12}{'seconds':>10}{'peak MB':>10}{'then MB':>10}")
+    _say(f"{'at rest':<12}{'':>10}{peaks['at rest']:>10}{sidecar.memory('VmRSS'):>10}")
     async with sidecar.client() as http, listening(sidecar):
         parts = parts_of(sidecar, http, asked)
         chosen = {name: parts[name] for name in asked.parts or parts}
@@ -145,20 +151,19 @@ async def run(sidecar: Sidecar, asked: argparse.Namespace) -> int:
             sidecar.forget_peak()
             began = time.perf_counter()
             await part()
-            took, peak = time.perf_counter() - began, sidecar.memory("VmHWM")
-            worst = max(worst, peak)
+            took, peaks[name] = time.perf_counter() - began, sidecar.memory("VmHWM")
             await asyncio.sleep(1)
-            print(f"{name:<12}{took:>10.1f}{peak:>10}{sidecar.memory('VmRSS'):>10}", flush=True)
+            _say(f"{name:<12}{took:>10.1f}{peaks[name]:>10}{sidecar.memory('VmRSS'):>10}")
     await asyncio.sleep(asked.after)
-    print(f"{'after':<12}{'':>10}{'':>10}{sidecar.memory('VmRSS'):>10}")
-    return worst
+    _say(f"{'after':<12}{'':>10}{'':>10}{sidecar.memory('VmRSS'):>10}")
+    return peaks
 
 
 @contextlib.contextmanager
-def started() -> Iterator[Sidecar]:
-    """A sidecar in a temporary directory."""
+def started(database_url: str | None = None) -> Iterator[Sidecar]:
+    """A sidecar in a temporary directory, over a file in it unless it is told of a database."""
     with tempfile.TemporaryDirectory() as folder:
-        sidecar = Sidecar(Path(folder))
+        sidecar = Sidecar(Path(folder), database_url)
         try:
             yield sidecar
         finally:
@@ -173,10 +178,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="batches of each client; times everything is read")
     parser.add_argument("--parts", nargs="*", choices=["prices", "batches", "ingestion", "reads"])
     parser.add_argument("--after", type=float, default=5, help="seconds until the memory afterwards is read")
+    parser.add_argument("--database-url", help="a PostgreSQL, instead of a file")
+    parser.add_argument("--json", action="store_true", help="print the most of each part as a line of JSON")
     asked = parser.parse_args()
-    with started() as sidecar:
-        worst = asyncio.run(run(sidecar, asked))
-    print(f"at most {worst} MB, of less than {BOUND}")
+    with started(asked.database_url) as sidecar:
+        peaks = asyncio.run(run(sidecar, asked))
+    worst = max(peaks.values())
+    _say(f"at most {worst} MB, of less than {BOUND}")
+    if asked.json:
+        print(json.dumps({"peaks": peaks, "bound": BOUND}))
     sys.exit(worst >= BOUND)
 
 

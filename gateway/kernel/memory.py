@@ -7,10 +7,11 @@ that is freed makes it keep larger ones.
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
-_ARENAS = 2
+_ARENAS = 1
 _LARGE = 262_144  # bytes, from which a block is given back at once
 _KEPT = 1_048_576  # bytes at the end of the heap
 
@@ -25,7 +26,11 @@ def be_sparing() -> None:
 
 
 def give_back() -> None:
-    """Give back what is free. Takes some milliseconds: for after something large."""
+    """Give back what is free. Takes some milliseconds: for after something large.
+
+    What refers to itself is looked for first: Python counts such objects, however large they are.
+    """
+    gc.collect()
     trim = _glibc("malloc_trim")
     if trim is not None:
         trim(0)

@@ -31,7 +31,7 @@ def create_app(sidecar: Sidecar, dialects: tuple[str, ...] = DIALECTS, shared: t
     """The application over the parts of a running sidecar, which handlers find as ``app.state.context``."""
     app = FastAPI(title="LLM gateway", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.context = sidecar
-    app.state.turns = Turns()
+    app.state.turns = Turns(sidecar.store.large)
     app.add_exception_handler(internal.Forbidden, internal.forbidden)
     app.add_middleware(metrics.Counted)
     app.include_router(internal.router(sidecar, (PATH, metrics.told)))

@@ -237,8 +237,9 @@ class Ingester:
             return False
         for batch in batches:
             try:
-                with self._meter.timing():
-                    result = await ingest(self.store, batch, rater)
+                async with self.store.large:
+                    with self._meter.timing():
+                        result = await ingest(self.store, batch, rater)
             except Moved as error:
                 self._positions[source] = error.position
                 return True

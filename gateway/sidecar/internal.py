@@ -87,7 +87,7 @@ def router(sidecar: Answering, *more: tuple[str, Handler]) -> APIRouter:
     """The internal API of one sidecar; ``more`` are further paths of it, each with what answers ``GET``."""
     expected = internal_token(sidecar.master_key).encode()
 
-    def known(request: Request) -> None:
+    async def known(request: Request) -> None:
         if not hmac.compare_digest(request.headers.get(HEADER, "").encode(), expected):
             raise Forbidden
 

@@ -18,6 +18,7 @@ from gateway.kernel.memory import give_back
 from gateway.settings.faults import ConfigError
 from gateway.settings.model import Settings
 from gateway.sidecar.app import create_app
+from gateway.sidecar.migrating import migrate_apart
 from gateway.sidecar.parts import NotNow, Sidecar, opened
 from gateway.sidecar.run import CONFIG_FAULT, LATER, STOPPED, Options, tell_ready
 from gateway.sidecar.websocket import LARGEST_MESSAGE, websocket
@@ -30,6 +31,7 @@ _log = logging.getLogger("gateway.sidecar")
 
 def serve(options: Options, settings: Settings, master_key: str, listening: list[socket.socket]) -> int:
     """Serve on ``listening`` until a signal; gives the exit code, see :mod:`gateway.sidecar.run`."""
+    migrate_apart(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_Process(options, settings, master_key, listening).run())
 

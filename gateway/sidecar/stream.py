@@ -220,7 +220,8 @@ class Consumer:
                 await self._enter_alone(msgspec.structs.replace(batches[0], lines=[line]), rater)
         else:
             with self._meter.timing():
-                result = await enter(self.store, batches, rater)
+                async with self.store.large:
+                    result = await enter(self.store, batches, rater)
             self._meter.count(some[0].source, result)
 
     async def _enter_alone(self, batch: Batch, rater: Rater) -> None:

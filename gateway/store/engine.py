@@ -25,6 +25,8 @@ from gateway.store import migrate
 
 FILE = "gateway.db"
 _BUSY_TIMEOUT = 5_000  # milliseconds
+PAGES = 1_000  # KiB of a file that a connection to SQLite keeps; the system keeps them too
+_PRAGMAS = (f"busy_timeout = {_BUSY_TIMEOUT}", "journal_mode = WAL", "foreign_keys = ON", f"cache_size = -{PAGES}")
 _READ_ONLY = "gateway_read_only"
 
 T = TypeVar("T")
@@ -42,6 +44,8 @@ class Store:
         self.sessions = async_sessionmaker(engine, expire_on_commit=False)
         self._reading = engine.execution_options(**options)
         self.readers = async_sessionmaker(self._reading, expire_on_commit=False)
+        self.large = asyncio.Lock()
+        """Held while something of megabytes is handled on its way into the database: one thing at a time."""
         self._turn = asyncio.Lock()
         self._looking: _Looking | None = None
 
@@ -167,7 +171,7 @@ def _configure(engine: Engine) -> None:
         # The driver would begin a transaction only at the first write, too late to read and then write safely.
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in (f"busy_timeout = {_BUSY_TIMEOUT}", "journal_mode = WAL", "foreign_keys = ON"):
+        for pragma in _PRAGMAS:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

@@ -53,7 +53,7 @@ def upgrade(connection: Connection) -> None:
     with connection.begin():
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        if _is_current(connection):
+        if is_current(connection):
             return
         # Loaded only where it is needed: see the module.
         from alembic import command  # noqa: PLC0415
@@ -67,7 +67,8 @@ def upgrade(connection: Connection) -> None:
             ) from None
 
 
-def _is_current(connection: Connection) -> bool:
+def is_current(connection: Connection) -> bool:
+    """Whether all that is shipped has been run."""
     if not inspect(connection).has_table("alembic_version"):
         return False
     return list(connection.scalars(text("SELECT version_num FROM alembic_version"))) == [head()]

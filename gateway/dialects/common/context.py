@@ -46,7 +46,11 @@ def context_of(connection: HTTPConnection) -> Context:
     return cast(Context, connection.app.state.context)
 
 
-ContextOf = Annotated[Context, Depends(context_of)]
+async def _found(connection: HTTPConnection) -> Context:
+    return context_of(connection)  # what is no coroutine, FastAPI runs in a thread
+
+
+ContextOf = Annotated[Context, Depends(_found)]
 
 
 def is_forwarded(connection: HTTPConnection) -> bool:

@@ -27,7 +27,11 @@ def works_of(request: Request) -> Works:
     return context_of(request).works
 
 
-WorksOf = Annotated[Works, Depends(works_of)]
+async def _works(request: Request) -> Works:
+    return works_of(request)  # what is no coroutine, FastAPI runs in a thread
+
+
+WorksOf = Annotated[Works, Depends(_works)]
 
 
 async def _reading(works: WorksOf, actor: Caller) -> AsyncIterator[Work]:

@@ -15,7 +15,14 @@ from gateway.domain.authentication.sessions import Session
 from gateway.kernel.errors import GatewayError, Kind
 
 router = make_router()
-From = Annotated[Origin, Depends(origin_of)]
+
+
+# What is no coroutine, FastAPI runs in a thread.
+async def _origin(request: Request) -> Origin:
+    return origin_of(request)
+
+
+From = Annotated[Origin, Depends(_origin)]
 
 
 class Login(Asked):
@@ -52,7 +59,7 @@ class LogoutAnswer(Answer):
     message: str = "Signed out."
 
 
-def bearer(request: Request) -> str:
+async def bearer(request: Request) -> str:
     """The token a request carries. Raises UNAUTHENTICATED where there is none."""
     secret = secret_of(request)
     if not secret:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 
 from msgspec import structs
 
@@ -13,6 +14,7 @@ from gateway.kernel.money import to_dollars
 
 READ_NUMBERS = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "cost_nanos", "unpriced")
 """What is read of sums for any of the metrics."""
+_numbers = attrgetter(*READ_NUMBERS)
 
 DIMENSIONS: dict[str, Grouping] = {
     "provider": "provider",
@@ -61,11 +63,8 @@ def told(sums: Sums, metrics: Iterable[str]) -> dict[str, float | int]:
 
 def added(found: Iterable[Sums]) -> Sums:
     """All of them as one."""
-    total = dict.fromkeys(READ_NUMBERS, 0)
-    for sums in found:
-        for name in READ_NUMBERS:
-            total[name] += getattr(sums, name)
-    return structs.replace(Sums(), **total)
+    columns = zip(*map(_numbers, found), strict=True)
+    return structs.replace(Sums(), **dict(zip(READ_NUMBERS, map(sum, columns), strict=False)))  # none where none is
 
 
 def known(names: Sequence[str], of: Iterable[str], field: str) -> list[str]:

@@ -43,7 +43,7 @@ async def sums(
     every: list[totals.Piece] = [("entry", wanted.from_ns, wanted.until_ns)]
     for piece in every if level is None else totals.pieces(wanted, bucket):
         rows: Sequence[Any]
-        if level is None or piece[0] == "entry":
+        if level is None or piece[0] in totals.OF_ENTRIES:
             within = wanted.between(piece[1], piece[2])
             rows = (await session.execute(_of_entries(within, by, bucket, is_sqlite=is_sqlite))).all()
         elif "tag" in by:
@@ -51,7 +51,7 @@ async def sums(
             rows = (await session.execute(query)).all()
         else:
             rows = await _projects(session, level, piece, wanted, by, bucket)
-        totals.add(found, rows, len(by), bucket)
+        totals.add(found, rows, len(by), bucket, piece[0])
     return totals.told(found, len(by), bucket, NUMBERS)
 
 

@@ -14,19 +14,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gateway.domain.ledger import rollup
 from gateway.domain.ledger.levels import Level
 from gateway.domain.ledger.model import LedgerEntry
-from gateway.domain.ledger.statements import insert_statements
+from gateway.domain.ledger.statements import insert_statements, run
 from gateway.domain.turns import take_turn
-from gateway.store.base import fit
+from gateway.store.base import Base, fit
+from gateway.store.engine import PAGES
 
 _JSON_COLUMNS = ("cost_parts", "units", "tags", "attempts", "metadata")
-_EVERY = [column.name for column in LedgerEntry.__table__.columns if column.name != "number"]
+_TABLE = Base.metadata.tables[LedgerEntry.__tablename__]
+_EVERY = [column.name for column in _TABLE.columns if column.name != "number"]
 _COLUMNS = tuple(name for name in _EVERY if name not in _JSON_COLUMNS)
 _plain = itemgetter(*_COLUMNS)
 _encode = msgspec.json.Encoder().encode
 # Given to the drivers as they are: what SQLAlchemy does with each value of a statement is half of all the work.
-_INSERTS = insert_statements(LedgerEntry.__tablename__, (*_COLUMNS, *_JSON_COLUMNS))
+_INSERTS = insert_statements(_TABLE, (*_COLUMNS, *_JSON_COLUMNS))
 _MANY = 100  # rows; fewer are not worth a thread
-_ROOM, _USUAL_ROOM = 8_000, 2_000  # KiB of a connection's pages; SQLite's own choice is the latter
+_ROOM = 5_000  # KiB of a connection's pages
 
 Row: TypeAlias = Mapping[str, Any]
 _Prepared: TypeAlias = tuple[list[tuple[Any, ...]], dict[tuple[Level, int], list[tuple[Any, ...]]]]
@@ -54,7 +56,7 @@ async def enter(session: AsyncSession, rows: Sequence[Row], *, are_fit: bool = F
 async def insert(session: AsyncSession, values: list[tuple[Any, ...]]) -> None:
     """Add the entries alone, each as :func:`values_of` gives it."""
     connection = await session.connection()
-    await connection.exec_driver_sql(_INSERTS[connection.dialect.name], values)
+    await run(connection, _INSERTS, values)
 
 
 @asynccontextmanager
@@ -66,7 +68,7 @@ async def _room(session: AsyncSession, rows: int) -> AsyncIterator[None]:
     connection = await session.connection()
     await connection.exec_driver_sql(f"PRAGMA cache_size = -{_ROOM}")
     yield
-    await connection.exec_driver_sql(f"PRAGMA cache_size = -{_USUAL_ROOM}")
+    await connection.exec_driver_sql(f"PRAGMA cache_size = -{PAGES}")
 
 
 def blank() -> dict[str, Any]:

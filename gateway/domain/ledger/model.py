@@ -41,7 +41,7 @@ class LedgerEntry(Base):
 
     __tablename__ = "ledger_entries"
     __table_args__ = (
-        Index(None, "organization", "started_ns", "number"),
+        Index(None, "organization", "started_ns", "number", "model"),
         Index(None, "started_ns", "number"),
         Index(None, "provider", "model", "started_ns"),
         Index(

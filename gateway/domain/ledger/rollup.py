@@ -7,6 +7,7 @@ from operator import add as add_up
 from operator import itemgetter
 from typing import Any, TypeAlias
 
+from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.ledger.levels import (
@@ -24,7 +25,7 @@ from gateway.domain.ledger.levels import (
     TAGS,
     Level,
 )
-from gateway.domain.ledger.statements import insert_statements
+from gateway.domain.ledger.statements import insert_statements, run
 from gateway.domain.ledger.tags import spelt
 
 Key: TypeAlias = tuple[Any, ...]
@@ -38,15 +39,15 @@ _KEPT: dict[Level, _Kept] = {
 }
 
 
-def upserts(table: str, keys: Iterable[str]) -> dict[str, str]:
+def upserts(table: Table, keys: Iterable[str]) -> dict[str, str]:
     """The statement that adds to sums, or begins them, by the dialect's name."""
     quoted = ", ".join(f'"{name}"' for name in keys)
-    sums = ", ".join(f'"{name}" = {table}."{name}" + excluded."{name}"' for name in SUMS)
+    sums = ", ".join(f'"{name}" = {table.name}."{name}" + excluded."{name}"' for name in SUMS)
     return insert_statements(table, (*keys, *SUMS), f"ON CONFLICT ({quoted}) DO UPDATE SET {sums}")
 
 
 _UPSERTS = {
-    (level, size): upserts(level.table_name(size), level.keys) for level in LEVELS for size in SIZES
+    (level, size): upserts(level.table(size), level.keys) for level in LEVELS for size in SIZES
 }  # fmt: skip
 
 
@@ -114,7 +115,7 @@ async def add(session: AsyncSession, sums: Mapping[tuple[Level, int], Sequence[t
     connection = await session.connection()
     for place, rows in sums.items():
         if rows:
-            await connection.exec_driver_sql(_UPSERTS[place][connection.dialect.name], rows)
+            await run(connection, _UPSERTS[place], rows)
 
 
 def rows_of(sums: Mapping[Key, Numbers]) -> list[tuple[Any, ...]]:

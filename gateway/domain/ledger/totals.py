@@ -1,14 +1,17 @@
 """Sums over entries, read from the sums of days and hours wherever these tell.
 
 A span is cut into pieces: whole days from one table, whole hours from another, and what is left at its two ends from
-the entries. So a year costs what its days cost, whatever the bounds are; each of them is read from the table with the
-fewest rows that knows what is asked for.
+the entries; where that is most of what an hour has so far, from the hour, less the entries behind it. So a year costs
+what its days cost, whatever the bounds are; each of them is read from the table with the fewest rows that knows what is
+asked for.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import add as add_up
 from typing import Any, Literal, TypeAlias
 
 from sqlalchemy import BigInteger, ColumnElement, Select, Table, case, func, literal, literal_column, select
@@ -21,9 +24,11 @@ from gateway.domain.ledger.query import Bucket, Dimension, Filter, Sums
 
 SECOND = 1_000_000_000
 
-Grain = Literal["day", "hour", "entry"]
+Grain = Literal["day", "hour", "entry", "less"]
 Piece: TypeAlias = tuple[Grain, int | None, int | None]
-"""Where to read, from when and until when, in Unix nanoseconds; None is without a bound."""
+"""Where to read, from when and until when, in Unix nanoseconds; None is without a bound. What is ``less`` is read from
+the entries too, and taken off."""
+OF_ENTRIES: frozenset[Grain] = frozenset({"entry", "less"})
 SIZES: dict[Grain, int] = {"day": DAY, "hour": HOUR}
 """Seconds of the buckets of a grain."""
 
@@ -41,18 +46,26 @@ async def sums(
     """
     found: dict[tuple[Any, ...], list[int]] = {}
     for piece in pieces(wanted, bucket):
-        add(found, await session.execute(_query(piece, wanted, by, bucket, numbers)), len(by), bucket)
+        rows = await session.execute(_query(piece, wanted, by, bucket, numbers))
+        add(found, rows, len(by), bucket, piece[0])
     return told(found, len(by), bucket, numbers)
 
 
-def add(found: dict[tuple[Any, ...], list[int]], rows: Iterable[Any], width: int, bucket: Bucket | None) -> None:
+def add(
+    found: dict[tuple[Any, ...], list[int]], rows: Iterable[Any], width: int, bucket: Bucket | None, grain: Grain
+) -> None:
     """Add rows of ``width`` dimensions, the bucket's start and numbers to what was found, by start and dimensions."""
+    sign = -1 if grain == "less" else 1
+    starts: dict[int, int] = {}
     for row in rows:
-        start = None if bucket is None else start_of(row[width], bucket)
-        values = [int(value or 0) for value in row[width + 1 :]]
-        key = (start, *(value or "" for value in row[:width]))
+        groups, at, numbers = row[:width], row[width], row[width + 1 :]
+        start = None
+        if bucket is not None and (start := starts.get(at)) is None:
+            start = starts[at] = start_of(at, bucket)
+        values = [sign * int(value or 0) for value in numbers]  # PostgreSQL's sums are decimals
+        key = (start, *groups) if all(groups) else (start, *(value or "" for value in groups))
         before = found.get(key)
-        found[key] = values if before is None else [a + b for a, b in zip(before, values, strict=True)]
+        found[key] = values if before is None else [*map(add_up, before, values)]
 
 
 def told(
@@ -63,17 +76,49 @@ def told(
         # A query without groups gives a row even where it found nothing.
         values = found.get((None,), [0] * len(numbers))
         return [Sums(group=(), start=None, **dict(zip(numbers, values, strict=True)))]
-    kept = sorted((key for key, values in found.items() if any(values)), key=lambda key: (key[0] or 0, key[1:]))
+    kept = sorted(key for key, values in found.items() if any(values))  # either all have a start, or none
     return [Sums(group=key[1:], start=key[0], **dict(zip(numbers, found[key], strict=True))) for key in kept]
 
 
-def pieces(wanted: Filter, bucket: Bucket | None) -> Iterator[Piece]:
-    """The span of a filter, each instant of it once, in the coarsest grains that tell of it."""
+def pieces(wanted: Filter, bucket: Bucket | None, now: int | None = None) -> list[Piece]:
+    """The span of a filter, each instant of it once, in the coarsest grains that tell of it, in order.
+
+    ``now``, in Unix nanoseconds, is that of the clock unless it is given: of what comes there are hardly any entries.
+    """
     begin, end = wanted.from_ns, wanted.until_ns
     if wanted.kinds or wanted.sources or wanted.endpoints or wanted.tags:
-        yield "entry", begin, end
+        return [("entry", begin, end)]
+    now = time.time_ns() if now is None else now
+    found: list[Piece] = []
+    for piece in _cut(begin, end, [("hour", HOUR)] if bucket == "hour" else [("day", DAY), ("hour", HOUR)]):
+        for grain, first, last in _turned(piece, now):
+            before = found[-1] if found else None
+            if before is not None and grain == "hour" == before[0] and before[2] == first:
+                found[-1] = (grain, before[1], last)  # read at once
+            else:
+                found.append((grain, first, last))
+    return found
+
+
+def _turned(piece: Piece, now: int) -> Iterator[Piece]:
+    """Entries of an hour's beginning as the whole hour, less the others, where these are fewer.
+
+    Not of its end: what is before that may be too old, and gone, while the hour tells of it.
+    """
+    grain, begin, end = piece
+    if grain != "entry" or begin is None or end is None:
+        yield piece
         return
-    yield from _cut(begin, end, [("hour", HOUR)] if bucket == "hour" else [("day", DAY), ("hour", HOUR)])
+    size = HOUR * SECOND
+    hour = end // size * size
+    if begin < hour < end:
+        yield "entry", begin, hour
+        begin = hour
+    if begin == hour and max(0, min(hour + size, now) - end) < end - begin:
+        yield "hour", hour, hour + size
+        yield "less", end, hour + size
+    else:
+        yield "entry", begin, end
 
 
 def _cut(begin: int | None, end: int | None, grains: Sequence[tuple[Grain, int]]) -> Iterator[Piece]:
@@ -100,7 +145,7 @@ def _query(
     piece: Piece, wanted: Filter, by: tuple[Dimension, ...], bucket: Bucket | None, numbers: tuple[str, ...]
 ) -> Select[Any]:
     grain, begin, end = piece
-    if grain == "entry":
+    if grain in OF_ENTRIES:
         return of_entries(wanted.between(begin, end), columns_of(by), bucket, numbers)
     level = level_for((*by, *(name for name, _ in named(wanted))), wanted.organization)
     assert level is not None, "the finest level knows every dimension"

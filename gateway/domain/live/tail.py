@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gateway.domain.ledger.model import LedgerEntry
 from gateway.store.engine import Store
 
-PAGE = 100  # entries read at once: what is noted with each may have kilobytes
+PAGE = 30  # entries read at once: what is noted with each may have kilobytes
 LOOK_BACK = 2_000  # numbers before the last one in which transactions may be under way when someone begins to listen
 MOST_MISSING = 20_000  # numbers
 # A transaction takes a number an instant before it is one of those that are told to be under way.

@@ -86,6 +86,21 @@ async def test_what_a_worker_writes_is_entered(store: Store, folder: Path) -> No
     sink.close()
 
 
+async def test_a_batch_is_entered_while_nothing_else_of_megabytes_is_handled(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[bool] = []
+
+    async def noted(store: Store, batch: Batch, rater: Rater) -> Ingested:
+        held.append(store.large.locked())
+        return await ingest(store, batch, rater)
+
+    monkeypatch.setattr(module, "ingest", noted)
+    append(folder, "usage-0-00000001.jsonl", line(1))
+    assert await (await started(store, folder)).round()
+    assert (held, store.large.locked()) == ([True], False)
+
+
 async def test_the_next_goes_on_where_the_ledger_ends(store: Store, folder: Path) -> None:
     append(folder, "usage-0-00000001.jsonl", line(1))
     assert await (await started(store, folder)).round()

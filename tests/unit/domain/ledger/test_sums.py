@@ -97,21 +97,55 @@ _TIMES = st.one_of(
 _NS = MONDAY * SECOND
 
 
-@given(begin=_TIMES, end=_TIMES, bucket=st.sampled_from([None, "hour", "day", "week", "month"]))
-def test_the_pieces_of_a_span_are_the_span(begin: int | None, end: int | None, bucket: Bucket | None) -> None:
+_NOW = st.one_of(st.just(0), st.integers(-2 * DAY * SECOND, 42 * DAY * SECOND).map(lambda ns: _NS + ns))
+
+
+@given(begin=_TIMES, end=_TIMES, bucket=st.sampled_from([None, "hour", "day", "week", "month"]), now=_NOW)
+def test_the_pieces_of_a_span_are_the_span(begin: int | None, end: int | None, bucket: Bucket | None, now: int) -> None:
     begin, end = (None if value is None else _NS + value for value in (begin, end))
-    found = list(pieces(Filter(from_ns=begin, until_ns=end), bucket))
+    found = pieces(Filter(from_ns=begin, until_ns=end), bucket, now)
     if begin is not None and end is not None and begin >= end:
         assert found == []
         return
-    assert (found[0][1], found[-1][2]) == (begin, end)
-    for (_, _, until), (_, next_, _) in pairwise(found):
+    added = [piece for piece in found if piece[0] != "less"]
+    assert added[0][1] == begin
+    for (_, _, until), (_, next_, _) in pairwise(added):
         assert until == next_
     for grain, first, last in found:
-        size = {"day": DAY, "hour": HOUR, "entry": 0}[grain] * SECOND
+        size = {"day": DAY, "hour": HOUR, "entry": 0, "less": 0}[grain] * SECOND
         assert all(value % size == 0 for value in (first, last) if size and value is not None)
         assert first is None or last is None or first < last
-    assert sum(grain == "entry" for grain, _, _ in found) <= 2
+    # What is taken off is all that is added behind the end, which is less than was left of the hour until now.
+    taken = [piece for piece in found if piece[0] == "less"]
+    assert taken == ([] if added[-1][2] == end else [("less", end, added[-1][2])])
+    for _, first, last in taken:
+        assert first is not None
+        assert last is not None
+        assert min(last, now) - first < first - (last - HOUR * SECOND)
+    assert len(found) - sum(grain in ("day", "hour") for grain, _, _ in found) <= 2
+
+
+@pytest.mark.parametrize("end", [0.5, 0.7, 1.0, 1.2])
+async def test_the_beginning_of_an_hour_is_the_hour_less_its_entries_behind(
+    store: Store, end: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = [0.0, 0.1, 0.6, 0.65, 1.1]
+    await enter(store, *(event(number, **at(hours)) for number, hours in enumerate(began)))
+    read: list[str] = []
+    query = totals._query
+
+    def noted(piece: totals.Piece, *rest: Any) -> Any:
+        read.append(piece[0])
+        return query(piece, *rest)
+
+    monkeypatch.setattr(totals, "_query", noted)
+    (found,) = await sums(store, Filter(from_ns=_at(0), until_ns=_at(end)))
+    assert found.requests == sum(hours < end for hours in began)
+    assert read == {0.5: ["entry"], 0.7: ["hour", "less"], 1.0: ["hour"], 1.2: ["hour", "entry"]}[end]
+
+
+def _at(hours: float) -> int:
+    return int((MONDAY + hours * HOUR) * SECOND)
 
 
 @pytest.mark.parametrize(
