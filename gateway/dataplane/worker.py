@@ -152,10 +152,13 @@ class _Process:
             worker.forward.introduction = (f"{FORWARDED}: {forwarded_token(options.master_key)}".encode(),)
         self.server = _Server(_server_config(worker, settings), worker)
         self.gauges = Gauges(worker, sink, self.server.server_state.connections, admission.lender)
-        loop.add_signal_handler(signal.SIGTERM, self._stop)
-        loop.add_signal_handler(signal.SIGINT, self._stop)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
-        loop.add_signal_handler(signal.SIGUSR2, self._retire)
+        for number, act in (
+            (signal.SIGTERM, self._stop),
+            (signal.SIGINT, self._stop),
+            (signal.SIGHUP, self._reload),
+            (signal.SIGUSR2, self._retire),
+        ):
+            loop.add_signal_handler(number, act)
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)  # requests leave no cycles: looking for them more often finds nothing
@@ -169,15 +172,20 @@ class _Process:
             await worker.stored.close()
             sink.close()
             await admission.stop()
-            worker.forward.close()
-            if worker.beside is not None:
-                worker.beside.close()
-            log.close()
-            scrape.publish()
-            if worker.runtime.tracer is not None:
-                worker.runtime.tracer.close(TRACES_END)
-            await worker.runtime.chain.stop()
+            await self._close(log)
         return 0
+
+    async def _close(self, log: AccessLog) -> None:
+        """Let go what is left once usage and limits are written."""
+        worker = self.worker
+        worker.forward.close()
+        if worker.beside is not None:
+            worker.beside.close()
+        log.close()
+        worker.scrape.publish()
+        if worker.runtime.tracer is not None:
+            worker.runtime.tracer.close(TRACES_END)
+        await worker.runtime.chain.stop()
 
     async def _take_place(self) -> None:
         before = self.options.after
