@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 
 from gateway.contract.policy import Change, CredentialPolicy
+from gateway.kernel.sqlite import write_ahead
 
 logger = logging.getLogger("gateway.credentials")
 
@@ -77,7 +78,7 @@ class Known:
             self._give_up(error)
 
     def _open(self, database: sqlite3.Connection) -> None:
-        database.execute("PRAGMA journal_mode=WAL")
+        write_ahead(database)
         database.execute("PRAGMA synchronous=NORMAL")
         database.executescript(_SCHEMA)
         seal = hmac.digest(self._key, b"file", "sha256")

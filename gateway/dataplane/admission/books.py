@@ -25,6 +25,7 @@ from gateway.dataplane.admission.counters import Counter
 from gateway.dataplane.admission.registry import Registry
 from gateway.dataplane.admission.succession import Succession
 from gateway.kernel.errors import GatewayError, Kind
+from gateway.kernel.sqlite import write_ahead
 
 logger = logging.getLogger("gateway.limits")
 
@@ -91,7 +92,8 @@ class Books:
     def _open(self) -> None:
         # A commit must not wait for the disk: what a power cut takes is counted again from the usage log. The write-
         # ahead log is folded in by `flush` alone, off the event loop.
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "wal_autocheckpoint=0"):
+        write_ahead(self._database)
+        for pragma in ("synchronous=NORMAL", "wal_autocheckpoint=0"):
             self._database.execute(f"PRAGMA {pragma}")
         self._database.executescript(_SCHEMA)
         self._succession.enter()

@@ -6,6 +6,7 @@ after the retention, and the oldest go earlier where all of them take more than 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import time
@@ -18,6 +19,7 @@ import msgspec
 from gateway.dataplane.stored.conversations import TABLES, Conversation, Write
 from gateway.dataplane.stored.conversations import removing as removing_conversation
 from gateway.dataplane.stored.records import RUNNING, Record
+from gateway.kernel.sqlite import write_ahead
 
 _VERSION: Final = 1
 _TABLES: Final = f"""
@@ -50,11 +52,12 @@ class Database:
         self._retention = retention
         self._max_bytes = max_bytes
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # prompts are in it
+        with contextlib.suppress(FileExistsError):  # to open and close one in use would give up its locks
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))  # prompts are in it
         # Used by one thread at a time; which one, the executor decides.
         self._connection = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
         run = self._connection.execute
-        run("PRAGMA journal_mode = WAL")
+        write_ahead(self._connection)
         run("PRAGMA synchronous = NORMAL")
         run("PRAGMA secure_delete = ON")
         (version,) = run("PRAGMA user_version").fetchone()

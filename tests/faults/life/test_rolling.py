@@ -60,6 +60,10 @@ def _is_joined(gateway: RunningGateway, workers: set[int]) -> bool:
     return bool(workers_of(gateway) - workers)
 
 
+def _are_counted(gateway: RunningGateway, requests: int) -> bool:
+    return scrape(gateway.root).sum("gateway_requests_total") >= requests
+
+
 async def until(found: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while not await asyncio.to_thread(found):
@@ -105,7 +109,7 @@ async def test_nothing_is_dropped_while_two_workers_are_replaced(tmp_path: Path,
                 assert all(told.status == 200 and told.whole for told in load.told)
                 assert any(told.closed for told in load.told), "clients of the old workers are told to leave them"
                 assert scrape(gateway.root).sum("gateway_worker_replacements_total", result="ok") == 4
-                assert scrape(gateway.root).sum("gateway_requests_total") >= len(load.told)
+                await until(partial(_are_counted, gateway, len(load.told)), "every request is in the metrics")
                 await entered_once(tmp_path, [told.id for told in load.told])
                 assert len(provider.calls) == len(load.told)
 
