@@ -10,7 +10,6 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from gateway.contract.usage import Tokens
 from gateway.dataplane import answers
 from gateway.dataplane import body as bodies
 from gateway.dataplane.admission.limiter import undo
@@ -19,14 +18,12 @@ from gateway.dataplane.breaker import CLOSED
 from gateway.dataplane.calling import call_target, recovered
 from gateway.dataplane.choosing import choose
 from gateway.dataplane.continuing import resume
-from gateway.dataplane.counting.wire import Ask
+from gateway.dataplane.counts import count_tokens, counted_by, counts_itself, recounted
 from gateway.dataplane.places import give_back, place_anywhere
-from gateway.dataplane.recounting import recount
 from gateway.dataplane.settlement import repaired, settle, uncounted, usage_event
 from gateway.dataplane.stored.background import detach_if_wanted
 from gateway.dataplane.stored.beginning import begin
 from gateway.dataplane.stored.keeping import keep
-from gateway.dataplane.vendors import vocabulary_of
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.plugin.api import Answer
 from gateway.providers.base import Unsupported
@@ -35,7 +32,6 @@ if TYPE_CHECKING:
     from gateway.dataplane.attempt import Attempt
     from gateway.dataplane.counting.wire import Counted
     from gateway.dataplane.exchange import Exchange
-    from gateway.dataplane.recounting import Parts
     from gateway.dataplane.routing import Route
 
 logger = logging.getLogger("gateway.pipeline")
@@ -207,51 +203,12 @@ async def settle_with_plugins(exchange: Exchange) -> None:
     try:
         seam = exchange.seam
         if seam is not None and seam.parts.parts:
-            await _recount(exchange, seam.parts)
+            await recounted(exchange, seam.parts)
             event = usage_event(exchange)
         ask = uncounted(exchange)
         if ask is not None:
-            counted = await _count(exchange, ask)
+            counted = await counted_by(exchange, ask)
             event = usage_event(exchange, counted)
         await exchange.runtime.chain.usage(exchange, event)
     finally:
         settle(exchange, repaired(exchange, event, counted))
-
-
-def counts_itself(exchange: Exchange, route: Route) -> bool:
-    """Whether some target counts the tokens of a request as it came."""
-    interpreter = exchange.interpreter
-    assert interpreter is not None
-    return any(
-        target.serves(exchange.endpoint) and interpreter.is_native(exchange, target)
-        for target in route.candidates(exchange.endpoint, 0.0)
-    )
-
-
-async def count_tokens(exchange: Exchange, route: Route) -> None:
-    """Answer how many tokens a request has, as far as can be known without its model."""
-    interpreter = exchange.interpreter
-    assert interpreter is not None
-    interpreter.to_chat(exchange)
-    target = route.targets[0]
-    ask = Ask(0, vocabulary_of(target.vendor, target.model), "chat.completions", exchange.raw)
-    counted = await _count(exchange, ask)
-    if counted is None:
-        raise GatewayError(Kind.UNAVAILABLE, "count_unavailable", "Tokens can't be counted now.", retry_after=1.0)
-    exchange.tokens = Tokens()
-    exchange.outcome = "ok"
-    exchange.hold(200, b"content-type: application/json\r\n", b'{"input_tokens":%d}' % counted.prompt)
-
-
-async def _count(exchange: Exchange, ask: Ask) -> Counted | None:
-    await exchange.before_waiting()
-    waiting: asyncio.Future[Counted | None] = exchange.wire.loop.create_future()
-    exchange.wire.worker.counter.count(ask, lambda counted: None if waiting.done() else waiting.set_result(counted))
-    return await waiting
-
-
-async def _recount(exchange: Exchange, parts: Parts) -> None:
-    await exchange.before_waiting()
-    waiting: asyncio.Future[None] = exchange.wire.loop.create_future()
-    recount(exchange, parts, lambda: None if waiting.done() else waiting.set_result(None))
-    await waiting

@@ -169,13 +169,18 @@ def settle(exchange: Exchange, event: UsageEvent | None = None) -> None:
         return
     seam = exchange.seam
     if seam is not None and seam.parts.parts:
-        recount(exchange, seam.parts, lambda: _close(exchange, usage_event(exchange)))
-        return
+        recount(exchange, seam.parts, lambda: _count(exchange))
+    else:
+        _count(exchange)
+
+
+def _count(exchange: Exchange) -> None:
+    """Count what is still to be counted, then close."""
     ask = uncounted(exchange)
     if ask is None:
         _close(exchange, usage_event(exchange))
     else:
-        wire.worker.counter.count(ask, lambda counted: _close(exchange, usage_event(exchange, counted)))
+        exchange.wire.worker.counter.count(ask, lambda counted: _close(exchange, usage_event(exchange, counted)))
 
 
 def _close(exchange: Exchange, event: UsageEvent) -> None:

@@ -48,6 +48,24 @@ def source(issuer: Issuer, clock: Clock) -> TokenSource:
     return TokenSource("p", lambda now: TokenRequest("https://issuer.test/", b""), issuer, clock)
 
 
+def slept(monkeypatch: pytest.MonkeyPatch, most: int) -> tuple[list[float], asyncio.Event]:
+    """The seconds that this test's loop was to sleep, which takes no time, and what is set when there are ``most``."""
+    waits: list[float] = []
+    enough = asyncio.Event()
+    own, really = asyncio.get_running_loop(), asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        if asyncio.get_running_loop() is not own:
+            return await really(seconds)  # servers of other tests run in threads of their own
+        waits.append(seconds)
+        if len(waits) == most:
+            enough.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    return waits, enough
+
+
 async def test_the_token_is_there_when_the_start_is_over() -> None:
     clock = Clock()
     one = source(Issuer(token("a", 3600)), clock)
@@ -62,23 +80,11 @@ async def test_the_token_is_there_when_the_start_is_over() -> None:
 
 
 async def test_the_next_token_is_fetched_before_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    waits: list[float] = []
-    more = asyncio.Event()
-    own, really = asyncio.get_running_loop(), asyncio.sleep
-
-    async def sleep(seconds: float) -> None:
-        if asyncio.get_running_loop() is not own:
-            return await really(seconds)  # servers of other tests run in threads of their own
-        waits.append(seconds)
-        if len(waits) == 3:
-            more.set()
-            await asyncio.Event().wait()
-
     issuer = Issuer(token("a", 100), (503, b"<html>"), token("b", 100))
     one = source(issuer, Clock())
-    monkeypatch.setattr(asyncio, "sleep", sleep)
+    waits, enough = slept(monkeypatch, 3)
     await one.start()
-    await more.wait()
+    await enough.wait()
 
     assert waits == [80.0, 1.0, 80.0]
     assert one.value == "b"
@@ -88,23 +94,11 @@ async def test_the_next_token_is_fetched_before_the_end(monkeypatch: pytest.Monk
 async def test_an_issuer_that_fails_is_told_of_and_asked_again_ever_later(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    waits: list[float] = []
-    more = asyncio.Event()
-    own, really = asyncio.get_running_loop(), asyncio.sleep
-
-    async def sleep(seconds: float) -> None:
-        if asyncio.get_running_loop() is not own:
-            return await really(seconds)  # servers of other tests run in threads of their own
-        waits.append(seconds)
-        if len(waits) == 8:
-            more.set()
-            await asyncio.Event().wait()
-
-    monkeypatch.setattr(asyncio, "sleep", sleep)
+    waits, enough = slept(monkeypatch, 8)
     one = source(Issuer((400, b'{"error": "invalid_grant"}'), OSError("refused")), Clock())
     with caplog.at_level(logging.WARNING, "gateway.providers"):
         await one.start()
-        await more.wait()
+        await enough.wait()
 
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
     assert "invalid_grant" in caplog.messages[0]
