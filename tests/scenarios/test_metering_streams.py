@@ -169,10 +169,9 @@ async def more(traffic: Traffic, answers: int = 60) -> None:
 def written(deployment: Deployment) -> Counter[str]:
     """The ids in the workers' files."""
     folders = [plane.config_path.parent / "data" / "usage" for plane in deployment.planes]
-    lines = [
-        line for folder in folders for path in folder.glob("usage-*.jsonl") for line in path.read_bytes().split(b"\n")
-    ]
-    return Counter(orjson.loads(line)["id"] for line in lines if line)
+    # What is not followed by an end of line is being written just now.
+    texts = [path.read_bytes().rpartition(b"\n")[0] for folder in folders for path in folder.glob("usage-*.jsonl")]
+    return Counter(orjson.loads(line)["id"] for text in texts for line in text.splitlines())
 
 
 async def rows(deployment: Deployment, query: str) -> list[tuple[Any, ...]]:
@@ -192,7 +191,7 @@ async def verified(deployment: Deployment, traffic: Traffic) -> None:
     deadline = time.monotonic() + 60
     # The events of requests that were left come a moment after their callers went.
     while (everything := written(deployment)).total() != (entered := await count(deployment)):
-        assert time.monotonic() < deadline, f"{entered} of {len(everything)} entered:\n{deployment.log()}"
+        assert time.monotonic() < deadline, f"{entered} of {everything.total()} entered:\n{deployment.log()}"
         await asyncio.sleep(0.05)
     assert set(everything.values()) == {1}
     fields = "id, prompt_tokens, completion_tokens, cost_nanos, status, estimated"
