@@ -14,7 +14,7 @@ Scope = Literal["key", "user", "organization", "model", "provider", "global"]
 Metric = Literal["requests", "tokens", "cost", "concurrency", "ai_requests"]
 Status = Literal["active", "revoked", "expired", "disabled", "suspended"]
 Source = Literal["limit", "plan", "budget", "credit"]
-ChangeKind = Literal["credential", "user", "organization", "plan", "app", "pricing", "everything"]
+ChangeKind = Literal["credential", "user", "organization", "plan", "app", "pricing", "routing", "everything"]
 
 
 class LimitPolicy(Struct, frozen=True, omit_defaults=True):
@@ -111,7 +111,7 @@ class Change(Struct, frozen=True, omit_defaults=True):
 
     ``seq`` grows with each change. ``kind`` says what ``id`` is; ``digest`` is the hex SHA-256 of a credential that was
     made, changed or revoked, so that a negative entry goes too. ``pricing`` is a price of the platform, to be asked for
-    anew; ``everything`` empties the cache.
+    anew, ``routing`` what the feedback of organization ``id`` taught; ``everything`` empties the cache.
     """
 
     seq: int

@@ -10,6 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from gateway.contract.learned_routes import Decision
 from gateway.kernel.rates import Quantities
 
 Outcome = Literal["ok", "error", "cancelled", "cut", "cached", "refused", "shadow"]
@@ -105,3 +106,5 @@ class UsageEvent(Struct):
     tags: dict[str, str]
     user: str | None = None
     fallback: Fallback | None = None
+    decision: Decision | None = None
+    """Of a learned route."""

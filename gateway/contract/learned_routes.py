@@ -1,0 +1,84 @@
+"""What a learned route decided, as its usage event tells it, and what was learnt since, as workers are told.
+
+A target is named ``<provider>/<model as the provider calls it>``. Money is integer nano-dollars, times are seconds,
+qualities are probabilities of a good answer, shifts are differences of their logits.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+Goal = Literal["cost", "speed", "quality", "balanced"]
+
+
+class Estimate(Struct, frozen=True, omit_defaults=True):
+    """What was expected of one target that met the constraints.
+
+    ``propensity`` is the probability with which it could have been chosen: 1 where nothing is explored.
+    """
+
+    target: str
+    quality: float
+    cost_nanos: int
+    seconds: float
+    propensity: float = 0.0
+    tokens: int = 0
+    """Of its answer."""
+
+
+class Decision(Struct, frozen=True, omit_defaults=True):
+    """One decision. ``estimates`` has the chosen target first, then the others, best first.
+
+    ``task`` is what the prompt was taken for. ``shadow``: decided and told, another way was gone. ``fixed``: the best
+    fixed choice was taken, since what was learnt is not ahead of it.
+    """
+
+    chosen: str
+    task: str
+    goal: Goal
+    confidence: float
+    estimates: tuple[Estimate, ...]
+    explored: bool = False
+    shadow: bool = False
+    fixed: bool = False
+
+
+class Shift(Struct, frozen=True, omit_defaults=True):
+    """How far the logit of a target's quality is moved, for prompts of ``task`` (of every task where it is empty).
+
+    ``weight`` is how many observations that rests on, those of long ago counting less.
+    """
+
+    target: str
+    shift: float
+    weight: float
+    task: str = ""
+
+
+class Timing(Struct, frozen=True, omit_defaults=True):
+    """What a target's answers took: until the first token, for each token, and the 95th percentile over the median.
+
+    ``length`` is the tokens of its answers over those expected; ``weight`` as in :class:`Shift`.
+    """
+
+    target: str
+    first_token: float
+    per_token: float
+    spread: float
+    length: float
+    weight: float
+
+
+class LearnedRoutes(Struct, frozen=True, omit_defaults=True):
+    """What an organization's feedback has taught, as of change ``seq``. Nothing of it comes from another's feedback.
+
+    ``fixed`` is the target to be taken whenever it is among the candidates, while what was learnt is not ahead of it.
+    """
+
+    seq: int
+    organization: str
+    shifts: tuple[Shift, ...] = ()
+    timings: tuple[Timing, ...] = ()
+    fixed: str | None = None
