@@ -48,7 +48,7 @@ INTERRUPTED = 130
 
 START_TIMEOUT = 60.0
 # Seconds beyond server.drain before a process that does not end is killed.
-MARGIN = 5.0
+MARGIN = 10.0
 # EX_CONFIG of sysexits.h: starting again would fail again.
 CONFIG_FAULT = 78
 
@@ -306,15 +306,17 @@ class Supervisor:
         if path is None:
             _log.warning("there is no configuration file to read again")
             return
+        # A file that changes while it is read must not be taken for the one that was read.
+        before = self.watch.signatures()
         try:
             loaded = read_config(path, self.launch.env)
         except ConfigError as error:
-            self.watch.reset(self.watch.files)
+            self.watch.reset(self.watch.files, before)
             self.tally.reloaded(False)
             faults = [str(item) for item in error.faults]
             _log.error("the new configuration is faulty; the old one stays", extra={"faults": faults})
             return
-        self.watch.reset(loaded.files)
+        self.watch.reset(loaded.files, before)
         for warning in loaded.warnings:
             _log.warning("%s", warning)
         warn_of_fixed(self.settings, loaded.settings)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 INTERVAL = 1.0
 
-_Look: TypeAlias = "tuple[tuple[int, int, int] | None, ...]"
+_Signature: TypeAlias = "tuple[int, int, int] | None"
 
 
 class Watch:
@@ -19,10 +19,16 @@ class Watch:
         self.files: tuple[Path, ...] = ()
         self.reset(files)
 
-    def reset(self, files: Sequence[Path]) -> None:
-        """Watch these files from how they are now."""
+    def reset(self, files: Sequence[Path], before: Mapping[Path, _Signature] | None = None) -> None:
+        """Watch these files from how they are now, or from how they were ``before``."""
         self.files = tuple(dict.fromkeys(files))
-        self._known = self._last = self._look()
+        self._last = self._look()
+        known = before or {}
+        self._known = tuple(known.get(path, now) for path, now in zip(self.files, self._last, strict=True))
+
+    def signatures(self) -> dict[Path, _Signature]:
+        """How the files are now."""
+        return dict(zip(self.files, self._look(), strict=True))
 
     def changed(self) -> bool:
         """Whether a file has changed since :meth:`reset` and has come to rest: an editor may write it in steps."""
@@ -31,11 +37,11 @@ class Watch:
         self._last = look
         return rested and look != self._known
 
-    def _look(self) -> _Look:
+    def _look(self) -> tuple[_Signature, ...]:
         return tuple(_signature(path) for path in self.files)
 
 
-def _signature(path: Path) -> tuple[int, int, int] | None:
+def _signature(path: Path) -> _Signature:
     try:
         found = os.stat(path)
     except OSError:

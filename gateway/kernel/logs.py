@@ -13,6 +13,9 @@ from typing import Any, TextIO
 
 import orjson
 
+# A line for each request that goes out, with its URL, in which some issuers and databases want their secrets.
+_NOISY = ("httpx", "httpcore")
+
 _STANDARD = frozenset(
     (*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName")
 )  # taskName came with Python 3.12
@@ -44,3 +47,5 @@ def configure(level: int = logging.INFO, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))

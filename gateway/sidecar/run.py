@@ -68,7 +68,7 @@ def run(options: Options) -> int:
             tcp = listen_tcp(settings.sidecar.listen) if settings.sidecar.listen is not None else []
             for item in tcp:
                 stack.enter_context(item)
-            for name in ("uvicorn", "alembic", "httpx"):
+            for name in ("uvicorn", "alembic"):
                 logging.getLogger(name).setLevel(logging.WARNING)
             # Nothing that is loaded goes again: looking for it is a tenth of the start.
             gc.disable()

@@ -23,7 +23,7 @@ from gateway.sidecar.parts import NotNow, Sidecar, opened
 from gateway.sidecar.run import CONFIG_FAULT, LATER, STOPPED, Options, tell_ready
 from gateway.sidecar.websocket import LARGEST_MESSAGE, websocket
 
-DRAIN = 4.0  # seconds: the supervisor waits five before it kills
+DRAIN = 4.0  # seconds: the supervisor waits ten before it kills
 KEEP_ALIVE = 75  # seconds
 
 _log = logging.getLogger("gateway.sidecar")

@@ -24,7 +24,7 @@ async def test_others_write_while_a_password_is_hashed(
     hashed, written = passwords.hashed, []
 
     async def slow(password: str) -> str:
-        async with asyncio.timeout(5), every_api.sidecar.works.begin(SYSTEM) as work:
+        async with asyncio.timeout(30), every_api.sidecar.works.begin(SYSTEM) as work:
             await work.audit("thing.made", "thing", "meanwhile")
         written.append(path)
         return await hashed(password)

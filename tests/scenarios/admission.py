@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +14,7 @@ import httpx
 from tests.support.gateway import RunningGateway
 
 MASTER = "gw_live_master_of_the_tests"
-PATIENCE = 30.0
+PATIENCE = 60.0
 ONE_TOKEN = (
     b'{"id":"c","object":"chat.completion","created":1,"model":"x","choices":[{"index":0,"message":'
     b'{"role":"assistant","content":"a"},"finish_reason":"stop"}],'
@@ -76,13 +75,6 @@ def config(provider: Provider, directory: Path, **more: Any) -> dict[str, Any]:
         "pricing": [{"provider": "up", "model": "x", "input_per_1k": 0.0, "output_per_1k": 1000.0}],
         **more,
     }
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 async def sidecar_answers(gateway: RunningGateway) -> None:

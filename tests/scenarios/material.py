@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from tests.support.fake_openai import FakeOpenAI
 
-ABORT_SECONDS = 1.0
+ABORT_SECONDS = 5.0
 """How soon the upstream connection must be closed after the client left."""
 
 

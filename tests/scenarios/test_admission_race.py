@@ -15,10 +15,10 @@ from tests.scenarios.admission import (
     chat,
     config,
     counting_provider,
-    free_port,
     sidecar_answers,
 )
 from tests.support.gateway import RunningGateway, running_gateway
+from tests.support.ports import free_port
 from tests.support.redis_server import running_redis
 
 REQUESTS = 1_000

@@ -63,10 +63,10 @@ async def ask(gateway: RunningGateway, secret: str, path: str) -> httpx.Response
 
 
 async def until(gateway: RunningGateway, secret: str, status: int) -> int:
-    """Call the model until that is the answer, which must be within a second; how often it was another one."""
+    """Call the model until that is the answer, which must be soon; how often it was another one."""
     begun, others = time.monotonic(), 0
     while (answer := await chat(gateway, secret))[0] != status:
-        assert time.monotonic() - begun < 1.0, answer
+        assert time.monotonic() - begun < 5.0, answer
         others += 1
     return others
 

@@ -121,7 +121,7 @@ def test_gates_hold_and_release(client: OpenAI, fake: FakeOpenAI) -> None:
     fake.recording.wait_request(said)
     assert answers == []
     fake.gates.release(said)
-    asking.join(10)
+    asking.join(30)
     assert answers == [f"1 messages; {said}"]
 
 
@@ -141,4 +141,4 @@ def test_requests_and_connections_are_recorded(client: OpenAI, fake: FakeOpenAI)
     left = time.monotonic()
     closed = fake.recording.wait_closed(seen)
     assert seen.connection.closed_by_peer
-    assert before < seen.started_at < closed < left + 1
+    assert before < seen.started_at < closed < left + 5

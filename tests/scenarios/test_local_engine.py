@@ -112,13 +112,13 @@ def test_reloading_cuts_no_stream(tmp_path: Path) -> None:
     other.symlink_to(locate(MODEL))
     with running_engine(tmp_path) as engine:
         events: list[Any] = []
-        thread = threading.Thread(target=lambda: events.extend(engine.events(**{**LONG, "max_tokens": 200})))
+        thread = threading.Thread(target=lambda: events.extend(engine.events(**{**LONG, "max_tokens": 100})))
         thread.start()
         engine.until(running, "running")
         engine.write({"threads": 1, "context_length": 1024}, ["other.gguf"])
         engine.reload()
         engine.until(lambda health: "other" in states(health), "reloaded")
-        thread.join(60)
+        thread.join(120)
         assert events[-1] == "[DONE]"
         assert events[-2]["choices"][0]["finish_reason"] == "length"
         assert engine.chat().json()["error"]["code"] == "model_not_found"

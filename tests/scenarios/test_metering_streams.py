@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -28,7 +27,7 @@ from redis import Redis
 from gateway.bus.usage import GROUP, STREAM
 from gateway.cli.main import cli
 from tests.support.fake_openai.server import KEY, FakeOpenAI
-from tests.support.gateway import RunningGateway, children_of, running_gateway
+from tests.support.gateway import RunningGateway, children_of, holds_open, running_gateway
 from tests.support.postgres import PostgresServer
 from tests.support.redis_server import RedisServer, running_redis
 from tests.support.sidecar import MASTER, RunningSidecar, running_sidecar
@@ -47,12 +46,13 @@ class Answer(Struct):
 
 
 class Deployment(Struct):
-    """Two data planes, two sidecars, and what they share."""
+    """Two data planes, two sidecars, and what they share. ``asked`` is how many requests were made so far."""
 
     planes: list[RunningGateway]
     sidecars: list[RunningSidecar]
     redis: RedisServer
     database: str
+    asked: int = 0
 
     def client(self) -> Redis:
         """A client of the Redis."""
@@ -99,6 +99,7 @@ class Traffic:
     """Callers that ask one plane or the other all the time: plain, streamed, left in mid-stream."""
 
     def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
         self.roots = [plane.root for plane in deployment.planes]
         self.answers: list[Answer] = []
         self.asking = True
@@ -107,6 +108,7 @@ class Traffic:
     async def ask_on(self, client: httpx.AsyncClient) -> None:
         while self.asking:
             root = self._random.choice(self.roots)
+            self.deployment.asked += 1
             try:
                 await self._random.choice((self._plain, self._streamed, self._left))(client, root)
             except Exception as error:
@@ -143,7 +145,7 @@ async def traffic_of(deployment: Deployment) -> AsyncIterator[Traffic]:
     """Traffic for the time of the block."""
     traffic = Traffic(deployment)
     headers = {"authorization": f"Bearer {STATIC}"}
-    async with httpx.AsyncClient(timeout=20, headers=headers) as client:
+    async with httpx.AsyncClient(timeout=60, headers=headers) as client:
         asking = [asyncio.create_task(traffic.ask_on(client)) for _ in range(CALLERS)]
         try:
             yield traffic
@@ -187,11 +189,15 @@ async def count(deployment: Deployment) -> int:
 
 
 async def verified(deployment: Deployment, traffic: Traffic) -> None:
-    """Wait until all that was written is entered, then compare with what clients were told."""
+    """Wait until every request is written and entered, then compare with what clients were told."""
     deadline = time.monotonic() + 60
-    # The events of requests that were left come a moment after their callers went.
-    while (everything := written(deployment)).total() != (entered := await count(deployment)):
-        assert time.monotonic() < deadline, f"{entered} of {everything.total()} entered:\n{deployment.log()}"
+    # An event may be in a journal still, and that of a request which was left comes a moment after its caller went.
+    while True:
+        everything, entered = written(deployment), await count(deployment)
+        if everything.total() == entered == deployment.asked:
+            break
+        found = f"{deployment.asked} were asked, {everything.total()} are written, {entered} entered"
+        assert time.monotonic() < deadline, f"{found}:\n{deployment.log()}"
         await asyncio.sleep(0.05)
     assert set(everything.values()) == {1}
     fields = "id, prompt_tokens, completion_tokens, cost_nanos, status, estimated"
@@ -269,12 +275,7 @@ def kill_consumer(redis: Redis, pid: int) -> None:
 
 def drainers(planes: list[RunningGateway]) -> list[int]:
     """The processes that send usage to Redis."""
-    found = []
-    for pid in (child for plane in planes for child in children_of(plane.pid)):
-        with contextlib.suppress(OSError):
-            if any(fd.readlink().name == "drain.lock" for fd in Path(f"/proc/{pid}/fd").iterdir()):
-                found.append(pid)
-    return found
+    return [pid for plane in planes for pid in children_of(plane.pid) if holds_open(pid, "/drain.lock")]
 
 
 @contextmanager

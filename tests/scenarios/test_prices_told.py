@@ -20,10 +20,10 @@ from tests.scenarios.admission import (
     chat,
     config,
     counting_provider,
-    free_port,
     sidecar_answers,
 )
 from tests.support.gateway import RunningGateway, children_of, is_sidecar, running_gateway
+from tests.support.ports import free_port
 
 KEY, STATIC = "gw_live_with_a_budget", "gw_live_without"
 DEFAULT = 150 + 600  # nano-dollars: one token each, at 0.15 and 0.60 dollars a million

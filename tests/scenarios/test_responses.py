@@ -23,7 +23,7 @@ OTHER_KEY = "gw_live_scenario_other_0123456789"
 SAME_KEY = "gw_live_scenario_same_0123456789"
 LIMITED_KEY = "gw_live_scenario_limited_0123456789"
 FLAT: Any = [{"type": "function", "strict": True, **tool["function"]} for tool in TOOLS]
-SECONDS = 20.0
+SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")

@@ -155,7 +155,7 @@ def test_a_target_without_responses_takes_over(client: OpenAI, fake: FakeRespons
 
 def test_one_in_the_background_keeps_its_id(client: OpenAI) -> None:
     made = client.responses.create(model="own", input="Hi", tools=SEARCH, background=True)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 40
     while (found := client.responses.retrieve(made.id)).status in ("queued", "in_progress"):
         assert time.monotonic() < deadline
     assert (found.id, found.status, found.background) == (made.id, "completed", True)
@@ -167,7 +167,7 @@ def test_usage_is_read(gateway: RunningGateway) -> None:
     for streamed in (False, True):
         body = {"model": "own", "input": "Hi", "stream": streamed}
         request_id = httpx.post(f"{gateway.base_url}/responses", json=body, headers=headers).headers["x-request-id"]
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 40
         while not (lines := [line for line in gateway.stderr if request_id in line]):
             assert time.monotonic() < deadline
             time.sleep(0.02)

@@ -19,7 +19,7 @@ from tests.support.fake_openai.server import KEY, FakeOpenAI
 from tests.support.gateway import START_SECONDS, RunningGateway, children_of, is_sidecar, running_gateway
 from tests.support.sidecar import MASTER
 
-WAIT = 10.0
+WAIT = 30.0
 STATIC = "gw_live_static_key"
 INPUT, OUTPUT = 2_000, 8_000  # nano-dollars a token, as configured below
 

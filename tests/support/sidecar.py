@@ -35,8 +35,8 @@ from gateway.sidecar.sockets import UnixListener
 from tests.support.changes import MemoryLog
 
 MASTER = "gw_test_master_key"
-START_SECONDS = 30.0
-STOP_SECONDS = 15.0
+START_SECONDS = 60.0
+STOP_SECONDS = 40.0
 _COMMAND = Path(sys.executable).with_name("gateway")
 
 
@@ -172,7 +172,7 @@ class RunningSidecar:
         line = self.process.stdout.readline()
         if not line:
             code = self.process.wait(STOP_SECONDS)
-            self._reader.join(5)
+            self._reader.join(STOP_SECONDS)
             self.process.stdout.close()
             raise RuntimeError(f"the sidecar ended at start with {code}:\n{self.log()}")
         self.ready: dict[str, Any] = json.loads(line)
@@ -217,7 +217,7 @@ class RunningSidecar:
             self.process.wait()
             raise AssertionError(f"the sidecar ignored {how.name} for {STOP_SECONDS} s:\n{self.log()}") from None
         finally:
-            self._reader.join(5)
+            self._reader.join(STOP_SECONDS)
             assert self.process.stdout is not None
             self.process.stdout.close()
 

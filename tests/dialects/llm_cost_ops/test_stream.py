@@ -30,7 +30,7 @@ from tests.dialects.conftest import MASTER, Api, Person, running
 from tests.dialects.llm_cost_ops.ledger import PRICE
 from tests.support.postgres import PostgresServer
 
-WAIT = 10.0
+WAIT = 30.0
 
 
 class Served:

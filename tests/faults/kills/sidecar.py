@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 AGAIN = 0.25  # seconds
-STOP = 15.0
+STOP = 40.0
 _COMMAND = str(Path(sys.executable).with_name("gateway"))
 
 

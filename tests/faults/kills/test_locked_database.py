@@ -1,4 +1,4 @@
-"""A database that nobody can write to for ten seconds: answers go on, and their usage is entered afterwards."""
+"""A database that nobody can write to for seconds: answers go on, and their usage is entered afterwards."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import asyncio
 
 import pytest
 
-from tests.faults.kills.disturbing import LOCKED, lock
+from tests.faults.kills.disturbing import lock
 from tests.faults.kills.stand import stand
 
 SEED = 51
+LOCKED = 7.0  # seconds: two more than SQLite waits
 
 
 @pytest.mark.timeout(300)
@@ -17,7 +18,7 @@ async def test_a_locked_database_holds_no_answer_up_and_loses_nothing() -> None:
     async with stand("embedded", SEED) as at:
         await at.whole()  # the sidecar has made its tables
         at.ask()
-        locking = asyncio.create_task(lock(at.deployment))
+        locking = asyncio.create_task(lock(at.deployment, LOCKED))
         await asyncio.sleep(LOCKED / 2)
         (pid, *_) = at.deployment.living("sidecar")
         assert await at.deployment.kill("sidecar", pid)

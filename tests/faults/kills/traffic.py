@@ -16,7 +16,7 @@ from msgspec import Struct
 
 KEY = "gw_live_kills_0123456789"
 CALLERS = 8
-PATIENCE = 20.0  # seconds a client waits
+PATIENCE = 30.0  # seconds a client waits
 REFUSED = 0.1  # seconds before a client that nobody answers asks again
 LONGEST = 0.25  # seconds after which a client leaves that is to leave
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.support.gateway import RunningGateway, children_of, is_sidecar
+from tests.support.gateway import RunningGateway, children_of, holds_open, is_sidecar
 
-GONE = 5.0  # seconds the kernel has to end the children of who was killed
+GONE = 30.0  # seconds the kernel has to end the children of who was killed
 
 
 class Tree:
@@ -104,9 +104,7 @@ class Tree:
     def _children(self) -> list[int]:
         if self._gateway is None:
             return []
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            return children_of(self._gateway.pid)
-        return []  # one of them ended while it was looked at
+        return children_of(self._gateway.pid)
 
 
 def is_counter(pid: int) -> bool:
@@ -118,9 +116,7 @@ def is_counter(pid: int) -> bool:
 
 def is_drainer(pid: int) -> bool:
     """Whether it is the process that holds the outbox, or waits for it; it is forked, so its command tells nothing."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return any(os.readlink(fd).endswith("/drain.lock") for fd in Path(f"/proc/{pid}/fd").iterdir())
-    return False
+    return holds_open(pid, "/drain.lock")
 
 
 def is_alive(pid: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import httpx
 import pytest
 
 from tests.faults.life.load import Load
-from tests.faults.life.test_rolling import KEY, PATIENCE, configuration
+from tests.faults.life.test_rolling import KEY, PATIENCE, configuration, until
 from tests.faults.upstream.provider import faulty_provider
 from tests.support.gateway import RunningGateway, running_gateway
 
@@ -96,6 +97,10 @@ async def test_a_stream_that_does_not_end_is_ended_at_the_limit(tmp_path: Path, 
             assert await asyncio.to_thread(gateway.process.wait, PATIENCE) == 0
 
 
+def _is_reloaded(gateway: RunningGateway, before: int) -> bool:
+    return gateway.log().count("the configuration was reloaded") > before
+
+
 async def test_configurations_change_under_load(tmp_path: Path) -> None:
     async with faulty_provider() as provider:
         config = configuration(provider.base_url, 2)
@@ -106,7 +111,7 @@ async def test_configurations_change_under_load(tmp_path: Path) -> None:
                     done = gateway.log().count("the configuration was reloaded")
                     gateway._write(config)
                     gateway.process.send_signal(signal.SIGHUP)
+                    await until(partial(_is_reloaded, gateway, done), "the configuration is reloaded")
                     await load.answered(12)
-                    assert gateway.log().count("the configuration was reloaded") > done
             assert all(told.status == 200 and told.whole for told in load.told)
             assert not any(told.closed for told in load.told)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -20,7 +18,7 @@ from tests.faults.kills.stand import command
 from tests.faults.kills.tree import is_drainer
 from tests.faults.life.load import Load
 from tests.faults.upstream.provider import faulty_provider
-from tests.support.gateway import RunningGateway, children_of, running_gateway
+from tests.support.gateway import RunningGateway, children_of, holds_open, running_gateway
 from tests.support.redis_server import running_redis
 from tests.support.scraped import scrape
 
@@ -43,13 +41,7 @@ def configuration(upstream: str, workers: int, **more: Any) -> dict[str, Any]:
 
 def workers_of(gateway: RunningGateway) -> set[int]:
     """The processes that have a journal: not those which are no more than forked yet."""
-    return {pid for pid in children_of(gateway.pid) if _has_journal(pid) and not is_drainer(pid)}
-
-
-def _has_journal(pid: int) -> bool:
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return any(os.readlink(fd).endswith(".journal") for fd in Path(f"/proc/{pid}/fd").iterdir())
-    return False
+    return {pid for pid in children_of(gateway.pid) if holds_open(pid, ".journal") and not is_drainer(pid)}
 
 
 def _are_gone(gateway: RunningGateway, workers: set[int]) -> bool:
@@ -62,6 +54,10 @@ def _is_joined(gateway: RunningGateway, workers: set[int]) -> bool:
 
 def _are_counted(gateway: RunningGateway, requests: int) -> bool:
     return scrape(gateway.root).sum("gateway_requests_total") >= requests
+
+
+def _were_replaced(gateway: RunningGateway, count: int, result: str) -> bool:
+    return scrape(gateway.root).sum("gateway_worker_replacements_total", result=result) == count
 
 
 async def until(found: Callable[[], bool], what: str) -> None:
@@ -108,7 +104,7 @@ async def test_nothing_is_dropped_while_two_workers_are_replaced(tmp_path: Path,
                         await load.answered(20)
                 assert all(told.status == 200 and told.whole for told in load.told)
                 assert any(told.closed for told in load.told), "clients of the old workers are told to leave them"
-                assert scrape(gateway.root).sum("gateway_worker_replacements_total", result="ok") == 4
+                await until(partial(_were_replaced, gateway, 4, "ok"), "four were replaced")
                 await until(partial(_are_counted, gateway, len(load.told)), "every request is in the metrics")
                 await entered_once(tmp_path, [told.id for told in load.told])
                 assert len(provider.calls) == len(load.told)
@@ -140,7 +136,7 @@ async def test_a_new_worker_that_does_not_start_leaves_the_old_one_serving(tmp_p
                 await until(lambda: "the old workers stay" in gateway.log(), "the new worker is given up")
                 await load.answered(20)
                 assert workers_of(gateway) == before
-                assert scrape(gateway.root).sum("gateway_worker_replacements_total", result="failed") == 1
+                await until(partial(_were_replaced, gateway, 1, "failed"), "the failure is counted")
                 flag.unlink()
                 gateway.process.send_signal(signal.SIGUSR2)
                 await until(partial(_are_gone, gateway, before), "the old worker ends")

@@ -16,7 +16,7 @@ from tests.faults.kills.stand import command
 from tests.support.gateway import RunningGateway
 from tests.support.sidecar import MASTER
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 PROMPT, COMPLETION = 10, 11
 """Tokens of the whole answer."""
 NANOS = 1_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from gateway.domain.ledger.ingest import row_of
 from gateway.settings.model import Breaker, Model, Provider, Retry, Server, Settings, Split, Target, Timeouts
 from tests.faults.resilience.stage import NEVER, Got
 from tests.faults.upstream.provider import FaultyProvider, faulty_provider
+from tests.support.ports import free_port
 from tests.support.raw_upstream import WAIT
 from tests.support.wire import chat, post, wire
 from tests.support.worker import RunningWorker, running_worker, settings_for
@@ -28,9 +28,7 @@ HEADER = "x-gateway-fallback"
 
 def nowhere() -> str:
     """An address at which nobody listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    return f"http://127.0.0.1:{free_port()}/v1"
 
 
 def settings(up: str, spare: FaultyProvider, fault: str, **own: Any) -> Settings:

@@ -20,7 +20,7 @@ BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 ONCE = Retry(attempts=1)
 CROWD = 20
 # Seconds that a busy machine may take for what takes none.
-LATE = 3.0
+LATE = 4.0
 
 
 def state(on: Stage) -> State:

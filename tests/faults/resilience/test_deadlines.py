@@ -17,7 +17,7 @@ from tests.support.worker import provider, running_worker, settings_for
 
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 SHORT = 0.3
-LATE = 3.0
+LATE = 4.0
 DEADLINES = [
     ("silence", "first_token", "first_token_timeout"),
     ("headers-then-silence", "first_token", "first_token_timeout"),

@@ -12,7 +12,7 @@ from tests.faults.resilience.stage import stage
 from tests.support.wire import chat, post, wire
 
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-PROMPTLY = 1.0
+PROMPTLY = 4.0
 
 
 @BOTH

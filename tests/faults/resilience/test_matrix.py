@@ -14,7 +14,7 @@ from tests.faults.upstream.call import TEXT
 from tests.faults.upstream.registry import every
 
 EACH = pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.fault}-{'stream' if row.stream else 'whole'}")
-PROMPTLY = 1.0
+PROMPTLY = 4.0
 """Seconds within which a call that is no longer wanted must be given up."""
 
 Score = Callable[..., None]

@@ -13,7 +13,7 @@ from tests.faults.resilience.stage import QUICK, stage
 from tests.faults.upstream.busy import SECONDS
 
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-LATE = 3.0
+LATE = 4.0
 """Seconds by which a busy machine may be late."""
 
 

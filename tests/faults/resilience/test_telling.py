@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from gateway.dataplane.gauges import Gauges
 from gateway.settings.model import Breaker, Retry
 from tests.faults.resilience.stage import IMPATIENT, Got, stage
 from tests.support.gateway import running_gateway
+from tests.support.ports import free_port
 from tests.support.wire import wire
 
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -114,7 +114,7 @@ async def test_breakers_in_the_metrics(tmp_path: Path) -> None:
 def test_gateway_models_shows_what_rests(tmp_path: Path) -> None:
     """``gateway models`` beside a running gateway, whose only upstream is not there."""
     config: dict[str, Any] = {
-        "server": {"port": _free_port(), "drain": 2},
+        "server": {"port": free_port(), "drain": 2},
         "data_dir": "data",
         "master_key": "gw_test_models_rests",
         "providers": [
@@ -141,9 +141,3 @@ def test_gateway_models_shows_what_rests(tmp_path: Path) -> None:
         ]
         shown = CliRunner().invoke(cli, ["models", "--config", str(gateway.config_path)], env={"COLUMNS": "150"})
         assert "gone/x (open, 2 failures in a row)" in shown.output
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

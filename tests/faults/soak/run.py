@@ -27,7 +27,7 @@ from tests.support.scraped import Scraped
 
 QUIET = 30.0
 """Seconds within which everything must be over once nobody asks any more."""
-RELOAD = (2.0, 8.0)
+RELOAD = (1.0, 4.0)
 """Seconds between two reloads of the configuration."""
 POINTS = 20
 """Moments of which the report tells the memory."""
@@ -60,13 +60,13 @@ class Soak:
         self._chance = random.Random(f"{seed} reloads")
         self._seed = seed
 
-    async def load(self, seconds: float, callers: int, name: str) -> Told:
-        """Let clients ask for so long; what they were told."""
+    async def load(self, seconds: float, callers: int, name: str, least: int = 0) -> Told:
+        """Let clients ask for so long, and for at least so many requests; what they were told."""
         asking = Callers(self._gateway.address, [model["name"] for model in models()], self._seed, callers)
         running = asyncio.create_task(asking.run(), name=name)
         until = time.monotonic() + seconds
         reload_at = time.monotonic() + self._chance.uniform(*RELOAD)
-        while time.monotonic() < until and not running.done():
+        while (time.monotonic() < until or asking.told.requests < least) and not running.done():
             await asyncio.sleep(EVERY)
             self.samples.append(await self._counted(0.0))
             if time.monotonic() >= reload_at:
@@ -107,16 +107,25 @@ class Soak:
 
 
 async def run(
-    seconds: float, seed: int, *, warm: float = 20.0, callers: int = 24, say: Callable[[str], None] = lambda _: None
+    seconds: float,
+    seed: int,
+    *,
+    warm: float = 20.0,
+    callers: int = 24,
+    least: int = 0,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
-    """Soak for so many seconds after a warm-up. The faults in the outcome are for the caller to look at."""
+    """Soak for so many seconds, and at least so many requests, after a warm-up.
+
+    The faults in the outcome are for the caller to look at.
+    """
     async with _soak(seed) as soak:
         await soak.load(warm, callers, "warm-up")
         before, _ = await soak.quiet()
         say(f"warm: {before.resident / 1_048_576:.0f} MB, {before.files} files, {sum(before.tasks.values())} tasks")
         soak.samples.clear()
         began = time.monotonic()
-        told = await soak.load(seconds, callers, "load")
+        told = await soak.load(seconds, callers, "load", least)
         took = time.monotonic() - began
         under_load = list(soak.samples)
         after, gauges = await soak.quiet()

@@ -10,13 +10,14 @@ from tests.faults.soak.verdict import MEGABYTE, Census, growth, leaks
 from tests.support.scraped import Scraped
 
 SEED = 20_261
+LEAST = 200  # requests
 
 
 async def test_nothing_is_left_of_random_faults() -> None:
-    outcome = await run(10.0, SEED, warm=4.0, callers=16)
+    outcome = await run(6.0, SEED, warm=3.0, callers=16, least=LEAST)
     assert not outcome.faults, report(outcome)
-    assert outcome.told.requests > 200
-    assert outcome.told.whole > 50
+    assert outcome.told.requests >= LEAST
+    assert outcome.told.whole > LEAST / 4
     assert outcome.reloads >= 1
     assert {"leaves", "half", "slow"} <= set(outcome.told.ways)
 

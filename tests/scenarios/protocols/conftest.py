@@ -168,7 +168,7 @@ def event_of(gateway: RunningGateway) -> Callable[[str], dict[str, Any]]:
     """The usage event of a request by its id: it is in a file some milliseconds after the answer."""
 
     def find(id: str) -> dict[str, Any]:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             for path in Path(gateway.config_path.parent, "data").rglob("usage-*.jsonl"):
                 for line in path.read_bytes().splitlines():

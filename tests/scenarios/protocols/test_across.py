@@ -84,7 +84,7 @@ def test_a_late_target_is_raced_by_one_of_another_api(messages: Anthropic, opena
 
 def shadow_of(gateway: RunningGateway, id: str) -> dict[str, Any]:
     """The event of a request's copy, which comes some time after its own."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         for path in Path(gateway.config_path.parent, "data").rglob("usage-*.jsonl"):
             for line in path.read_bytes().splitlines():

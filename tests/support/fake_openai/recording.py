@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_PATIENCE = 10.0
+_PATIENCE = 30.0
 """Seconds a test waits for something the provider should see before it fails."""
 
 

@@ -38,9 +38,9 @@ class FakeOpenAI:
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
 
     def start(self) -> FakeOpenAI:
-        """Start serving. Raises ``RuntimeError`` if the server isn't up in ten seconds."""
+        """Start serving. Raises ``RuntimeError`` if the server isn't up in 30 seconds."""
         self._thread.start()
-        if not self._up.wait(10):
+        if not self._up.wait(30):
             raise RuntimeError("the fake provider did not start")
         return self
 
@@ -49,7 +49,7 @@ class FakeOpenAI:
         if self._server is not None:
             self._server.force_exit = self._server.should_exit = True
         self.gates.open_all()
-        self._thread.join(10)
+        self._thread.join(30)
         self._listener.close()
         if self._thread.is_alive():
             raise RuntimeError("the fake provider did not stop")

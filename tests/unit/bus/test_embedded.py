@@ -25,7 +25,7 @@ from tests.support.changes import MemoryLog
 from tests.support.sidecar import MASTER, internal_api
 from tests.support.tls import server_context
 
-WAIT = 10.0
+WAIT = 30.0
 AB, CD = "ab" * 32, "cd" * 32
 POLICY = CredentialPolicy(
     id="key_1",

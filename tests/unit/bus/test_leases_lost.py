@@ -177,7 +177,7 @@ async def test_a_redis_that_hangs_costs_the_deadline_and_comes_back(nodes: Nodes
         begun = time.monotonic()
         with pytest.raises(StoreUnavailable):
             await ask(a, TOTAL, 5, 10, mine=1)
-        assert 0.09 < time.monotonic() - begun < 2.0
+        assert 0.09 < time.monotonic() - begun < 5.0
     finally:
         os.kill(int(info["process_id"]), signal.SIGCONT)
     for _ in range(100):

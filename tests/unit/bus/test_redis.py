@@ -70,7 +70,7 @@ async def test_what_is_committed_is_heard(redis: RedisServer) -> None:
 
 
 async def until_published(redis: RedisServer, entry: bytes) -> None:
-    async with asyncio.timeout(10), Redis.from_url(redis.url) as client:
+    async with asyncio.timeout(30), Redis.from_url(redis.url) as client:
         found: Any = []
         while not found:
             # Waits in Redis until there is something from this entry on.

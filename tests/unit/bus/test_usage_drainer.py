@@ -46,7 +46,7 @@ def stop() -> Iterator[Stop]:
 
 
 def until(there: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 40
     while not there():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -91,7 +91,7 @@ def test_a_second_waits_until_the_first_is_no_more(folder: Path, stop: Stop) -> 
         thread.start()
         thread.join(0.05)
         order.append("first")
-    thread.join(20)
+    thread.join(40)
     assert order == ["first", "second"]
 
 
@@ -107,7 +107,7 @@ def test_who_waits_can_be_told_to_stop(folder: Path, stop: Stop) -> None:
         thread = threading.Thread(target=second)
         thread.start()
         other.set()
-        thread.join(20)
+        thread.join(40)
     other.close()
     assert told == [False]
 
@@ -135,7 +135,7 @@ def test_redis_may_come_and_go(
 
     until(all_entered)
     stop.set()
-    thread.join(20)
+    thread.join(40)
     assert ledger == [line(1).strip(), line(2).strip()]
     assert [record.message for record in caplog.records if "again" in record.message] == [
         "usage is sent to Redis again"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -90,8 +92,17 @@ class Running:
     def children(self) -> dict[int, str]:
         """The children of the supervisor and their command lines."""
         pid = self.process.pid
-        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-        return {int(item): Path(f"/proc/{item}/cmdline").read_text().replace("\0", " ") for item in text.split()}
+        found: dict[int, str] = {}
+        for item in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended since
+                found[int(item)] = Path(f"/proc/{item}/cmdline").read_text().replace("\0", " ")
+        return found
+
+    def configure(self, text: str) -> None:
+        """Replace the configuration file in one step: the supervisor may look at it at any time."""
+        fresh = self.directory / "gateway.new"
+        fresh.write_text(text)
+        fresh.replace(self.directory / "gateway.yaml")
 
     def wait(self) -> int:
         code = self.process.wait(60)
@@ -100,6 +111,14 @@ class Running:
 
 
 Start = Callable[..., Running]
+
+
+def until(there: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + 30
+    while not there():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 @pytest.fixture

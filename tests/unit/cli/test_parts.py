@@ -147,6 +147,17 @@ def test_a_change_counts_once_it_has_come_to_rest(tmp_path: Path) -> None:
     assert watch.changed()
 
 
+def test_a_change_that_came_while_it_was_read_counts(tmp_path: Path) -> None:
+    path, added = tmp_path / "a", tmp_path / "b"
+    watch = Watch([path])
+    before = watch.signatures()
+    path.write_text("as it is after it was read")
+    watch.reset([path, added], before)
+    assert watch.changed()
+    watch.reset([path, added], watch.signatures())
+    assert not watch.changed()
+
+
 def test_a_change_that_is_undone_does_not_count(tmp_path: Path) -> None:
     path = tmp_path / "a"
     watch = Watch([path])
@@ -218,6 +229,8 @@ def test_logs_are_json_lines() -> None:
         logger = logging.getLogger("gateway.test")
         logger.info("it is %s", "so", extra={"faults": ["a"], "path": Path("x"), "level": "not overridden"})
         logger.debug("not shown")
+        logging.getLogger("httpx").info("HTTP Request: GET http://issuer.example/keys?secret=hush")
+        logging.getLogger("httpcore.connection").info("not shown either")
         try:
             raise ValueError("told")
         except ValueError:

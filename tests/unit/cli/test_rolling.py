@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 from gateway.cli.rolling import first_indexes
-from tests.unit.cli.conftest import CONFIG, Start
+from tests.unit.cli.conftest import CONFIG, Start, until
 from tests.unit.cli.test_supervisor import OTHER, wait_gone
 
 
@@ -31,7 +31,7 @@ def test_every_worker_is_replaced_and_a_slow_request_finishes(start: Start) -> N
         places[answer["place"]] = answer["index"]
     assert set(places) == {0, 1}
     assert len(set(places.values())) == 2
-    assert slow["pid"] not in running.children()
+    until(lambda: slow["pid"] not in running.children())  # it has ended; the supervisor may have to be told yet
     running.send(signal.SIGTERM)
     assert running.wait() == 0
 
@@ -74,7 +74,7 @@ def test_the_end_comes_in_the_midst_of_it(start: Start) -> None:
 
 def test_a_new_one_has_the_new_configuration(start: Start, tmp_path: Path) -> None:
     running = start().wait_ready()
-    (tmp_path / "gateway.yaml").write_text(OTHER)
+    running.configure(OTHER)
     running.send(signal.SIGHUP)
     running.wait_log("the configuration was reloaded")
     first = running.ask()

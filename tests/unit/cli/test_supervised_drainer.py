@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from redis import Redis
 
 from tests.support.redis_server import RedisServer, running_redis
 from tests.unit.bus.usage_pieces import FILE, append, in_stream, line
-from tests.unit.cli.conftest import CONFIG, Running, Start
+from tests.unit.cli.conftest import CONFIG, Running, Start, until
 
 
 @pytest.fixture
@@ -28,23 +28,22 @@ def config(server: RedisServer) -> str:
     return f"{CONFIG}redis_url: {server.url}\n"
 
 
-def until(there: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not there():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def drainer_of(running: Running) -> int | None:
     """The process id of the one that holds the lock."""
     for pid in running.children():
-        for fd in Path(f"/proc/{pid}/fd").iterdir():
-            try:
-                if fd.readlink().name == "drain.lock":
-                    return pid
-            except OSError:
-                continue
+        with contextlib.suppress(OSError):  # what has ended, or was closed, since
+            if any(link.name == "drain.lock" for link in links(pid)):
+                return pid
     return None
+
+
+def links(pid: int) -> list[Path]:
+    """What the file descriptors of a process are of."""
+    found = []
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it was closed since
+            found.append(fd.readlink())
+    return found
 
 
 def test_it_sends_what_is_written(start: Start, config: str, server: RedisServer, tmp_path: Path) -> None:
@@ -76,11 +75,11 @@ def test_it_takes_no_callers(start: Start, config: str) -> None:
     until(lambda: drainer_of(running))
     drainer = drainer_of(running)
     (worker,) = set(running.children()) - {drainer}
-    listening = {fd.readlink().name for fd in Path(f"/proc/{worker}/fd").iterdir() if "socket:" in str(fd.readlink())}
+    listening = {link.name for link in links(worker)}
     inode = listening_inode(running.port)
     assert f"socket:[{inode}]" in listening
-    held = {str(fd.readlink()) for fd in Path(f"/proc/{drainer}/fd").iterdir()}
-    assert f"socket:[{inode}]" not in held
+    assert drainer is not None
+    assert f"socket:[{inode}]" not in {link.name for link in links(drainer)}
 
 
 def listening_inode(port: int) -> str:

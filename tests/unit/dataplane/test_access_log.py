@@ -145,7 +145,7 @@ async def test_lines_gather_and_are_written_by_a_thread(file: Any, monkeypatch: 
     for _ in range(3):
         log.access(usage_event())
     assert lines_of(file) == []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(lines_of(file)) < 3:  # noqa: ASYNC110 - a file tells nobody that it was written
             await asyncio.sleep(0.005)
     assert writers

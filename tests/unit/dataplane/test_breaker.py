@@ -123,7 +123,7 @@ async def test_those_who_wait_go_when_the_probe_has_succeeded() -> None:
 async def test_nobody_waits_for_what_will_not_come_in_time() -> None:
     now = asyncio.get_running_loop().time()
     one = opened(now, 60.0)
-    async with asyncio.timeout(0.5):
+    async with asyncio.timeout(4):
         assert not await one.recovered(now + 5, 10)
 
 
@@ -133,7 +133,7 @@ async def test_a_wait_ends_when_patience_does() -> None:
     assert await one.recovered(loop.time() + 1, 10)
     began = loop.time()
     assert not await one.recovered(began + 0.1, 10), "the probe is still out"
-    assert 0.09 <= loop.time() - began < 0.6
+    assert 0.09 <= loop.time() - began < 5
 
 
 async def test_the_room_to_wait_in_is_bounded() -> None:

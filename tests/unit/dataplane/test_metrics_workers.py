@@ -18,7 +18,7 @@ from tests.support.fake_openai import KEY, FakeOpenAI
 from tests.support.gateway import RunningGateway, running_gateway
 from tests.support.scraped import Scraped, scrape
 
-PATIENCE = 15.0
+PATIENCE = 30.0
 BODY = {"model": "fake-chat", "messages": [{"role": "user", "content": "hello"}]}
 
 

@@ -22,7 +22,7 @@ from gateway.dataplane.upstream.pool import Pool
 from gateway.dataplane.upstream.resolver import Resolver
 from gateway.settings.model import Model, Price, Provider, Settings, Target
 
-WAIT = 10.0
+WAIT = 30.0
 CONFIGURED = Price(provider="a", model="x", input_per_1k=0.001, output_per_1k=0.002)
 YAML = Rate(1_000_000, 1_000_000, 2_000_000)
 

@@ -11,7 +11,7 @@ from gateway.kernel.errors import GatewayError, Kind
 from gateway.local.native import Cancelled
 from gateway.local.scheduler import FairQueue, Job, Scheduler
 
-WAIT = 10.0
+WAIT = 30.0
 
 
 def job(lane: str) -> Job:

@@ -21,7 +21,7 @@ Told = AsyncGenerator[int | Change | None, None]
 async def take(told: Told, count: int) -> list[int]:
     """The numbers of the next ``count`` changes; 0 is everything."""
     found: list[int] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(found) < count:
             item = await anext(told)
             if isinstance(item, Change):
@@ -123,7 +123,7 @@ async def test_it_outlives_a_database_that_is_away(
     async with Feed(log) as feed, aclosing(feed.subscribe(None)) as told:
         await anext(told)
         log.broken = True
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not caplog.records:
                 assert await anext(told) is None
         log.add()
@@ -139,7 +139,7 @@ async def test_closing_ends_every_stream() -> None:
         rest = asyncio.create_task(_rest(told))
         await asyncio.sleep(0)
         feed.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert [item for item in await rest if item is not None] == []
         assert feed.subscribers == 0
 
@@ -174,7 +174,7 @@ async def test_old_changes_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> Non
             feed.poke()
             assert await take(told, 1) == [seq]
         async with feed.grown:
-            await asyncio.wait_for(feed.grown.wait_for(lambda: len(log.rows) == 3), 10)
+            await asyncio.wait_for(feed.grown.wait_for(lambda: len(log.rows) == 3), 30)
 
 
 @given(
@@ -213,7 +213,7 @@ def test_whoever_stays_or_comes_back_knows_all(steps: list[str], bound: int) -> 
                 elif step == "forget":
                     await log.prune(bound)
             await feed._look()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while heard != feed.seq:
                     await read()
             assert heard == await log.last()

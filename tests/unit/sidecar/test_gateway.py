@@ -112,7 +112,7 @@ async def test_the_death_of_the_sidecar_is_no_concern_of_requests(gateway: Runni
             async with asyncio.timeout(30):
                 while callers.statuses[-1] != 401:
                     await callers.more(1)
-            assert time.monotonic() - started < 1.0
+            assert time.monotonic() - started < 5.0
             first = callers.statuses.index(401)
             await callers.more(50)
             # Answers of requests that were admitted before may come after the first refusal, one a caller at most.

@@ -249,7 +249,7 @@ async def test_it_goes_on_when_the_database_is_back(
 
     monkeypatch.setattr(module, "ingest", away_twice)
     append(folder, "usage-0-00000001.jsonl", line(1))
-    async with Ingester(store, folder, no_prices), asyncio.timeout(20):
+    async with Ingester(store, folder, no_prices), asyncio.timeout(40):
         await entered.wait()
     assert await ids(store) == ["req_1"]
     assert len(failures) == 2

@@ -60,6 +60,6 @@ async def test_it_runs_by_itself(filled: Store, monkeypatch: pytest.MonkeyPatch)
         return gone
 
     monkeypatch.setattr(retention, "forget_before", noted)
-    async with Retention(filled, lambda: 1), asyncio.timeout(20):
+    async with Retention(filled, lambda: 1), asyncio.timeout(40):
         await done.wait()
     assert await left(filled) == []

@@ -201,7 +201,7 @@ async def test_what_was_held_at_the_end_is_anyones_at_once(
     monkeypatch.setattr(module, "enter", wait_for_ever)
     async with stepping(store, server):
         await sender.send(line(1))
-    async with consumer_of(store, server), asyncio.timeout(20):
+    async with consumer_of(store, server), asyncio.timeout(40):
         await stuck.wait()
     monkeypatch.setattr(module, "enter", enter)
     async with consumer_of(store, server):

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.sidecar import websocket, websocket_protocol
 
-WAIT = 10.0
+WAIT = 30.0
 OFFER = (
     b"GET /v1/stream HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\n"
     b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"

@@ -278,7 +278,7 @@ async def test_a_new_key_does_not_wait_for_the_disk(first: Gateway, monkeypatch:
 
     def fold() -> None:
         begun.set()
-        free.wait(10)
+        free.wait(30)
 
     monkeypatch.setattr(first.books, "_fold", fold)
     first.serve()

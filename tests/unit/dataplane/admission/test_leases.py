@@ -163,7 +163,7 @@ async def test_a_recall_that_nobody_answers_costs_its_wait(cluster: Cluster) -> 
     a.task.cancel()
     begun = time.monotonic()
     assert await b.many(2) == 1
-    assert 0.04 < time.monotonic() - begun < 2.0
+    assert 0.04 < time.monotonic() - begun < 5.0
 
 
 async def test_a_lowered_limit_holds_from_the_next_beat(cluster: Cluster) -> None:

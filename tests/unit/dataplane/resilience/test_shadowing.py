@@ -20,6 +20,7 @@ from gateway.settings.model import Concurrency, Limit, Model, Price, Settings, S
 from tests.support.raw_upstream import (
     LAST_CHUNK,
     STREAM_HEAD,
+    WAIT,
     Peer,
     RawUpstream,
     Script,
@@ -58,7 +59,7 @@ async def mirrored(
             mirror = gateway.runtime.router.routes["m"].mirror
             assert mirror is not None
             yield gateway, spare, mirror
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(WAIT):
                 while mirror.running:  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
 
@@ -146,7 +147,7 @@ async def test_the_client_waits_for_no_copy_and_its_memory_goes(tmp_path: Path) 
     async with mirrored(tmp_path, silent) as (gateway, spare, mirror):
         begun = time.monotonic()
         assert (await ask(gateway, stream=False)).status == 200
-        assert time.monotonic() - begun < 1.0
+        assert time.monotonic() - begun < 5.0
         await spare.until(lambda: len(spare.requests) == 1)
         assert mirror.running == 1
         (copy,) = (handler for pool in gateway.runtime.pools.values() for handler in (c.handler for c in pool.active))

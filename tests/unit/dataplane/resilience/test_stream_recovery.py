@@ -411,7 +411,7 @@ async def test_a_slow_client_holds_the_continuation_up(tmp_path: Path) -> None:
         while b'"xxx' not in got.body:
             await client.piece(got)
         (connection,) = (each for pool in gateway.runtime.pools.values() for each in pool.active)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while connection.transport.is_reading():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         await client.rest(got)

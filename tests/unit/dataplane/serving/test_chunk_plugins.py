@@ -202,8 +202,8 @@ async def test_a_client_that_leaves_while_a_plugin_waits(tmp_path: Path) -> None
         wire(gateway.address) as client,
     ):
         await client.send(post("/v1/chat/completions", chat(stream=True)))
-        await asyncio.wait_for(entered.wait(), 10)
+        await asyncio.wait_for(entered.wait(), 30)
         client.leave()
-        await asyncio.wait_for(left.wait(), 10)
+        await asyncio.wait_for(left.wait(), 30)
         (event,) = await gateway.usage()
         assert event.outcome == "cancelled"

@@ -13,7 +13,7 @@ from tests.support.raw_upstream import STREAM_HEAD, WAIT, Peer, RawUpstream, Scr
 from tests.support.wire import FORM_START, chat, head, post, wire
 from tests.support.worker import RunningWorker, provider, running_worker, settings_for
 
-SECOND = 1.5
+SECOND = 5.0
 """A second, and what a busy machine adds."""
 LIMITS = (Limit(metric="concurrency", limit=5), Limit(metric="tokens", limit=100_000, window="hour"))
 
@@ -99,7 +99,7 @@ async def test_with_other_requests_waiting_behind_on_the_connection(tmp_path: Pa
         client.leave()
         async with asyncio.timeout(WAIT):
             await upstream.peers[0].left.wait()
-        assert time.monotonic() - left < SECOND + 1
+        assert time.monotonic() - left < SECOND
         assert len(await gateway.usage()) == 1
         assert gateway.used("concurrency") == 0
         assert len(upstream.requests) == 1

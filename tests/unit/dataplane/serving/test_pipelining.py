@@ -204,7 +204,7 @@ async def test_many_requests_waiting_on_a_connection_are_bounded(tmp_path: Path)
         sending = asyncio.create_task(client.send(said("x") + large * 400))
         await upstream.until(lambda: len(upstream.requests) == 1)
         (connection,) = gateway.connections
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while connection.reading:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         assert len(connection.pipeline) < 32

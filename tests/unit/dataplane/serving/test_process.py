@@ -31,7 +31,7 @@ def config(base_url: str, model: str = "m", drain: int = 10) -> dict[str, Any]:
 
 def usage(directory: Path) -> list[dict[str, Any]]:
     # A worker ends a moment after its supervisor that was killed, and has its journal until then.
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while not (journal := Journal.open(directory / "data/usage" / journal_name(0), wait=0.1)):
         recover(directory / "data/usage")
         assert time.monotonic() < until

@@ -37,7 +37,7 @@ async def until_someone_waits(store: Store) -> None:
     """Until a transaction of PostgreSQL waits for another; SQLite lets one in at a time anyway."""
     if store.is_sqlite:
         return
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while True:
             async with store.reading() as session:
                 if await session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):

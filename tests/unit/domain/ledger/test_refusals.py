@@ -55,5 +55,5 @@ async def test_as_the_databases_tell_it(store: Store, statement: str) -> None:
             await session.execute(text(statement))
 
     with pytest.raises(StatementError) as caught:
-        await asyncio.wait_for(refused(), 20)
+        await asyncio.wait_for(refused(), 40)
     assert is_about_lines(caught.value)

@@ -16,7 +16,7 @@ from gateway.kernel.errors import GatewayError
 from gateway.store.engine import Store
 from tests.unit.domain.ledger.support import PerToken, add, batch_of, enter, event
 
-WAIT = 10.0
+WAIT = 30.0
 
 
 class Changes:

@@ -165,7 +165,7 @@ class Clock:
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(timeout=5) as made:
+    async with httpx.AsyncClient(timeout=30) as made:
         yield made
 
 

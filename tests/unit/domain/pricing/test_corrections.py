@@ -117,7 +117,7 @@ async def test_a_sidecar_looks_for_late_prices_by_itself(
     await report(accounts, rater, FEBRUARY)
     await price(accounts, effective_from=JANUARY)
     accounts.clock.advance(SETTLED.total_seconds())
-    async with Rerater(accounts.works, rater, look=0.01), asyncio.timeout(20):
+    async with Rerater(accounts.works, rater, look=0.01), asyncio.timeout(40):
         while ("adjustment", FEBRUARY, DOLLAR) not in await entries(accounts):
             pass
     assert await catch_up(accounts.works, rater) == 0
