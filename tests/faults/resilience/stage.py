@@ -123,9 +123,11 @@ def settings(
 ) -> Settings:
     """The model ``m``: served by ``fault`` at ``up``, and by ``spared`` at ``spare`` where that is given."""
     shared: dict[str, Any] = {"timeouts": timeouts, "retry": retry, "breaker": breaker}
+    # A busy machine is not to be taken for a fault of the one that has none.
+    of_spare = shared | {"timeouts": PATIENT} if spared == "healthy" else shared
     providers = (
         Provider(name="up", base_url=up.base_url, **shared),
-        Provider(name="spare", base_url=spare.base_url, **shared),
+        Provider(name="spare", base_url=spare.base_url, **of_spare),
     )
     targets = [Target(provider="up", model=fault, context_length=context[0])]
     if spared is not None:

@@ -58,8 +58,10 @@ async def test_while_the_probe_is_out_nobody_else_goes(tmp_path: Path, stream: b
         answers = await asyncio.gather(*(on.ask(stream=stream) for _ in range(CROWD)))
         codes = Counter(got.code for got in answers)
         assert set(codes) == {"first_token_timeout", "circuit_open"}
-        assert codes["circuit_open"] >= CROWD - 3
-        assert len(on.up.calls) <= 4
+        # One when it was closed, and one a cooldown and deadline for as long as some waited.
+        most = 2 + max(got.seconds for got in answers) / 0.35
+        assert codes["circuit_open"] >= CROWD - most
+        assert len(on.up.calls) <= 1 + most
         assert max(got.seconds for got in answers) < 0.7 + LATE, "the wait is bounded"
         assert all(gap >= 0.09 for gap in on.up.gaps)
         assert all(int(got.headers["retry-after"]) >= 1 for got in answers if got.code == "circuit_open")

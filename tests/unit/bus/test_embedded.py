@@ -174,6 +174,9 @@ async def test_a_lookup_has_a_deadline(tmp_path: Path, monkeypatch: pytest.Monke
         api.gate.clear()
         with pytest.raises(PolicyUnavailable, match=r"within 0\.05 s"):
             await source.resolve(Query(digest=AB))
+        await source.close()
+        monkeypatch.setattr(embedded, "RESOLVE_SECONDS", WAIT)
+        source = policy(tmp_path / "s")
         api.gate.set()
         assert await source.resolve(Query(digest=AB)) == Resolution(seq=0)
         await source.close()
@@ -299,7 +302,7 @@ async def test_a_peer_that_makes_no_sense_is_told(tmp_path: Path, answer: bytes,
 
 
 async def test_a_connection_that_went_quiet_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "QUIET_SECONDS", 0.05)
+    monkeypatch.setattr(embedded, "QUIET_SECONDS", 0.5)
     lost = asyncio.Event()
     head = b'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nA\r\n{"seq":12}\r\n1\r\n\n\r\n'
     async with raw_peer(tmp_path / "s", head, then_close=False):

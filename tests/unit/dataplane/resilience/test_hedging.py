@@ -141,7 +141,7 @@ async def test_the_delay_is_learned(tmp_path: Path) -> None:
         for _ in range(LEAST):
             await stream(gateway)
         learned = route.targets[0].load.late
-        assert 0 < learned < 1.0
+        assert 0 < learned < 5.0
         assert route.hedging is not None
         assert route.hedging.delay(route.targets[0]) == learned
         before = len(spare.requests)
