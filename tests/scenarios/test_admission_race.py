@@ -12,9 +12,9 @@ from tests.scenarios.admission import (
     PATIENCE,
     Provider,
     as_master,
-    chat,
     config,
     counting_provider,
+    judged,
     sidecar_answers,
 )
 from tests.support.gateway import RunningGateway, running_gateway
@@ -30,7 +30,7 @@ async def race(gateways: list[RunningGateway], key: str, provider: Provider) -> 
 
     async def one(number: int) -> int:
         nonlocal refused
-        status, _ = await chat(gateways[number % len(gateways)], key)
+        status, _ = await judged(gateways[number % len(gateways)], key)
         if status != 200:
             refused += 1
             provider.changed.set()

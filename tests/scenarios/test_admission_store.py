@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.scenarios.admission import PATIENCE, Provider, chat, config, counting_provider
+from tests.scenarios.admission import PATIENCE, Provider, chat, config, counting_provider, judged
 from tests.support.gateway import RunningGateway, running_gateway
 from tests.support.redis_server import RedisServer, running_redis
 
@@ -52,7 +52,7 @@ async def test_each_policy_while_redis_is_away(tmp_path: Path, policy: str) -> N
             with running_gateway(
                 settings(provider, tmp_path / "data", redis, policy), tmp_path, command="proxy"
             ) as gateway:
-                assert (await chat(gateway, KEY))[0] == 200
+                assert (await judged(gateway, KEY))[0] == 200
                 redis.stop()
                 if policy == "open":
                     for _ in range(30):
@@ -82,7 +82,7 @@ async def test_a_redis_that_lost_its_memory_is_told_what_was_spent(tmp_path: Pat
             told = config(provider, tmp_path / "data", keys=keys, redis_url=redis.url)
             with running_gateway(told, tmp_path, command="proxy") as gateway:
                 for _ in range(8):
-                    assert (await chat(gateway, KEY))[0] == 200
+                    assert (await judged(gateway, KEY))[0] == 200
                 redis.stop()
                 redis.start()  # it keeps nothing on disk
                 served = 8

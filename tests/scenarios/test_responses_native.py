@@ -168,7 +168,7 @@ def test_usage_is_read(gateway: RunningGateway) -> None:
         body = {"model": "own", "input": "Hi", "stream": streamed}
         request_id = httpx.post(f"{gateway.base_url}/responses", json=body, headers=headers).headers["x-request-id"]
         deadline = time.monotonic() + 40
-        while not (lines := [line for line in gateway.stderr if request_id in line]):
+        while not (lines := [line for line in tuple(gateway.stderr) if request_id in line]):
             assert time.monotonic() < deadline
             time.sleep(0.02)
         assert '"prompt_tokens":40' in lines[0]

