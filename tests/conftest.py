@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import logging
 import os
@@ -47,6 +48,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="point the clients of the scenario tests at the fake provider itself",
     )
+
+
+def pytest_collection_finish() -> None:
+    """What thousands of tests are made of is no garbage before the end: let it not be looked through all the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
