@@ -19,7 +19,7 @@ from tests.support.fake_openai.endpoints import vector
 def started(endpoint: Endpoint, path: str, body: dict[str, Any], *options: str) -> Iterator[subprocess.Popen[str]]:
     """A curl that has been given its body; killed after the block if it still runs."""
     headers = [f"Authorization: Bearer {endpoint.key}", "Content-Type: application/json"]
-    command = ["curl", "--silent", "--show-error", "--max-time", "30", *options, f"{endpoint.base_url}{path}"]
+    command = ["curl", "--silent", "--show-error", "--max-time", "60", *options, f"{endpoint.base_url}{path}"]
     command += [word for header in headers for word in ("--header", header)] + ["--data-binary", "@-"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
         try:

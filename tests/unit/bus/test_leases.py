@@ -142,7 +142,7 @@ async def heard(store: RedisLeases) -> tuple[list[Notice], asyncio.Task[None]]:
 
 
 async def until(notices: list[Notice], count: int) -> list[Notice]:
-    for _ in range(1000):
+    for _ in range(6_000):
         if len(notices) >= count:
             break
         await asyncio.sleep(0.005)

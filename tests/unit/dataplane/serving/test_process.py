@@ -112,7 +112,7 @@ async def test_a_stop_lets_a_stream_finish_and_takes_no_more(tmp_path: Path) -> 
         assert got.complete
         assert got.body.endswith(DONE)
         assert await client.at_end()
-        assert await in_thread(gateway.process.wait, 15) == 0
+        assert await in_thread(gateway.process.wait, 60) == 0
     (event,) = usage(tmp_path)
     assert (event["outcome"], event["status"]) == ("ok", 200)
 
@@ -130,7 +130,7 @@ async def test_a_stream_that_does_not_finish_in_time_is_ended_and_written_down(t
         await client.rest(got)
         assert DONE not in got.body
         assert b"shutting_down" in got.body
-        assert await in_thread(gateway.process.wait, 15) == 0
+        assert await in_thread(gateway.process.wait, 60) == 0
     (event,) = usage(tmp_path)
     assert event["outcome"] in ("cut", "cancelled")
     assert event["tokens"]["completion"] == 1
