@@ -43,7 +43,7 @@ def report(outcome: Outcome) -> str:
         f"memory {before.resident / MEGABYTE:.1f} MB before, {after.resident / MEGABYTE:.1f} MB after,"
         f" under load {outcome.grown / MEGABYTE:+.1f} MB from the second quarter to the last",
         f"       {' '.join(f'{point / MEGABYTE:.0f}' for point in outcome.resident)} MB under load",
-        f"files  {before.files} before, {after.files} after",
+        f"files  {before.files} before, {after.files} after, and {before.unix} and {after.unix} Unix sockets",
         f"tasks  {sum(before.tasks.values())} before, {sum(after.tasks.values())} after",
         f"objects {before.objects} before, {after.objects} after",
         *(f"FAULT  {fault}" for fault in outcome.faults),

@@ -37,12 +37,16 @@ def gauges(**values: float) -> Scraped:
 
 
 def test_what_is_as_it_was_is_no_leak() -> None:
-    assert leaks(census(), census(at=2.0, files=29, objects=2_900), gauges(gateway_client_connections=1)) == []
+    assert leaks(census(), census(at=2.0, files=29, unix=9, objects=2_900), gauges(gateway_client_connections=1)) == []
 
 
 def test_each_leak_is_found() -> None:
     after = census(
-        tasks={"serve": 1, "Flow.run": 2}, files=31, objects=9_000, reserved={"key|a|tokens": 5, "key|a|requests": 0}
+        tasks={"serve": 1, "Flow.run": 2},
+        files=31,
+        unix=21,
+        objects=9_000,
+        reserved={"key|a|tokens": 5, "key|a|requests": 0},
     )
     left = gauges(gateway_requests_in_flight=2, gateway_upstream_connections=1, gateway_client_connections=3)
     assert leaks(census(), after, left) == [
@@ -51,6 +55,7 @@ def test_each_leak_is_found() -> None:
         "3 client connections are open, of which one asks for this",
         "tasks: {'Flow.run': 2}",
         "file descriptors: 30 before, 31 after",
+        "21 Unix sockets",
         "reserved: {'key|a|tokens': 5}",
         "objects: 2000 before, 9000 after",
     ]

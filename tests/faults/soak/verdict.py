@@ -20,6 +20,8 @@ have many megabytes.
 """
 OBJECTS = 3_000
 """Objects that may be there more than before: caches that fill, metrics that are counted for the first time."""
+UNIX = 20
+"""Unix sockets: of the loop, of the process that counts tokens, and connections to the sidecar, which are bounded."""
 GAUGES = (
     "gateway_requests_in_flight",
     "gateway_open_streams",
@@ -39,6 +41,7 @@ class Census(Struct):
     resident: int
     objects: int
     reserved: dict[str, int] | None
+    unix: int = 0
 
 
 def leaks(before: Census, after: Census, gauges: Scraped) -> list[str]:
@@ -58,6 +61,8 @@ def leaks(before: Census, after: Census, gauges: Scraped) -> list[str]:
         found.append(f"tasks: {more}")
     if after.files > before.files:
         found.append(f"file descriptors: {before.files} before, {after.files} after")
+    if after.unix > UNIX:
+        found.append(f"{after.unix} Unix sockets")
     if after.reserved is None:
         found.append("the counters of limits were not found")
     elif held := {key: amount for key, amount in after.reserved.items() if amount}:

@@ -11,6 +11,7 @@ import gateway.cli.supervisor
 from gateway.cli.main import main
 
 if __name__ == "__main__":
+    gateway.cli.supervisor.INTERVAL = 0.25  # type: ignore[attr-defined]
     gateway.cli.supervisor.MARGIN = float(os.environ.get("TEST_MARGIN", "20"))
     gateway.cli.serve.Supervisor = functools.partial(  # type: ignore[assignment,attr-defined]
         gateway.cli.supervisor.Supervisor, worker_module="standin_worker", sidecar_module="standin_sidecar"

@@ -50,7 +50,7 @@ def test_a_call_opened_freely_is_held_to_the_grammar(model: LoadedModel) -> None
 
 
 def test_nothing_changes_when_a_prompt_was_evaluated_before(model: LoadedModel) -> None:
-    text = "The quick brown fox jumps over the lazy dog. " * 30
+    text = "The quick brown fox jumps over the lazy dog. " * 20
     first = run(model, plan(model, text, top_logprobs=1))
     again = run(model, plan(model, text, top_logprobs=1))
     assert again[:2] == first[:2]
@@ -67,7 +67,7 @@ def test_it_stops_when_nobody_waits(model: LoadedModel) -> None:
 
 
 def test_evaluating_a_prompt_is_stopped_by_the_flag(model: LoadedModel) -> None:
-    prompt = model.tokenize("one two three " * 200, add_special=False, parse_special=False)
+    prompt = model.tokenize("one two three " * 100, add_special=False, parse_special=False)
     model.abort.set()
     try:
         with pytest.raises(Cancelled):
