@@ -392,7 +392,9 @@ async def test_too_many_prices_are_told_of_the_first_targets(tmp_path: Path, mon
 
 async def test_details_are_told_in_the_order_they_were_asked_for(tmp_path: Path) -> None:
     async with internal_api(tmp_path / "s", MemoryLog()) as api:
-        known = Details(name="X", context_length=5, input_modalities=("text",), prices={"prompt": "0.1"}, moderated=False)
+        known = Details(
+            name="X", context_length=5, input_modalities=("text",), prices={"prompt": "0.1"}, moderated=False
+        )
         api.details[Priced("up", "x")] = known
         source = policy(tmp_path / "s")
         assert await source.details([Priced("up", "y"), Priced("up", "x")]) == [UNKNOWN, known]
