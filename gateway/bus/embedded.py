@@ -14,6 +14,7 @@ from gateway.bus.bulk import UNDER_WAY, Bulk
 from gateway.bus.connection import Hearing
 from gateway.bus.http import Client, Refused, parse_address
 from gateway.bus.policy import PolicyUnavailable, Query
+from gateway.contract.catalogue import Details
 from gateway.contract.internal import HEADER, PREFIX, internal_token
 from gateway.contract.policy import Change, Resolution
 from gateway.contract.prices import Priced, Prices
@@ -37,6 +38,7 @@ _encode = msgspec.json.Encoder().encode
 _resolution = msgspec.json.Decoder(Resolution).decode
 _resolutions = msgspec.json.Decoder(list[Resolution]).decode
 _prices = msgspec.json.Decoder(Prices).decode
+_details = msgspec.json.Decoder(list[Details]).decode
 _change = msgspec.json.Decoder(Change).decode
 _head = msgspec.json.Decoder(Head).decode
 
@@ -73,6 +75,13 @@ class EmbeddedPolicy:
     async def prices(self, targets: Sequence[Priced]) -> Prices:
         """See :meth:`gateway.bus.policy.PriceSource.prices`."""
         return await self._answer(self._prices, "prices", _encode(targets), _prices)
+
+    async def details(self, targets: Sequence[Priced]) -> Sequence[Details]:
+        """See :meth:`gateway.bus.policy.DetailSource.details`."""
+        told = await self._answer(self._prices, "models", _encode(targets), _details)
+        if len(told) != len(targets):
+            raise PolicyUnavailable(f"the sidecar told of {len(told)} of {len(targets)} models")
+        return told
 
     async def _ask(self, queries: Sequence[Query]) -> Sequence[Resolution]:
         return await self._answer(self._keys, "resolve", _encode(queries), _resolutions)

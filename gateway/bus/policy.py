@@ -7,11 +7,12 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from gateway.contract.catalogue import Details
 from gateway.contract.policy import Change, Resolution
 from gateway.contract.prices import Priced, Prices
 
 PRICED_MOST = 32
-"""Targets in one question for prices."""
+"""Targets in one question for prices, or for what is known of them."""
 
 
 class PolicyUnavailable(Exception):
@@ -68,5 +69,16 @@ class PriceSource(Protocol):
         ...
 
 
-class Source(PolicySource, PriceSource, Protocol):
+class DetailSource(Protocol):
+    """Where a worker learns what is known of its targets beside what it reads in the configuration."""
+
+    async def details(self, targets: Sequence[Priced]) -> Sequence[Details]:
+        """What is known of these targets, at most :data:`PRICED_MOST`, in their order.
+
+        Raises :class:`PolicyUnavailable` within ten seconds where the sidecar does not answer.
+        """
+        ...
+
+
+class Source(PolicySource, PriceSource, DetailSource, Protocol):
     """All that a worker learns from its sidecar."""

@@ -20,7 +20,7 @@ COMMANDS = {
     "proxy": ("gateway.cli.serve", "Run the data plane alone."),
     "sidecar": ("gateway.cli.sidecar", "Run the sidecar alone: accounts, keys, money and the admin APIs."),
     "check": ("gateway.cli.check", "Check the configuration and report every fault at once."),
-    "models": ("gateway.cli.models", "List the models, those of the running gateway if it runs."),
+    "models": ("gateway.cli.models", "List the models, and refresh what the providers tell of theirs."),
     "keys": ("gateway.cli.keys", "Make, list, rotate and revoke keys for apps."),
     "audit": ("gateway.cli.audit", "Verify the audit log."),
     "usage": ("gateway.cli.usage", "Look at the ledger: what is pending, is it whole."),

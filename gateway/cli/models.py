@@ -13,26 +13,34 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.cli.config import config_option, config_path, json_option, read_or_exit
+from gateway.cli.models_sync import sync, warn
 from gateway.cli.targets import Targets, Told, described, read_targets
 from gateway.cli.url import base_url
+from gateway.domain.catalogue.file import CatalogueError, read
+from gateway.domain.catalogue.model import Catalogue, absent, current
 from gateway.settings.master_key import MasterKeyError, existing
 from gateway.settings.model import Model, Settings, Target
 
 TIMEOUT = 5.0
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @config_option
 @json_option
-def models(config: Path | None, as_json: bool) -> None:
+@click.pass_context
+def models(context: click.Context, config: Path | None, as_json: bool) -> None:
     """List the models and what answers them: of the running gateway, and how its targets do, or as configured."""
+    if context.invoked_subcommand is not None:
+        return
     settings = read_or_exit(config_path(config)).settings
     running = _running(settings)
     configured = {model.name: model for model in settings.models}
     names = running if running is not None else list(configured)
     root = base_url(settings.server.host, settings.server.port).removesuffix("/v1")
     told = read_targets(root, TIMEOUT) if running is not None else {}
-    rows = [_row(name, configured.get(name), told) for name in names]
+    listed = _Listed(settings)
+    rows = [_row(name, configured.get(name), told, listed) for name in names]
+    warn(listed.missing, listed.catalogue)
     if as_json:
         source = "running" if running is not None else "configured"
         click.echo(orjson.dumps({"source": source, "models": rows}, option=orjson.OPT_INDENT_2))
@@ -40,6 +48,29 @@ def models(config: Path | None, as_json: bool) -> None:
     console = Console(highlight=False)
     url = base_url(settings.server.host, settings.server.port)
     console.print(_table(rows, f"served at {url}" if running is not None else "configured; the gateway is not running"))
+
+
+models.add_command(sync)
+
+
+class _Listed:
+    """Which targets their providers list, as far as ``gateway models sync`` has asked them."""
+
+    def __init__(self, settings: Settings) -> None:
+        try:
+            self.catalogue = read(settings.data_dir)
+        except CatalogueError as error:
+            click.echo(f"warning: {error}; gateway models sync makes it anew", err=True)
+            self.catalogue = Catalogue()
+        self.missing = absent(self.catalogue, settings)
+        self._asked = {name for name, listing in current(self.catalogue, settings).items() if listing.complete}
+        self._missing = {(each.provider, each.target) for each in self.missing}
+
+    def of(self, target: Target) -> dict[str, bool]:
+        """``listed``, where the provider was asked."""
+        if target.provider not in self._asked:
+            return {}
+        return {"listed": (target.provider, target.model) not in self._missing}
 
 
 def _running(settings: Settings) -> list[str] | None:
@@ -71,14 +102,20 @@ def _running(settings: Settings) -> list[str] | None:
         return None
 
 
-def _row(name: str, model: Model | None, told: Targets) -> dict[str, Any]:
+def _row(name: str, model: Model | None, told: Targets, listed: _Listed) -> dict[str, Any]:
     if model is None:
         return {"name": name, "strategy": None, "targets": [], "fallbacks": []}
     return {
         "name": name,
         "strategy": model.strategy,
         "targets": [
-            {"provider": target.provider, "model": target.model, "weight": target.weight, **_told(target, told)}
+            {
+                "provider": target.provider,
+                "model": target.model,
+                "weight": target.weight,
+                **listed.of(target),
+                **_told(target, told),
+            }
             for target in model.targets
         ],
         "fallbacks": list(model.fallbacks),

@@ -14,6 +14,7 @@ import orjson
 
 from gateway.contract.usage import Tokens
 from gateway.dataplane.attempt import PASSING, Attempt
+from gateway.dataplane.decoding import is_text
 from gateway.dataplane.envelope import body_of, event_of, status_of, upstream_failure
 from gateway.dataplane.pricing import cost_of
 from gateway.dataplane.refusal import is_too_long, status_told
@@ -79,7 +80,7 @@ def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
     if attempt.events is not None:
         _end_relayed(exchange, attempt)  # plugins left nothing of the stream
         return Verdict.DONE
-    if exchange.spec.json_answer or not attempt.content_type.startswith(b"text/"):
+    if exchange.spec.json_answer or not is_text(attempt.content_type):
         body = attempt.body()
         try:
             if not body.isascii():

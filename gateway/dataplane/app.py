@@ -14,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from gateway.contract.owners import owner_of
 from gateway.dataplane.access_log import AccessLog
+from gateway.dataplane.catalogue import Catalogue
 from gateway.dataplane.clock import Clock
 from gateway.dataplane.counting.client import Counter
 from gateway.dataplane.credentials import Learnt
@@ -62,6 +63,8 @@ class Worker:
         """Either of both: connections are used no further."""
         self.loop = asyncio.get_running_loop()
         self.created = int(time.time())
+        self.catalogue = Catalogue(self.created)
+        """What is known of the models."""
         self._started = time.monotonic()
         self.app = Starlette(
             routes=[*health.routes(self), *models.routes(self), *responses.routes(self), *conversations.routes(self)],

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.contract.usage import Attempt as AttemptRecord
 from gateway.contract.usage import Tokens
-from gateway.dataplane.decoding import Decoder, decoder_for
+from gateway.dataplane.decoding import Decoder, decoder_for, is_text
 from gateway.dataplane.envelope import event_of
 from gateway.dataplane.falling_back import fallback_line
 from gateway.dataplane.pricing import cost_of
@@ -177,7 +177,7 @@ class Attempt:
         kind = self.content_type.partition(b";")[0].strip().lower()
         if self.exchange.seam is not None and kind != b"text/event-stream":
             return Mode.WHOLE  # a stream has begun, and only another goes on with it
-        if kind.startswith(b"text/") and kind != b"text/event-stream" and self.exchange.runtime.chain.on_response:
+        if is_text(kind) and self.exchange.runtime.chain.on_response:
             return Mode.WHOLE  # a transcript as plain text goes through the plugins like one in JSON
         if kind == b"text/event-stream":
             return Mode.EVENTS

@@ -1,4 +1,4 @@
-"""Compressed upstream answers: gzip, deflate and br, decoded as they come."""
+"""What an upstream's answer is made of: its media type, and gzip, deflate and br, decoded as they come."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ import brotli
 
 Decoder = Callable[[bytes, int], bytes]
 """Takes the next bytes and the most bytes it may return; raises :class:`ValueError` on bad or oversized input."""
+
+
+_SUBTITLES = (b"application/x-subrip", b"application/srt", b"application/vtt", b"application/ttml+xml")
+
+
+def is_text(content_type: bytes) -> bool:
+    """Whether a ``Content-Type`` value is that of words without JSON around them: a plain text, subtitles."""
+    kind = content_type.partition(b";")[0].strip().lower()
+    return kind != b"text/event-stream" and (kind.startswith(b"text/") or kind in _SUBTITLES)
 
 
 def decoder_for(encoding: bytes) -> Decoder | None:

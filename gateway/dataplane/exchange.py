@@ -249,6 +249,8 @@ class Exchange(Request):
         if self.upload.model is not None and self.upload.model != model:
             first, last = self.upload.span
             body = body[:first] + model.encode() + body[last:]
+        elif self.upload.model is None and model != self.spec.default_model:
+            body = self.upload.named(body, model)
         if self.declared_length is None:
             framing = b"transfer-encoding: chunked\r\n"
             body = b"%x\r\n%b\r\n" % (len(body), body) + (_LAST_CHUNK if self.complete else b"")

@@ -82,7 +82,7 @@ def parse(exchange: Exchange) -> None:
     """Read what the gateway needs from the body and check it. Raises :class:`GatewayError`."""
     upload = exchange.upload
     if upload is not None:
-        exchange.model = upload.model or exchange.spec.default_model or ""
+        exchange.model = upload.model or usual_model(exchange)
         if not exchange.model:
             raise bodies.invalid(
                 "You must name a model: the form has no 'model'.", "model", "missing_required_parameter"
@@ -90,6 +90,23 @@ def parse(exchange: Exchange) -> None:
         return
     exchange.raw = exchange.take_body()
     read_fields(exchange)
+
+
+def usual_model(exchange: Exchange) -> str:
+    """Which model a form without one means: OpenAI's default, or where that is not there the only one that serves the
+    endpoint and that the caller may use. Empty where the endpoint has no default.
+    """
+    spec, routes = exchange.spec, exchange.runtime.router.routes
+    usual = spec.default_model
+    if usual is None or usual in routes:
+        return usual or ""
+    allowed = exchange.caller.models if exchange.caller is not None else frozenset()
+    found = [
+        name
+        for name, route in routes.items()
+        if (not allowed or name in allowed) and any(target.serves(spec.name) for target in route.targets)
+    ]
+    return found[0] if len(found) == 1 else usual
 
 
 def read_fields(exchange: Exchange) -> None:

@@ -144,6 +144,19 @@ def _version(price: Price) -> _Version:
     return _Version(begins, rates, tiers, price.currency)
 
 
+def held_rates(rate: Pricing | None, now: float) -> tuple[Rates, int] | None:
+    """What holds at a time in Unix seconds, of the smallest prompts and outside of particular hours: rates as in
+    :mod:`gateway.kernel.rates`, and nano-dollars for a unit of their money. None where nothing does.
+    """
+    if isinstance(rate, Schedule):
+        found = rate.at(now)
+        return None if found is None else (found[0].rates, found[1])
+    if rate is None:
+        return None
+    told = {"input": rate.input * 1_000, "output": rate.output * 1_000}
+    return (told if rate.cached_input == rate.input else {**told, "cached_input": rate.cached_input * 1_000}), NANOS
+
+
 def holds(rate: Pricing | None, now: float) -> bool:
     """Whether a price holds at a time in Unix seconds."""
     return rate is not None and (not isinstance(rate, Schedule) or rate.at(now) is not None)

@@ -314,18 +314,20 @@ class Router:
         """The route of a model. Raises :class:`GatewayError` where it is unknown, or not for this caller."""
         route = self.routes.get(model)
         if route is None:
-            raise GatewayError(
-                Kind.NOT_FOUND,
-                "model_not_found",
-                f"The model '{model[:200]}' does not exist or you do not have access to it."
-                " GET /v1/models lists those you can use.",
-                "model",
-            )
+            raise not_found(model)
         if allowed and model not in allowed:
             raise GatewayError(
                 Kind.FORBIDDEN, "model_not_allowed", f"Your key may not use the model '{model}'.", "model"
             )
         return route
+
+
+def not_found(model: str) -> GatewayError:
+    """The refusal of a model that is not there."""
+    message = f"The model '{model[:200]}' does not exist or you do not have access to it."
+    return GatewayError(
+        Kind.NOT_FOUND, "model_not_found", f"{message} GET /v1/models lists those you can use.", "model"
+    )
 
 
 def router_from(settings: Settings, pools: dict[str, Pool], previous: Router | None = None) -> Router:

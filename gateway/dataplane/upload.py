@@ -26,7 +26,7 @@ class Upload:
     """
 
     def __init__(self, content_type: str) -> None:
-        boundary = _boundary_of(content_type)
+        self._boundary = boundary = _boundary_of(content_type)
         self.model: str | None = None
         self.span = (0, 0)
         self._seen = 0
@@ -47,6 +47,11 @@ class Upload:
                 "on_header_end": self._header_end,
             },
         )
+
+    def named(self, body: bytes, model: str) -> bytes:
+        """A whole body that has no ``model`` with one as its first part."""
+        part = b'--%b\r\ncontent-disposition: form-data; name="model"\r\n\r\n%b\r\n'
+        return part % (self._boundary, model.encode()) + body.lstrip(b"\r\n")
 
     def feed(self, data: bytes) -> None:
         """The next bytes. Raises :class:`GatewayError` where they aren't valid multipart."""

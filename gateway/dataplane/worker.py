@@ -146,6 +146,7 @@ class _Process:
         log = AccessLog(loop, settings.telemetry.access_log)
         self.worker = worker = Worker(runtime, sink, log, scrape, admission.learnt, options.sidecar)
         worker.stored = store_for(settings)
+        worker.catalogue.source = admission.source
         if options.sidecar is not None and options.sidecar.startswith("unix:"):
             worker.beside = Beside(options.sidecar, options.master_key)
         elif options.sidecar is not None:

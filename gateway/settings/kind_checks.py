@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from gateway.settings.faults import Finding, Path, nearest
 from gateway.settings.kinds import LOCAL, ProviderKind, base_url_of, kind_of, names, needed, options_of
@@ -22,6 +23,9 @@ def check_kind(path: Path, item: Item) -> Iterator[Finding]:
         return
     if "llama_cpp" in item:
         yield (*path, LOCAL), "only a provider of kind llama_cpp takes these options", None
+    for field in ("base_url", "proxy"):
+        if not _is_reachable(item.get(field)):
+            yield (*path, field), "expected a URL with a host and a port from 1 to 65535", None
     given = as_dict(item.get("options"))
     yield from _options((*path, "options"), given, name, kind)
     if item.get("base_url") is None:
@@ -30,6 +34,17 @@ def check_kind(path: Path, item: Item) -> Iterator[Finding]:
         elif base_url_of(kind, options_of(kind, given)) is None:
             lacking = " and ".join(f"options.{each}" for each in needed(kind) if each not in options_of(kind, given))
             yield path, f"a provider of kind {name} needs {lacking or 'a base_url'}, or a base_url", None
+
+
+def _is_reachable(url: object) -> bool:
+    """Whether a URL's host and port can be ones; what is no such URL at all is told elsewhere."""
+    if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+        return True
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _options(at: Path, given: Item, name: str, kind: ProviderKind) -> Iterator[Finding]:

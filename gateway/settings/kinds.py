@@ -25,6 +25,7 @@ _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 Url = Annotated[str, Meta(pattern=r"^https?://\S+" + END)]
 Path_ = Annotated[str, Meta(pattern=r"^/\S*" + END)]
+ListPath = Annotated[str, Meta(pattern=r"^(/\S*)?" + END)]
 HeaderName = Annotated[str, Meta(pattern=r"^[a-z0-9-]+" + END)]
 Parameter = Annotated[str, Meta(pattern=r"^[a-z_0-9]+" + END)]
 
@@ -58,7 +59,8 @@ class ProviderKind(Section, frozen=True, kw_only=True):
 
     ``base_url`` and ``paths`` may hold ``{option}``, paths ``{model}`` too. ``key``: whether an ``api_key`` is needed;
     ``unless`` are options that make it unnecessary. ``endpoints`` are those it has, by their names here; absent, any
-    that OpenAI has. ``renamed`` are parameters with another name, ``unsupported`` those that are refused or that change
+    that OpenAI has. ``models`` is where its list of models is, empty where it has none that names what a target does.
+    ``renamed`` are parameters with another name, ``unsupported`` those that are refused or that change
     nothing there.
     """
 
@@ -71,6 +73,7 @@ class ProviderKind(Section, frozen=True, kw_only=True):
     unless: tuple[str, ...] = ()
     paths: dict[str, Path_] = field(default_factory=dict)
     endpoints: tuple[str, ...] = ()
+    models: ListPath = "/models"
     renamed: dict[Parameter, Parameter] = field(default_factory=dict)
     unsupported: tuple[Parameter, ...] = ()
     options: dict[str, Option] = field(default_factory=dict)

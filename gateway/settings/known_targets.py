@@ -82,3 +82,38 @@ def _with_kind(known: Capabilities, name: str) -> Capabilities:
     kind = kind_of(name)
     told = {} if kind is None else asdict(kind.features)
     return replace(known, **{key: value for key, value in told.items() if value is not None})
+
+
+class Facts(Struct, frozen=True):
+    """What is known of a target without asking anybody: None for what is only assumed.
+
+    ``refused`` are parameters that its API does not take.
+    """
+
+    context_length: int | None = None
+    tools: bool | None = None
+    vision: bool | None = None
+    json_schema: bool | None = None
+    refused: tuple[str, ...] = ()
+
+
+def facts_of(target: Target, provider: Provider) -> Facts:
+    """What the configuration and this module know: what a route goes by, without what is taken for granted."""
+    offers, known, kind = capabilities_of(target, provider), known_of(target.model), kind_of(provider.kind)
+    # A family whose context is listed is listed whole; of the others only what they lack is known.
+    whole = kind is None or known.context_length is not None
+
+    def sure(name: str) -> bool | None:
+        said: bool | None = getattr(target, name)
+        if said is None and kind is not None:
+            said = getattr(kind.features, name)
+        offered: bool = getattr(offers, name)
+        return offered if said is not None or whole or not offered else None
+
+    return Facts(
+        offers.context_length,
+        sure("tools"),
+        sure("vision"),
+        sure("json_schema"),
+        () if kind is None else kind.unsupported,
+    )

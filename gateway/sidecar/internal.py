@@ -1,4 +1,4 @@
-"""What only the data plane and the command line may ask: lookups, changes, prices, a poke, and how the sidecar is."""
+"""What only the data plane and the command line may ask: lookups, changes, prices, models, a poke, its health."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.bus.bulk import MOST
 from gateway.bus.policy import PRICED_MOST, Query
+from gateway.contract.catalogue import Details
 from gateway.contract.internal import HEADER, PREFIX, internal_token
 from gateway.contract.policy import Change, Resolution
 from gateway.contract.prices import Priced, PriceFrom, Prices
@@ -32,6 +33,7 @@ _priced = msgspec.json.Decoder(list[Priced], strict=True).decode
 _query = msgspec.json.Decoder(Query | list[Query], strict=True).decode
 LARGEST_QUERY = 65_536  # bytes
 LARGEST_ANSWER = 1_048_576  # bytes of a list, beyond which it is cut short
+_NO_TARGETS = f"Expected a JSON list of at most {PRICED_MOST} objects with provider and model."
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -66,6 +68,10 @@ class Answering(Protocol):
 
     async def cost(self, targets: Sequence[Priced]) -> Prices:
         """What these targets cost from now on."""
+        ...
+
+    async def describe(self, targets: Sequence[Priced]) -> Sequence[Details]:
+        """What is known of these targets beside what the configuration says."""
         ...
 
 
@@ -104,9 +110,15 @@ def router(sidecar: Answering, *more: tuple[str, Handler]) -> APIRouter:
     async def prices(request: Request) -> Response:
         asked = _targets(await _body(request.receive))
         if asked is None:
-            message = f"Expected a JSON list of at most {PRICED_MOST} objects with provider and model."
-            return _told(400, "invalid_query", message)
+            return _told(400, "invalid_query", _NO_TARGETS)
         return Response(_encode(_cut(await sidecar.cost(asked))), media_type="application/json")
+
+    @made.post("/models")
+    async def models(request: Request) -> Response:
+        asked = _targets(await _body(request.receive))
+        if asked is None:
+            return _told(400, "invalid_query", _NO_TARGETS)
+        return Response(_encode(await sidecar.describe(asked)), media_type="application/json")
 
     @made.post("/poke")
     async def poke() -> Response:

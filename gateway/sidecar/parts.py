@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -12,6 +13,7 @@ import msgspec
 from sqlalchemy.exc import DBAPIError
 
 from gateway.bus.policy import Query
+from gateway.contract.catalogue import Details
 from gateway.contract.policy import CredentialPolicy, Resolution
 from gateway.contract.prices import Priced, Prices
 from gateway.dialects.llm_cost_ops.stream_wire import event_of
@@ -19,6 +21,8 @@ from gateway.domain.actor import SYSTEM
 from gateway.domain.authentication.service import Authenticator
 from gateway.domain.authentication.sessions import Sessions
 from gateway.domain.authentication.start import ensure_accounts
+from gateway.domain.catalogue.file import Watched
+from gateway.domain.catalogue.service import KnownModels
 from gateway.domain.ledger.rating import BookRater, Rater
 from gateway.domain.live.hub import Hub
 from gateway.domain.oidc.kept import FILE as KEPT_KEYS
@@ -56,7 +60,8 @@ class NotNow(Exception):
 class Sidecar:
     """The parts of one running sidecar; what handlers find as ``app.state.context``.
 
-    ``settings``, ``tokens``, ``authenticator`` and ``sessions`` are replaced when the configuration is read again.
+    ``settings``, ``tokens``, ``authenticator``, ``sessions``, ``prices`` and ``models`` are replaced when the
+    configuration is read again.
     """
 
     def __init__(self, settings: Settings, master_key: str, store: Store, counters: Counters) -> None:
@@ -76,6 +81,7 @@ class Sidecar:
         self._kept_keys = KeptKeys(Path(settings.data_dir) / KEPT_KEYS, master_key)
         self._issuers = Issuers(settings.oidc, self._kept_keys)
         self._former: Issuers | None = None
+        self._synced = Watched(settings.data_dir)
         self._build(settings)
 
     def _build(self, settings: Settings) -> None:
@@ -85,6 +91,7 @@ class Sidecar:
         self.sessions = Sessions(self.works, self.tokens, self._attempts)
         self.prices = PriceBook(bases_of(settings))
         self.prices.calculated = self._calculated
+        self.models = KnownModels(settings, self.prices.defaults, self._synced)
 
     async def prepare(self, settings: Settings) -> None:
         """Bring the database in line with a configuration: plans, organisations, the administrator, prices."""
@@ -146,6 +153,11 @@ class Sidecar:
     async def cost(self, targets: Sequence[Priced]) -> Prices:
         """What these targets cost from now on."""
         return await outlook(self.works, self.prices, targets)
+
+    async def describe(self, targets: Sequence[Priced]) -> Sequence[Details]:
+        """What is known of these targets beside what the configuration says."""
+        # A file may have to be read, and the list of context windows to be loaded.
+        return await asyncio.to_thread(self.models.describe, targets)
 
     def _numbers(self) -> Numbers:
         return Numbers(

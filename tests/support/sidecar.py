@@ -25,6 +25,7 @@ import yaml
 from fastapi import FastAPI
 
 from gateway.bus.policy import Query
+from gateway.contract.catalogue import UNKNOWN, Details
 from gateway.contract.internal import HEADER, internal_token
 from gateway.contract.policy import Resolution
 from gateway.contract.prices import Priced, PriceFrom, Prices
@@ -61,6 +62,7 @@ class InternalApi:
         self.batches: list[int] = []
         """How many keys came together, each time."""
         self.prices: dict[Priced, list[PriceFrom]] = {}
+        self.details: dict[Priced, Details] = {}
         self.priced: list[int] = []
         """How many targets came together, each time."""
         self.gate = asyncio.Event()
@@ -72,6 +74,10 @@ class InternalApi:
         self.asked.append(query)
         await self.gate.wait()
         return self._answer(query.digest or "")
+
+    async def describe(self, targets: Sequence[Priced]) -> Sequence[Details]:
+        """The details that were laid down for the targets."""
+        return [self.details.get(target, UNKNOWN) for target in targets]
 
     async def resolve_all(self, digests: Sequence[bytes]) -> list[Resolution]:
         """The answers that were laid down for the digests."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.bus.connect import policy_source
+from gateway.bus.policy import Source
 from gateway.contract.internal import KNOWN
 from gateway.dataplane.admission.books import Books
 from gateway.dataplane.admission.leases import LeaseOptions, Leases
@@ -48,8 +49,10 @@ class Admission:
         predecessors: Predecessors | None,
         estate: Estate | None,
         prices: PriceList | None = None,
+        source: Source | None = None,
     ) -> None:
         self.prices = prices
+        self.source = source
         self.estate = estate
         self.registry = registry
         self.predecessors = predecessors
@@ -73,7 +76,7 @@ class Admission:
             name = "limits.db" if options.place == 0 else f"limits-{options.place}.db"
             books = Books(Path(settings.data_dir) / name, sink, slot=options.index, run=options.run_id)
             registry = books.registry = Registry(books)
-        learnt = prices = None
+        learnt = prices = source = None
         if options.sidecar is not None:
             path = Path(settings.data_dir) / KNOWN
             kept = Known(path, options.master_key, options.sidecar, settings.sidecar.cache)
@@ -81,7 +84,7 @@ class Admission:
             learnt = Learnt(source, registry, settings, Seal(options.master_key), kept)
             prices = PriceList(source)
             learnt.on_prices = prices.ask
-        return cls(registry, books, learnt, lender, predecessors, store, prices)
+        return cls(registry, books, learnt, lender, predecessors, store, prices, source)
 
     def start(self, sidecar_start: float) -> None:
         """Begin the upkeep. For ``sidecar_start`` seconds look-ups wait for a sidecar that is only being started."""

@@ -16,6 +16,7 @@ from gateway.protocols.base import invalid
 from gateway.protocols.messages import MESSAGES
 
 if TYPE_CHECKING:
+    from gateway.dataplane.app import Worker
     from gateway.dataplane.routing import Route
 
 MOST: Final = 1_000
@@ -28,15 +29,17 @@ def asked_by(request: Request) -> bool:
     return "anthropic-version" in request.headers
 
 
-async def answer(request: Request, created: int, offered: Callable[[Request], Awaitable[list[Route]]]) -> Response:
-    """A page of the models, or one of them. ``created`` is Unix seconds; ``offered`` gives those the caller may use and
-    raises :class:`GatewayError`, which is told in Anthropic's envelope.
+async def answer(request: Request, worker: Worker, offered: Callable[[Request], Awaitable[list[Route]]]) -> Response:
+    """A page of the models, or one of them. ``offered`` gives those the caller may use and raises
+    :class:`GatewayError`, which is told in Anthropic's envelope.
     """
     id = request.scope.get("state", {}).get("request_id", "")
     try:
         routes = await offered(request)
         name = request.path_params.get("model")
-        body = _page(request, routes, created) if name is None else _model(_found(routes, name), created)
+        known = await worker.catalogue.models(worker.runtime)
+        models = {route.name: _model(known.get(route.name, {}), route.name, worker.created) for route in routes}
+        body = _page(request, models) if name is None else _found(models, name)
     except GatewayError as error:
         told = openai.render(error, request_id=id, now=datetime.now(UTC))
         body = MESSAGES.error(told.status, told.body, id)
@@ -44,31 +47,30 @@ async def answer(request: Request, created: int, offered: Callable[[Request], Aw
     return Response(orjson.dumps(body), media_type="application/json")
 
 
-def _found(routes: list[Route], name: str) -> Route:
-    for route in routes:
-        if route.name == name:
-            return route
+def _found(models: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
+    if name in models:
+        return models[name]
     raise GatewayError(Kind.NOT_FOUND, "model_not_found", f"The model '{name[:200]}' does not exist.", "model")
 
 
-def _page(request: Request, routes: list[Route], created: int) -> dict[str, Any]:
+def _page(request: Request, models: dict[str, dict[str, Any]]) -> dict[str, Any]:
     asked = request.query_params
     limit = _limit(asked.get("limit"))
-    names = [route.name for route in routes]
-    begin, end = 0, len(routes)
+    names = list(models)
+    begin, end = 0, len(names)
     after, before = asked.get("after_id"), asked.get("before_id")
     if after in names:
         begin = names.index(after) + 1
     if before in names:
         end = names.index(before)
         begin = max(begin, end - limit)
-    shown = routes[begin : min(end, begin + limit)]
+    shown = names[begin : min(end, begin + limit)]
     more = begin > 0 if before is not None else begin + len(shown) < end
     return {
-        "data": [_model(route, created) for route in shown],
+        "data": [models[name] for name in shown],
         "has_more": more,
-        "first_id": shown[0].name if shown else None,
-        "last_id": shown[-1].name if shown else None,
+        "first_id": shown[0] if shown else None,
+        "last_id": shown[-1] if shown else None,
     }
 
 
@@ -80,14 +82,14 @@ def _limit(given: str | None) -> int:
     return int(given)
 
 
-def _model(route: Route, created: int) -> dict[str, Any]:
+def _model(known: dict[str, Any], name: str, created: int) -> dict[str, Any]:
     told: dict[str, Any] = {
         "type": "model",
-        "id": route.name,
-        "display_name": route.name,
+        "id": name,
+        "display_name": name,
         "created_at": datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "lifecycle": "active",
     }
-    if route.context_length is not None:
-        told["max_input_tokens"] = route.context_length
+    if "context_length" in known:
+        told["max_input_tokens"] = known["context_length"]
     return told

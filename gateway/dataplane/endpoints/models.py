@@ -1,16 +1,24 @@
-"""``GET /v1/models``: the models a key may use, in the list of OpenAI's reference ("Models") or of Anthropic's."""
+"""``GET /v1/models``: the models a key may use, in the list of OpenAI's reference ("Models") or of Anthropic's.
+
+``GET /models`` is that of an OpenAI client whose base URL has no ``/v1``, and of Gatewayz: one list with the fields of
+both, for anyone, as Gatewayz has it; a credential that comes along counts.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from gateway.dataplane.auth import check, secret_of
+from gateway.dataplane.describing import as_gatewayz
 from gateway.dataplane.endpoints import anthropic_models as anthropic
+from gateway.dataplane.routing import not_found
+from gateway.protocols.base import invalid
 
 if TYPE_CHECKING:
     from gateway.dataplane.app import Worker
@@ -18,6 +26,9 @@ if TYPE_CHECKING:
     from gateway.dataplane.routing import Route as ModelRoute
 
 _PREFIXES = ("/v1", "", "/api/v1/llm")
+_CREDENTIALS = ("authorization", "x-api-key", "api-key")
+MOST: Final = 1_000
+"""Models of one page of Gatewayz' list at most."""
 
 
 def routes(worker: Worker) -> list[Route]:
@@ -30,22 +41,44 @@ def routes(worker: Worker) -> list[Route]:
 
     async def list_models(request: Request) -> Response:
         if anthropic.asked_by(request):
-            return await anthropic.answer(request, worker.created, offered)
-        data = [_describe(route, worker) for route in await offered(request)]
-        return Response(orjson.dumps({"object": "list", "data": data}), media_type="application/json")
+            return await anthropic.answer(request, worker, offered)
+        found = await _described(worker, await offered(request))
+        return _json({"object": "list", "data": [model for _, model in found]})
+
+    async def list_everywhere(request: Request) -> Response:
+        if anthropic.asked_by(request):
+            return await anthropic.answer(request, worker, offered)
+        known = any(name in request.headers for name in _CREDENTIALS)
+        routes = await offered(request) if known else list(worker.runtime.router.routes.values())
+        found = await _described(worker, _page(request, routes))
+        data = [as_gatewayz(model, route) for route, model in found]
+        return _json({"object": "list", "success": True, "data": data, "count": len(data)})
 
     async def read_model(request: Request) -> Response:
         if anthropic.asked_by(request):
-            return await anthropic.answer(request, worker.created, offered)
+            return await anthropic.answer(request, worker, offered)
         caller = await authenticate(worker, request)
-        route = worker.runtime.router.find(request.path_params["model"], caller.models)
-        return Response(orjson.dumps(_describe(route, worker)), media_type="application/json")
+        name = request.path_params["model"]
+        found = await _described(worker, [worker.runtime.router.find(name, caller.models)])
+        if not found:
+            raise not_found(name)
+        return _json(found[0][1])
 
-    found = []
+    found = [Route("/models/providers", _Elsewhere(worker), methods=["GET"])]
     for prefix in _PREFIXES:
-        found.append(Route(f"{prefix}/models", list_models))
+        found.append(Route(f"{prefix}/models", list_models if prefix else list_everywhere))
         found.append(Route(f"{prefix}/models/{{model:path}}", read_model))
     return found
+
+
+class _Elsewhere:
+    """``GET /models/providers`` is the sidecar's. A model of that name is found under the other prefixes."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._worker.forward(scope, receive, send)
 
 
 async def authenticate(worker: Worker, request: Request) -> Credential:
@@ -65,13 +98,37 @@ async def authenticate(worker: Worker, request: Request) -> Credential:
     return caller
 
 
-def _describe(route: ModelRoute, worker: Worker) -> dict[str, Any]:
-    described: dict[str, Any] = {
-        "id": route.name,
-        "object": "model",
-        "created": worker.created,
-        "owned_by": route.targets[0].provider.name,
-    }
-    if route.context_length is not None:
-        described["context_length"] = route.context_length
-    return described
+async def _described(worker: Worker, routes: list[ModelRoute]) -> list[tuple[ModelRoute, dict[str, Any]]]:
+    known = await worker.catalogue.models(worker.runtime)
+    # A reload may have come in between: then what it took away is not told.
+    return [(route, known[route.name]) for route in routes if route.name in known]
+
+
+def _page(request: Request, routes: list[ModelRoute]) -> list[ModelRoute]:
+    """The part of the models that Gatewayz' parameters ask for."""
+    asked = request.query_params
+    provider = asked.get("provider")
+    if provider:
+        routes = [route for route in routes if _is_from(route, provider.casefold())]
+    begin = _count(asked.get("offset"), "offset", 0) or 0
+    limit = _count(asked.get("limit"), "limit", 1)
+    return routes[begin:] if limit is None else routes[begin : begin + limit]
+
+
+def _is_from(route: ModelRoute, provider: str) -> bool:
+    """Whether a model is served by a provider of that name or kind, or made by it."""
+    serving = {name.casefold() for target in route.targets for name in (target.provider.name, target.provider.kind)}
+    return provider in serving or as_gatewayz({}, route)["provider"] == provider
+
+
+def _count(given: str | None, field: str, least: int) -> int | None:
+    if not given:
+        return None
+    most = MOST if field == "limit" else 1_000_000
+    if not given.isascii() or not given.isdigit() or not least <= int(given[:8]) <= most:
+        raise invalid(field, f"a whole number from {least} to {most}", given)
+    return int(given)
+
+
+def _json(body: Any) -> Response:
+    return Response(orjson.dumps(body), media_type="application/json")

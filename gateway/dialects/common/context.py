@@ -13,6 +13,7 @@ from gateway.contract.internal import FORWARDED, forwarded_token
 from gateway.domain.authentication.principal import Origin
 from gateway.domain.authentication.service import Authenticator
 from gateway.domain.authentication.sessions import Sessions
+from gateway.domain.catalogue.service import KnownModels
 from gateway.domain.live.hub import Hub
 from gateway.domain.pricing.book import PriceBook
 from gateway.domain.tokens.service import Tokens
@@ -27,7 +28,8 @@ _LONGEST_AGENT = 500
 
 class Context(Protocol):
     """The parts of a running sidecar that handlers use: ``app.state.context``. ``started`` is ``time.monotonic()``.
-    ``prices`` rate usage that callers report; ``live`` tells listeners what is entered into the ledger."""
+    ``prices`` rate usage that callers report; ``models`` is what is known of models; ``live`` tells listeners what is
+    entered into the ledger."""
 
     settings: Settings
     master_key: str
@@ -38,6 +40,7 @@ class Context(Protocol):
     counters: Counters
     prices: PriceBook
     live: Hub
+    models: KnownModels
     started: float
 
 

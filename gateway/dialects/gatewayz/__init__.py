@@ -11,6 +11,7 @@ from gateway.dialects.gatewayz import (
     audit,
     keys,
     limits,
+    models,
     plans,
     ranking,
     roles,
@@ -22,6 +23,6 @@ from gateway.dialects.gatewayz import (
 def router() -> APIRouter:
     """Every operation of the reference that the sidecar serves."""
     made = APIRouter()
-    for part in (keys, account, plans, admin, limits, roles, audit, status, activity, transactions, ranking):
+    for part in (keys, account, plans, admin, limits, roles, audit, status, activity, transactions, ranking, models):
         made.include_router(part.router)
     return made

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, time
 from decimal import ROUND_HALF_EVEN, Decimal
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -56,6 +56,13 @@ def list_version() -> str:
     return version(PACKAGE)
 
 
+class About(NamedTuple):
+    """What the list says of a model beside its price. ``context_window`` is in tokens."""
+
+    name: str | None
+    context_window: int | None
+
+
 class Defaults:
     """The list. ``bases`` are the base URLs of the gateway's providers, by name.
 
@@ -67,6 +74,7 @@ class Defaults:
     def __init__(self, bases: Mapping[str, str | None] | None = None) -> None:
         self._bases = dict(bases or {})
         self._found: dict[tuple[str, str], tuple[Price, ...]] = {}
+        self._about: dict[tuple[str, str], About | None] = {}
 
     def load(self) -> None:
         """Load the list, which may be done in a thread."""
@@ -82,6 +90,16 @@ class Defaults:
             found = self._found[pair] = self._look(provider, model)
         return found
 
+    def about(self, provider: str, model: str) -> About | None:
+        """What the list says of a model beside its price; None where it does not know it."""
+        pair = (provider, model)
+        if pair not in self._about:
+            if len(self._about) >= _MOST:
+                self._about.clear()
+            info = self._info(provider, model)
+            self._about[pair] = None if info is None else About(info.name, info.context_window)
+        return self._about.get(pair)
+
     def all(self) -> Iterator[Price]:
         """The whole list, by the names it uses itself."""
         for provider in _providers():
@@ -93,11 +111,12 @@ class Defaults:
         return frozenset(provider.id for provider in _providers())
 
     def _look(self, provider: str, model: str) -> tuple[Price, ...]:
-        listed_provider = self._provider(provider)
-        if listed_provider is None:
-            return ()
-        info = listed_provider.find_model(model, all_providers=_providers())
+        info = self._info(provider, model)
         return () if info is None else tuple(_versions(provider, model, info))
+
+    def _info(self, provider: str, model: str) -> listed.ModelInfo | None:
+        listed_provider = self._provider(provider)
+        return None if listed_provider is None else listed_provider.find_model(model, all_providers=_providers())
 
     def _provider(self, name: str) -> listed.Provider | None:
         base = self._bases.get(name)

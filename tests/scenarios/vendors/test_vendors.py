@@ -236,3 +236,22 @@ def test_amazons_own_sdk_can_not_tell_the_fake_apart(vendors: FakeVendors) -> No
     texts = [event["contentBlockDelta"]["delta"].get("text", "") for event in events if "contentBlockDelta" in event]
     assert "".join(texts) == "You said: Hi"
     assert events[-1]["metadata"]["usage"]["totalTokens"] == PROMPT + COMPLETION
+
+
+def test_their_own_sdks_read_the_lists_of_models(vendors: FakeVendors) -> None:
+    options = types.HttpOptions(base_url=f"{vendors.root}/", api_version="gemini")
+    with genai.Client(api_key=KEY, http_options=options) as client:
+        named = {model.name: model.input_token_limit for model in client.models.list()}
+    amazon = botocore.session.Session().create_client(
+        "bedrock",
+        region_name="us-east-1",
+        endpoint_url=f"{vendors.root}/bedrock",
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+        config=Config(retries={"total_max_attempts": 1}, read_timeout=30),
+    )
+    summaries = amazon.list_foundation_models()["modelSummaries"]
+    amazon.close()
+
+    assert named == {"models/gemini-model": 1_048_576, "models/gemini-other": 32_768, "models/fails": 32_768}
+    assert [each["modelId"] for each in summaries] == ["maker.bedrock-model-v1:0", "bedrock-model"]

@@ -34,6 +34,20 @@ _TYPES = {
     500: "api_error",
     529: "overloaded_error",
 }
+PAGE = 2
+"""Models of one page, whatever more is asked for."""
+MODELS: list[dict[str, Any]] = [
+    {
+        "type": "model",
+        "id": name,
+        "display_name": name.title(),
+        "created_at": "2025-02-19T00:00:00Z",
+        "max_input_tokens": tokens,
+        "max_tokens": 64_000,
+        "capabilities": {"image_input": {"supported": True}, "structured_outputs": {"supported": tokens > 200_000}},
+    }
+    for name, tokens in (("claude-fake", 1_000_000), ("claude-other", 200_000), ("claude-old", 200_000))
+]
 _seen: dict[bytes, int] = {}
 
 
@@ -51,6 +65,7 @@ def build_app(recording: Recording, gates: Gates, key: str) -> ASGIApp:
     routes = [
         Route("/v1/messages", _messages, methods=["POST"]),
         Route("/v1/messages/count_tokens", _count, methods=["POST"]),
+        Route("/v1/models", _models),
     ]
     return Recorder(Starlette(routes=routes), recording, gates, refusal)
 
@@ -84,6 +99,20 @@ async def _count(request: Request) -> Response:
     body = await request.json()
     wrong = fault(body, counting=True)
     return _error(400, wrong) if wrong is not None else JSONResponse({"input_tokens": input_tokens(body)})
+
+
+async def _models(request: Request) -> Response:
+    names = [model["id"] for model in MODELS]
+    after = request.query_params.get("after_id")
+    begin = names.index(after) + 1 if after in names else 0
+    shown = MODELS[begin : begin + min(PAGE, int(request.query_params.get("limit", "20")))]
+    body = {
+        "data": shown,
+        "has_more": begin + len(shown) < len(MODELS),
+        "first_id": shown[0]["id"] if shown else None,
+        "last_id": shown[-1]["id"] if shown else None,
+    }
+    return JSONResponse(body, headers=_HEADERS)
 
 
 def _error(status: int, text: str) -> Response:

@@ -23,14 +23,16 @@ USAGE = {
 }
 
 
-def is_signed(url: str, headers: dict[str, str], body: bytes, access_key: str, secret_key: str) -> bool:
+def is_signed(
+    url: str, headers: dict[str, str], body: bytes, access_key: str, secret_key: str, method: str = "POST"
+) -> bool:
     """Whether a request carries the signature that botocore makes of it."""
     given = headers.get("authorization", "")
     if not given.startswith("AWS4-HMAC-SHA256 "):
         return False
     names = given.partition("SignedHeaders=")[2].partition(",")[0].split(";")
     signed = {name: headers[name] for name in names if name not in ("host", "x-amz-date")}
-    request = AWSRequest("POST", url, headers=signed, data=body)
+    request = AWSRequest(method, url, headers=signed, data=body)
     at = datetime.strptime(headers["x-amz-date"], "%Y%m%dT%H%M%SZ")
     with patch("botocore.auth.get_current_datetime", lambda *_: at):
         SigV4Auth(Credentials(access_key, secret_key), "bedrock", "us-east-1").add_auth(request)

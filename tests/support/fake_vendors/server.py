@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from tests.support.fake_openai.server import FakeOpenAI
-from tests.support.fake_vendors import bedrock, cohere, gemini, openai_like
+from tests.support.fake_vendors import bedrock, cohere, gemini, lists, openai_like
 
 KEY = "fake-vendor-key"
 TOKEN = "fake-access-token"
@@ -36,13 +36,20 @@ class Asked(NamedTuple):
 
 class FakeVendors(FakeOpenAI):
     """Providers from :meth:`start` to :meth:`stop`. ``asked`` are the requests so far; ``account_key`` is the public
-    key that assertions for tokens are held against.
+    key that assertions for tokens are held against; ``listed`` is what each lists as its models.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[Asked] = []
         self.account_key: Any = None
+        self.listed = {
+            "gemini": list(lists.GEMINI),
+            "cohere": list(lists.COHERE),
+            "mistral": list(lists.MISTRAL),
+            "like": list(lists.ROUTER),
+            "bedrock": list(lists.BEDROCK),
+        }
         self._lock = threading.Lock()
 
     @property
@@ -55,6 +62,11 @@ class FakeVendors(FakeOpenAI):
         post = ["POST"]
         return Starlette(
             routes=[
+                Route("/gemini/models", self._list),
+                Route("/cohere/v1/models", self._list),
+                Route("/mistral/models", self._list),
+                Route("/like/models", self._list),
+                Route("/bedrock/foundation-models", self._list),
                 Route("/gemini/models/{call}", self._gemini, methods=post),
                 Route("/vertex/models/{call}", self._gemini, methods=post),
                 Route("/google/token", self._google_token, methods=post),
@@ -74,6 +86,26 @@ class FakeVendors(FakeOpenAI):
         with self._lock:
             self.asked.append(Asked(request.url.path, request.url.query, dict(request.headers), body))
         return body, raw
+
+    async def _list(self, request: Request) -> Response:
+        with self._lock:
+            self.asked.append(Asked(request.url.path, request.url.query, dict(request.headers), None))
+        vendor = request.url.path.split("/")[1]
+        url, headers = self.root + request.url.path, dict(request.headers)
+        if vendor == "bedrock":
+            known = bedrock.is_signed(url, headers, b"", ACCESS_KEY, SECRET_KEY, "GET")
+        else:
+            known = KEY in (headers.get("authorization", "").removeprefix("Bearer "), headers.get("x-goog-api-key"))
+        if not known:
+            return JSONResponse({"message": "Who are you?"}, 401)
+        listed, query = self.listed[vendor], request.query_params
+        if vendor == "gemini":
+            return JSONResponse(lists.page(listed, query, "models", "pageToken", "nextPageToken"))
+        if vendor == "cohere":
+            return JSONResponse(lists.page(listed, query, "models", "page_token", "next_page_token"))
+        if vendor == "bedrock":
+            return JSONResponse({"modelSummaries": listed})
+        return JSONResponse({"object": "list", "data": listed})
 
     async def _gemini(self, request: Request) -> Response:
         body, _ = await self._taken(request)

@@ -17,6 +17,7 @@ from gateway.bus import embedded
 from gateway.bus.connect import policy_source
 from gateway.bus.embedded import EmbeddedPolicy
 from gateway.bus.policy import PRICED_MOST, PolicyUnavailable, Query
+from gateway.contract.catalogue import UNKNOWN, Details
 from gateway.contract.policy import Change, CredentialPolicy, LimitPolicy, Resolution
 from gateway.contract.prices import Priced, PriceFrom, Prices
 from gateway.sidecar import feed as feeds
@@ -390,6 +391,23 @@ async def test_too_many_prices_are_told_of_the_first_targets(tmp_path: Path, mon
         monkeypatch.setattr(internal, "LARGEST_ANSWER", 1)
         assert len((await source.prices(targets)).prices) == 1
         await source.close()
+
+
+async def test_details_are_told_in_the_order_they_were_asked_for(tmp_path: Path) -> None:
+    async with internal_api(tmp_path / "s", MemoryLog()) as api:
+        known = Details(
+            name="X", context_length=5, input_modalities=("text",), prices={"prompt": "0.1"}, moderated=False
+        )
+        api.details[Priced("up", "x")] = known
+        source = policy(tmp_path / "s")
+        assert await source.details([Priced("up", "y"), Priced("up", "x")]) == [UNKNOWN, known]
+        with pytest.raises(PolicyUnavailable, match="status 400"):
+            await source.details([Priced("up", "x")] * (PRICED_MOST + 1))
+        await source.close()
+        stranger = EmbeddedPolicy(f"unix:{tmp_path / 's'}", "another")
+        with pytest.raises(PolicyUnavailable, match="status 403"):
+            await stranger.details([Priced("up", "x")])
+        await stranger.close()
 
 
 async def test_prices_that_no_sidecar_tells(tmp_path: Path) -> None:

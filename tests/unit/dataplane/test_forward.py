@@ -165,8 +165,13 @@ async def test_the_data_planes_own_paths_stay_its_own(tmp_path: Path) -> None:
         got = await client.answer()
         assert (got.status, got.json["error"]["code"]) == (405, "METHOD_NOT_ALLOWED")
         await client.send(head("/models", method="GET"))
+        assert (await client.answer()).json["object"] == "list"
+        await client.send(head("/v1/models", method="GET"))
         assert (await client.answer()).code == "missing_api_key"
-    assert sidecar.requests == []
+        assert sidecar.requests == []
+        await client.send(head("/models/providers", method="GET"))
+        assert (await client.answer()).status == 200
+    assert [request.target for request in sidecar.requests] == ["/models/providers"]
 
 
 # the gate

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from gateway.settings.known_targets import capabilities_of, known_of
+from gateway.settings.known_targets import Facts, capabilities_of, facts_of, known_of
 from gateway.settings.model import LlamaCpp, Provider, Target
 from tests.unit.settings.conftest import Faults, Read
 
@@ -154,3 +156,26 @@ def test_a_local_model_has_the_engines_context_and_no_eyes() -> None:
     local = Provider(name="l", kind="llama_cpp", model="tiny", llama_cpp=LlamaCpp(context_length=2_048))
     known = capabilities_of(Target(provider="l", model="tiny"), local)
     assert (known.context_length, known.vision, known.tools) == (2_048, False, True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "facts"),
+    [
+        ("openai", {"model": "my-own"}, Facts()),
+        ("openai", {"model": "my-own", "tools": True, "vision": False}, Facts(tools=True, vision=False)),
+        ("openai", {"model": "openai/gpt-4"}, Facts(8_192, True, False, False)),
+        ("openai", {"model": "gpt-4", "context_length": 9, "vision": True}, Facts(9, True, True, False)),
+        ("xai", {"model": "x"}, Facts(refused=("logit_bias",))),
+        ("llama_cpp", {"model": "tiny"}, Facts(4_096, True, False, True)),
+    ],
+)
+def test_what_is_known_of_a_target_and_not_taken_for_granted(kind: str, target: dict[str, Any], facts: Facts) -> None:
+    assert facts_of(Target(provider="p", **target), Provider(name="p", kind=kind)) == facts
+
+
+def test_a_kind_knows_what_all_its_models_take() -> None:
+    facts = facts_of(Target(provider="p", model="sonar"), Provider(name="p", kind="perplexity"))
+
+    assert facts.tools is False
+    assert facts.vision is None
+    assert "tools" in facts.refused

@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from gateway.dataplane.upload import Upload
 from gateway.settings.model import Model, Target
 from tests.support.raw_upstream import (
     LAST_CHUNK,
@@ -265,6 +266,51 @@ async def test_a_default_model_of_a_form_is_left_to_the_upstream(tmp_path: Path)
         body = FILE + b"png" + END
         await client.send(post("/v1/images/variations", body, content_type=TYPE))
         assert (await client.answer()).json == {"size": len(body)}
+
+
+@pytest.mark.parametrize(
+    ("names", "target", "part"),
+    [
+        (["mine"], "gpt-image-1", b"gpt-image-1"),
+        (["mine"], "dall-e-2", None),
+        (["dall-e-2", "mine"], "gpt-image-1", b"gpt-image-1"),
+    ],
+)
+async def test_the_only_model_stands_for_the_default_one_of_a_form(
+    tmp_path: Path, names: list[str], target: str, part: bytes | None
+) -> None:
+    async def script(peer: Peer) -> None:
+        request = await peer.request()
+        await peer.send(answer(orjson.dumps({"body": request.body.decode()})))
+        await peer.gone()
+
+    models = tuple(Model(name=name, targets=(Target(provider="up", model=target),)) for name in names)
+    async with (
+        raw_upstream(script) as upstream,
+        running_worker(settings_for(provider(upstream.base_url), models=models), tmp_path) as gateway,
+        wire(gateway.address) as client,
+    ):
+        body = FILE + b"png" + END
+        await client.send(post("/v1/images/variations", b"\r\n" + body, content_type=TYPE))
+        received = (await client.answer()).json["body"].encode()
+
+    head, rest = received[: -len(body)], received[-len(body) :]
+    assert rest == body
+    if part is None:
+        assert head == b"\r\n"
+    else:
+        upload = Upload(TYPE)
+        upload.feed(received)
+        assert upload.model == part.decode()
+
+
+async def test_one_of_several_models_is_not_guessed(tmp_path: Path) -> None:
+    models = tuple(Model(name=name, targets=(Target(provider="up", model="x"),)) for name in ("a", "b"))
+    settings = settings_for(provider("http://127.0.0.1:9/v1"), models=models)
+    async with running_worker(settings, tmp_path) as gateway, wire(gateway.address) as client:
+        await client.send(post("/v1/images/variations", FILE + b"png" + END, content_type=TYPE))
+        got = await client.answer()
+        assert (got.status, got.json["error"]["code"]) == (404, "model_not_found")
 
 
 async def test_the_answer_of_the_usual_upload_keeps_the_connection(tmp_path: Path) -> None:

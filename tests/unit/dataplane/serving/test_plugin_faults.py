@@ -206,7 +206,7 @@ async def test_any_status_of_an_upstream_is_answered(tmp_path: Path, status: byt
         assert (await client.answer()).status == 200
 
 
-@pytest.mark.parametrize("kind", [b"text/plain", b"text/plain; charset=utf-8", b"text/vtt"])
+@pytest.mark.parametrize("kind", [b"Text/Plain; charset=utf-8", b"text/x-subrip", b"application/x-subrip"])
 @pytest.mark.parametrize("plugin", [Refuses, Shouts])
 async def test_a_transcript_as_text_goes_through_the_plugins(tmp_path: Path, plugin: type[Plugin], kind: bytes) -> None:
     async def transcribes(peer: Peer) -> None:
