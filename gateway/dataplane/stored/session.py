@@ -15,8 +15,8 @@ from gateway.protocols.responses.protocol import Responses
 from gateway.protocols.responses.request import Wanted, to_chat
 from gateway.protocols.responses.response import Memo, blank, failed, memo_model, remember
 from gateway.protocols.responses.stream import ResponseStream
-from gateway.protocols.responses.thoughts import is_sealed
 from gateway.protocols.responses.tools import flat_format_of
+from gateway.protocols.sealed import is_sealed
 from gateway.providers.base import Unsupported
 
 _OURS: Final = frozenset(("previous_response_id", "conversation", "background", "store"))

@@ -47,12 +47,13 @@ def kind_of(item: Json, where: str) -> str:
 class _Messages:
     """Messages under construction. ``said`` is the assistant's last one as long as it may go on."""
 
-    __slots__ = ("_calls", "_out", "_said")
+    __slots__ = ("_calls", "_out", "_said", "_signed")
 
     def __init__(self) -> None:
         self._out: list[Json] = []
         self._said: Json | None = None
         self._calls: dict[str, bool] = {}  # ids of calls: whether there is an output
+        self._signed: dict[str, Json] = {}  # what vendors signed of calls, by their ids
 
     def message(self, item: Json, where: str) -> None:
         role = one_of(item.get("role"), f"{where}.role", _ROLES)
@@ -78,7 +79,7 @@ class _Messages:
             said["content"] = ""
 
     def reasoning(self, item: Json, where: str) -> None:
-        thoughts.into_message(self._turn(), item, where)
+        self._signed |= thoughts.into_message(self._turn(), item, where)
 
     def function_call(self, item: Json, where: str) -> None:
         function = {
@@ -101,6 +102,8 @@ class _Messages:
         if call_id in self._calls:
             raise refusal(f"The tool call '{call_id[:100]}' is there twice.", f"{where}.call_id")
         self._calls[call_id] = False
+        if call_id in self._signed:
+            call["extra_content"] = self._signed[call_id]
         self._turn().setdefault("tool_calls", []).append({"id": call_id, **call})
 
     def output(self, item: Json, where: str) -> None:

@@ -22,6 +22,7 @@ from gateway.protocols.responses.content import (
 )
 from gateway.protocols.responses.request import Wanted, summarized
 from gateway.protocols.responses.tools import flat_format
+from gateway.protocols.sealed import signatures_of
 
 INCOMPLETE: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Why an answer is not whole, by Chat's ``finish_reason``. Any other reason is the answer's own end."""
@@ -168,7 +169,8 @@ def _output(choice: Json, memo: Memo, status: str) -> list[Json]:
     message = choice.get("message") or {}
     output: list[Json] = []
     text = thought_of(message)
-    sealed = thoughts.seal(message.get("thinking_blocks") or [], message.get("provider_blocks"))
+    signed = signatures_of(message.get("tool_calls"))
+    sealed = thoughts.seal(message.get("thinking_blocks") or [], message.get("provider_blocks"), signed)
     if text or sealed:
         item_id = memo.item_id("rs", 0)
         output.append(thoughts.item(item_id, text, summarized=memo.summarized, sealed=sealed))
