@@ -7,6 +7,7 @@ its own for one, it has one whose content clients pass on as it is. It is our ow
 from __future__ import annotations
 
 import binascii
+import re
 from base64 import b64decode, b64encode
 from typing import Final
 
@@ -15,6 +16,7 @@ import msgspec
 from gateway.protocols.base import Json
 
 _MARK: Final = "gw1."
+_CARRIED: Final = re.compile(rb'"gw1\.|"signature"\s*:\s*""')
 _decode: Final = msgspec.json.Decoder(Json).decode
 
 
@@ -34,6 +36,11 @@ def unseal(content: str) -> Json:
         return _decode(b64decode(content.removeprefix(_MARK), validate=True))
     except (binascii.Error, ValueError, msgspec.MsgspecError):
         raise ValueError("the content was changed") from None
+
+
+def carries(raw: bytes) -> bool:
+    """Whether a request, as JSON, may have something sealed in it, or a thought that nobody signed."""
+    return _CARRIED.search(raw) is not None
 
 
 def signatures_of(calls: object) -> dict[str, Json]:

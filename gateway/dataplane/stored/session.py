@@ -63,7 +63,8 @@ class Session(Responses):
         body = {name: value for name, value in wanted.body.items() if name not in _OURS}
         body["store"] = False
         if self.before or not isinstance(body.get("input"), str):
-            body["input"] = [*(item for item in self.before if _is_sendable(item)), *wanted.items]
+            own = (item for item in wanted.items if not _is_sealed(item))
+            body["input"] = [*(item for item in self.before if _is_sendable(item)), *own]
         include = body.get("include") or []
         if wanted.store and body.get("reasoning") and _ENCRYPTED not in include:
             body["include"] = [*include, _ENCRYPTED]  # the thoughts of a response that is not stored there
@@ -158,8 +159,12 @@ def _is_sendable(item: Json) -> bool:
     """
     if item.get("type") != "reasoning":
         return True
-    sealed = item.get("encrypted_content")
-    return isinstance(sealed, str) and not is_sealed(sealed)
+    return isinstance(item.get("encrypted_content"), str) and not _is_sealed(item)
+
+
+def _is_sealed(item: object) -> bool:
+    """Whether an item is what another target thought."""
+    return isinstance(item, dict) and item.get("type") == "reasoning" and is_sealed(item.get("encrypted_content"))
 
 
 def _rename(body: Json) -> None:

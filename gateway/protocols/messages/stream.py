@@ -117,7 +117,7 @@ class MessageEncoder:
     def _thought(self, block: Json) -> bytes:
         """A thought that is complete: its text has come before, its signature has not."""
         if block.get("type") != "thinking":
-            return self._whole(block)
+            return self._whole({name: value for name, value in block.items() if name != "index"})
         out = b""
         if self._kind != "thinking":
             out += self._open("thinking", {"type": "thinking", "thinking": "", "signature": ""})

@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from tests.scenarios.protocols.matrix.asks import Ask, Client
+from tests.scenarios.protocols.matrix.limits import LIMITS, limits_of
 from tests.support.fake_anthropic import KEY as ANTHROPIC_KEY
 from tests.support.fake_anthropic import FakeAnthropic
 from tests.support.fake_anthropic.heard import heard as heard_by_anthropic
@@ -96,6 +97,10 @@ class Cell:
     def about(self) -> Kind:
         """The kind."""
         return KINDS[self.kind]
+
+    def has(self, limit: str) -> bool:
+        """Whether a limit holds for it: see :mod:`tests.scenarios.protocols.matrix.limits`."""
+        return limit in limits_of(self.client.name, self.kind, LIMITS[limit].feature)
 
     def request(self, text: str) -> Recorded:
         """The last request that held a text."""
