@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +14,7 @@ from openai import OpenAI
 
 from tests.scenarios.material import marker
 from tests.support.fake_openai.server import KEY
-from tests.support.fake_responses import FakeResponses
+from tests.support.fake_responses import FAILS, FakeResponses
 from tests.support.gateway import RunningGateway, running_gateway
 from tests.unit.protocols.responses.grammar import events_of
 
@@ -37,12 +38,21 @@ def gateway(fake: FakeResponses, tmp_path_factory: pytest.TempPathFactory) -> It
     config: dict[str, Any] = {
         "server": {"port": 0},
         "data_dir": "data",
-        "providers": [{"name": "own", "responses": True, **provider}, {"name": "plain", **provider}],
+        "providers": [
+            {"name": "own", "responses": True, **provider},
+            {"name": "plain", **provider},
+            *(
+                {"name": f"own-{name}", "responses": True, **provider, "breaker": {"failures": 1, "cooldown": 600}}
+                for name in FAILS
+            ),
+        ],
         "models": [
             {"name": "own", "targets": [own]},
             {"name": "plain", "targets": [plain]},
             {"name": "plain-first", "targets": [plain, own]},
             {"name": "cut", "targets": [{"provider": "own", "model": "cut"}]},
+            *({"name": name, "targets": [{"provider": f"own-{name}", "model": name}]} for name in FAILS),
+            {"name": "fails-over", "targets": [{"provider": "own", "model": "fails"}, plain]},
             {"name": "falling", "targets": [{"provider": "own", "model": "broken"}, plain]},
         ],
         "keys": [{"key": SECRET, "name": "static"}],
@@ -174,3 +184,39 @@ def test_usage_is_read(gateway: RunningGateway) -> None:
         assert '"prompt_tokens":40' in lines[0]
         assert '"completion_tokens":12' in lines[0]
         assert '"outcome":"ok"' in lines[0]
+
+
+def outcome_of(gateway: RunningGateway, request_id: str) -> str:
+    """How a request ended, as the access log has it."""
+    deadline = time.monotonic() + 30
+    while not (lines := [line for line in gateway.stderr if request_id in line and '"outcome"' in line]):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return str(json.loads(lines[0])["outcome"])
+
+
+@pytest.mark.parametrize(
+    ("model", "outcome", "again"), [("fails", "cut", 503), ("fails-limited", "cut", 503), ("fails-asked", "error", 200)]
+)
+def test_one_that_fails_is_a_failure_of_its_provider(
+    gateway: RunningGateway, client: OpenAI, model: str, outcome: str, again: int
+) -> None:
+    headers = {"authorization": f"Bearer {SECRET}"}
+    answer = httpx.post(
+        f"{gateway.base_url}/responses", json={"model": model, "input": "x", "stream": True}, headers=headers
+    )
+    events = events_of(answer.content)
+    assert events[-1]["type"] == "response.failed"
+    assert events[-1]["response"]["error"] == {"code": FAILS[model], "message": "It failed."}
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert outcome_of(gateway, answer.headers["x-request-id"]) == outcome
+    assert client.responses.retrieve(events[-1]["response"]["id"]).status == "failed"
+    second = httpx.post(
+        f"{gateway.base_url}/responses", json={"model": model, "input": "x", "stream": True}, headers=headers
+    )
+    assert second.status_code == again
+
+
+def test_a_whole_one_that_fails_is_made_good_elsewhere(client: OpenAI) -> None:
+    said = marker()
+    assert client.responses.create(model="fails-over", input=said).output_text == f"1 messages; {said}"

@@ -24,6 +24,9 @@ from tests.support.fake_openai.server import KEY, FakeOpenAI
 
 Json = dict[str, Any]
 
+FAILS = {"fails": "server_error", "fails-limited": "rate_limit_exceeded", "fails-asked": "invalid_prompt"}
+"""Models whose Responses fail, and the code of their error."""
+
 
 class FakeResponses(FakeOpenAI):
     """A provider at ``base_url``."""
@@ -64,6 +67,8 @@ async def _create(request: Request) -> Response:
         if item.get("type") == "reasoning" and not item.get("encrypted_content"):
             return _error(404, f"Item with id '{item['id']}' not found.", "not_found", f"input[{i}]")
     response = _response(body, items)
+    if body["model"] in FAILS:
+        response |= {"status": "failed", "error": {"code": FAILS[body["model"]], "message": "It failed."}, "output": []}
     if not body.get("stream"):
         return JSONResponse(response)
     events = list(_events(response))
@@ -143,7 +148,7 @@ def _events(response: Json) -> Any:
         if item["type"] == "message":
             yield from _text(item, place | {"item_id": item["id"], "content_index": 0})
         yield {"type": "response.output_item.done", **place, "item": item}
-    yield {"type": "response.completed", "response": response}
+    yield {"type": f"response.{response['status']}", "response": response}
 
 
 def _text(item: Json, place: Json) -> Any:
