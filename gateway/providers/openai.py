@@ -65,8 +65,11 @@ def _set_effort(chat: Json, made: Json) -> None:
 
 def _tools(tools: Iterable[Json], dropped: dict[str, None]) -> Iterable[Json]:
     for tool in tools:
-        if tool.get("type") == "server":
+        kind = tool.get("type")
+        if kind == "server":
             dropped[f"tools.{tool.get('vendor')}"] = None
+        elif kind not in ("function", "custom"):
+            dropped[f"tools.{kind}"] = None  # one of the Responses API's own
         else:
             yield {name: value for name, value in tool.items() if name not in ("cache_control", "provider_options")}
 

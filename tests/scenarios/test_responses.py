@@ -260,7 +260,7 @@ def test_another_organisation_finds_nothing(client: OpenAI, other: OpenAI, gatew
 @pytest.mark.parametrize(
     ("body", "status", "param"),
     [
-        ({"input": "x", "tools": [{"type": "web_search"}]}, 400, "tools[0].type"),
+        ({"input": "x", "tools": [{"type": "web_search"}]}, 400, "tools.web_search"),
         ({"input": "x", "conversation": "conv_1"}, 404, "conversation"),
         ({"input": "x", "background": True, "stream": True}, 400, "stream"),
         ({"input": [{"role": "user", "content": [{"type": "smell"}]}]}, 400, "input[0].content[0].type"),

@@ -14,7 +14,7 @@ from openai import OpenAI
 
 from tests.scenarios.material import marker
 from tests.support.fake_openai.server import KEY
-from tests.support.fake_responses import FAILS, FakeResponses
+from tests.support.fake_responses import COUNTED, FAILS, FakeResponses
 from tests.support.gateway import RunningGateway, running_gateway
 from tests.unit.protocols.responses.grammar import events_of
 
@@ -49,6 +49,7 @@ def gateway(fake: FakeResponses, tmp_path_factory: pytest.TempPathFactory) -> It
         "models": [
             {"name": "own", "targets": [own]},
             {"name": "plain", "targets": [plain]},
+            {"name": "dropping", "drop_params": ["tools.web_search"], "targets": [plain]},
             {"name": "plain-first", "targets": [plain, own]},
             {"name": "cut", "targets": [{"provider": "own", "model": "cut"}]},
             *({"name": name, "targets": [{"provider": f"own-{name}", "model": name}]} for name in FAILS),
@@ -152,7 +153,20 @@ def test_another_target_is_asked_only_what_it_understands(client: OpenAI, fake: 
     assert sent(fake, simple)[0] == "/v1/chat/completions"
     with pytest.raises(openai.BadRequestError) as raised:
         client.responses.create(model="plain", input=said, tools=SEARCH)
-    assert raised.value.param == "tools[0].type"
+    assert raised.value.param == "tools.web_search"
+
+
+def test_a_built_in_tool_is_left_out_where_that_is_wanted(client: OpenAI, fake: FakeResponses) -> None:
+    said = marker()
+    made = client.responses.with_raw_response.create(model="dropping", input=said, tools=SEARCH)
+    assert made.headers["x-gateway-dropped"] == "tools.web_search"
+    assert made.parse().output_text == f"1 messages; {said}"
+    path, body = sent(fake, said)
+    assert path == "/v1/chat/completions"
+    assert "tools" not in body
+    one: Any = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}, "strict": False}
+    client.responses.create(model="dropping", input=(again := marker()), tools=[*SEARCH, one], tool_choice="auto")
+    assert [tool["function"]["name"] for tool in sent(fake, again)[1]["tools"]] == ["look"]
 
 
 def test_a_target_without_responses_takes_over(client: OpenAI, fake: FakeResponses) -> None:
@@ -161,6 +175,22 @@ def test_a_target_without_responses_takes_over(client: OpenAI, fake: FakeRespons
     assert made.output_text == f"1 messages; {said}"
     with pytest.raises(openai.InternalServerError):  # of the only one that could answer
         client.responses.create(model="falling", input=said, tools=SEARCH)
+
+
+def test_tokens_are_counted_by_who_has_responses_and_else_by_the_gateway(client: OpenAI, fake: FakeResponses) -> None:
+    said = marker()
+    assert client.responses.input_tokens.count(model="own", input=said, tools=SEARCH).input_tokens == COUNTED
+    assert sent(fake, said)[0] == "/v1/responses/input_tokens"
+    asked = "one two three " * 20
+    counted = client.responses.input_tokens.count(model="plain", input=asked)
+    assert counted.object == "response.input_tokens"
+    assert 50 < counted.input_tokens < 100
+    first = client.responses.create(model="plain", input=asked)
+    more = client.responses.input_tokens.count(model="plain", input=asked, previous_response_id=first.id)
+    assert more.input_tokens > 2 * counted.input_tokens
+    assert client.responses.input_tokens.count(model="own", input="x", previous_response_id=first.id).input_tokens == (
+        3 * COUNTED
+    )
 
 
 def test_one_in_the_background_keeps_its_id(client: OpenAI) -> None:

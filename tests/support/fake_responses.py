@@ -24,6 +24,8 @@ from tests.support.fake_openai.server import KEY, FakeOpenAI
 
 Json = dict[str, Any]
 
+COUNTED = 1_001
+"""Tokens of every item, as it counts."""
 FAILS = {"fails": "server_error", "fails-limited": "rate_limit_exceeded", "fails-asked": "invalid_prompt"}
 """Models whose Responses fail, and the code of their error."""
 
@@ -34,12 +36,20 @@ class FakeResponses(FakeOpenAI):
     def build(self) -> ASGIApp:
         """The application."""
         own = Recorder(
-            Starlette(routes=[Route("/v1/responses", _create, methods=["POST"])]), self.recording, self.gates, _refusal
+            Starlette(
+                routes=[
+                    Route("/v1/responses", _create, methods=["POST"]),
+                    Route("/v1/responses/input_tokens", _count, methods=["POST"]),
+                ]
+            ),
+            self.recording,
+            self.gates,
+            _refusal,
         )
         others = build_app(self.recording, self.gates, KEY)
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            asked = own if scope.get("path") == "/v1/responses" else others
+            asked = own if str(scope.get("path")).startswith("/v1/responses") else others
             await asked(scope, receive, send)
 
         return app
@@ -79,6 +89,14 @@ async def _create(request: Request) -> Response:
     if body["model"] == "cut":
         return StreamingResponse(_cut(data, request), media_type="text/event-stream")
     return Response(data, media_type="text/event-stream")
+
+
+async def _count(request: Request) -> Response:
+    body = await request.json()
+    if "store" in body:
+        return _error(400, "Unknown parameter: 'store'.", "unknown_parameter", "store")
+    items = body["input"] if isinstance(body["input"], list) else [body["input"]]
+    return JSONResponse({"object": "response.input_tokens", "input_tokens": COUNTED * len(items)})
 
 
 async def _cut(data: bytes, request: Request) -> AsyncIterator[bytes]:

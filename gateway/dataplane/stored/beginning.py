@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 
 _PREVIOUS: Final = "previous_response_id"
 MOST_REFERENCES: Final = 1000
+_COUNTED: Final = frozenset(
+    (
+        *("model", "input", "instructions", "previous_response_id", "conversation"),
+        *("tools", "tool_choice", "parallel_tool_calls", "reasoning", "text"),
+    )
+)
+"""What makes a request's tokens; where these alone are asked for, the rest changes nothing."""
 
 
 async def begin(exchange: Exchange) -> None:
@@ -37,6 +44,8 @@ async def begin(exchange: Exchange) -> None:
         body = orjson.loads(exchange.raw)
     except orjson.JSONDecodeError as error:
         raise bodies.invalid(f"The body is not valid JSON: {error.msg}.", code="invalid_json") from None
+    if exchange.spec.free and isinstance(body, dict):
+        body = {name: value for name, value in body.items() if name in _COUNTED} | {"store": False}
     wanted = read(body)
     if wanted.background and wanted.stream:
         raise refusal("A response in the background can't be streamed: it is read with GET.", "stream")
@@ -55,7 +64,10 @@ async def begin(exchange: Exchange) -> None:
         if not relays:
             raise
     if relays:
-        interpreter.relay_as(exchange, session.relay())
+        relayed = session.relay()
+        if exchange.spec.free:
+            del relayed["store"]
+        interpreter.relay_as(exchange, relayed)
         interpreter.watch = session
     exchange.max_tokens = _most_tokens(body)
 

@@ -11,6 +11,7 @@ from gateway.dataplane.stored.records import RUNNING, Json, Record, encode, kept
 from gateway.kernel.errors import GatewayError
 from gateway.plugin.sse import data_of, split_events
 from gateway.protocols.base import Asked
+from gateway.protocols.responses.checks import object_of
 from gateway.protocols.responses.protocol import Responses
 from gateway.protocols.responses.request import Wanted, to_chat
 from gateway.protocols.responses.response import Memo, blank, failed, memo_model, remember
@@ -54,7 +55,7 @@ class Session(Responses):
 
     def relay(self) -> Json:
         """What a target gets that has Responses itself. What is kept is the gateway's affair alone: a provider's own
-        store is one for all organisations.
+        store is one for all organisations. Raises :class:`~gateway.kernel.errors.GatewayError` naming a field.
         """
         wanted = self.wanted
         if self.memo is None:
@@ -172,4 +173,5 @@ def _rename(body: Json) -> None:
     if body.get("max_tokens") is not None:
         body["max_output_tokens"] = body.pop("max_tokens")
     if body.get("response_format") is not None:
-        body["text"] = {**(body.get("text") or {}), "format": flat_format_of(body.pop("response_format"))}
+        form = object_of(body.pop("response_format"), "response_format")
+        body["text"] = {**object_of(body.get("text") or {}, "text"), "format": flat_format_of(form)}

@@ -38,6 +38,12 @@ class Responses:
         return renamed(envelope)
 
 
+class InputTokens(Responses):
+    """Counting the tokens of a request of the Responses API."""
+
+    name = "responses.input_tokens"
+
+
 _NAMES: Final = {
     "messages": "input",
     "max_tokens": "max_output_tokens",
@@ -66,3 +72,4 @@ def protocol() -> Responses:
 
 
 RESPONSES: Final = Responses()
+INPUT_TOKENS: Final = InputTokens()
