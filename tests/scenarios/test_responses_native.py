@@ -49,6 +49,7 @@ def gateway(fake: FakeResponses, tmp_path_factory: pytest.TempPathFactory) -> It
         "models": [
             {"name": "own", "targets": [own]},
             {"name": "plain", "targets": [plain]},
+            {"name": "short", "targets": [plain | {"model": "fake-other", "context_length": 400}]},
             {"name": "dropping", "drop_params": ["tools.web_search"], "targets": [plain]},
             {"name": "plain-first", "targets": [plain, own]},
             {"name": "cut", "targets": [{"provider": "own", "model": "cut"}]},
@@ -154,6 +155,23 @@ def test_another_target_is_asked_only_what_it_understands(client: OpenAI, fake: 
     with pytest.raises(openai.BadRequestError) as raised:
         client.responses.create(model="plain", input=said, tools=SEARCH)
     assert raised.value.param == "tools.web_search"
+
+
+def test_what_is_too_long_loses_its_oldest_items(client: OpenAI, fake: FakeResponses) -> None:
+    texts = [f"{marker()} {'one two three ' * 40}" for _ in range(3)]
+    asked: dict[str, Any] = {"model": "short", "instructions": "Be brief.", "truncation": "auto"}
+    first = client.responses.create(input=texts[0], **asked)
+    second = client.responses.create(input=texts[1], previous_response_id=first.id, **asked)
+    third = client.responses.create(input=texts[2], previous_response_id=second.id, **asked)
+    assert third.truncation == "auto"
+    messages = sent(fake, texts[2])[1]["messages"]
+    assert messages[0] == {"role": "system", "content": "Be brief."}
+    assert messages[-1] == {"role": "user", "content": texts[2]}
+    assert texts[0] not in [message["content"] for message in messages]
+    assert len(messages) < 6
+    asked["truncation"] = "disabled"
+    client.responses.create(input=(whole := marker()), previous_response_id=third.id, **asked)
+    assert len(sent(fake, whole)[1]["messages"]) == 8
 
 
 def test_a_built_in_tool_is_left_out_where_that_is_wanted(client: OpenAI, fake: FakeResponses) -> None:

@@ -14,6 +14,7 @@ from gateway.dataplane import body as bodies
 from gateway.dataplane.stored.conversations import MOST_ITEMS
 from gateway.dataplane.stored.records import MOST_ANCESTORS, RUNNING, Json, Record, encode
 from gateway.dataplane.stored.session import Session
+from gateway.dataplane.stored.shortening import shorten
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.protocols.responses.checks import integer, refusal
 from gateway.protocols.responses.items import kind_of
@@ -23,6 +24,7 @@ from gateway.providers.base import Unsupported
 
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
+    from gateway.dataplane.routing import Target
     from gateway.dataplane.stored.store import Store
 
 _PREVIOUS: Final = "previous_response_id"
@@ -57,9 +59,14 @@ async def begin(exchange: Exchange) -> None:
         before = await _converse(exchange, wanted)
     await _resolve(exchange, wanted)
     interpreter.protocol = session = Session(wanted, before, ancestors)
-    relays = _may_relay(exchange)
+    targets = _candidates(exchange)
+    translated = [target for target in targets if not interpreter.is_native(exchange, target)]
+    relays = len(translated) < len(targets)
+    exchange.max_tokens = _most_tokens(body)
     try:
         interpreter.to_chat(exchange)
+        if translated and body.get("truncation") == "auto":
+            await shorten(exchange, translated)
     except Unsupported:
         if not relays:
             raise
@@ -69,16 +76,13 @@ async def begin(exchange: Exchange) -> None:
             del relayed["store"]
         interpreter.relay_as(exchange, relayed)
         interpreter.watch = session
-    exchange.max_tokens = _most_tokens(body)
 
 
-def _may_relay(exchange: Exchange) -> bool:
-    """Whether some target has Responses itself."""
-    caller, interpreter = exchange.caller, exchange.interpreter
-    assert caller is not None
-    assert interpreter is not None
-    route = exchange.runtime.router.find(exchange.model, caller.models)
-    return any(interpreter.is_native(exchange, target) for target in route.candidates(exchange.endpoint, 0.0))
+def _candidates(exchange: Exchange) -> list[Target]:
+    """The targets that may be asked."""
+    assert exchange.caller is not None
+    route = exchange.runtime.router.find(exchange.model, exchange.caller.models)
+    return list(route.candidates(exchange.endpoint, 0.0))
 
 
 def _most_tokens(body: Json) -> int | None:

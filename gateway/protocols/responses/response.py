@@ -65,6 +65,7 @@ def response_id_of(item_id: str) -> str | None:
 def remember(wanted: Wanted, chat: Json) -> Memo:
     """The memo of a request. Raises :class:`~gateway.kernel.errors.GatewayError` for a wrong ``reasoning.summary``."""
     body = wanted.body
+    is_summarized = summarized(body)
     reasoning = body.get("reasoning") or {}
     shown: Json = {
         "object": "response",
@@ -79,7 +80,7 @@ def remember(wanted: Wanted, chat: Json) -> Memo:
         "tool_choice": body.get("tool_choice") or "auto",
         "tools": body.get("tools") or [],
         "top_logprobs": body.get("top_logprobs") or 0,
-        "truncation": "disabled",
+        "truncation": body.get("truncation") or "disabled",
         "user": body.get("user"),
         "metadata": body.get("metadata") or {},
     }
@@ -87,7 +88,7 @@ def remember(wanted: Wanted, chat: Json) -> Memo:
         shown[name] = body.get(name)
     if wanted.conversation is not None:
         shown["conversation"] = {"id": wanted.conversation}
-    return Memo(secrets.token_hex(_ID_BYTES), int(time.time()), shown, summarized(body), wanted.obfuscate, wanted)
+    return Memo(secrets.token_hex(_ID_BYTES), int(time.time()), shown, is_summarized, wanted.obfuscate, wanted)
 
 
 def blank(memo: Memo, status: str, model: object) -> Json:

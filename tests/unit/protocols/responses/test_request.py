@@ -311,7 +311,7 @@ _USER = [{"role": "user", "content": "x"}]
         ({"input": "x", "max_output_tokens": 0}, "max_output_tokens"),
         ({"input": "x", "max_output_tokens": True}, "max_output_tokens"),
         ({"input": "x", "max_output_tokens": 5, "max_tokens": 5}, "max_tokens"),
-        ({"input": "x", "truncation": "auto"}, "truncation"),
+        ({"input": "x", "truncation": "middle"}, "truncation"),
         ({"input": "x", "include": ["everything"]}, "include[0]"),
         ({"input": "x", "reasoning": {"summary": "long"}}, "reasoning.summary"),
         ({"input": "x", "reasoning": {"mode": "pro"}}, "reasoning.mode"),
