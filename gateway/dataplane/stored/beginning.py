@@ -49,8 +49,6 @@ async def begin(exchange: Exchange) -> None:
     if exchange.spec.free and isinstance(body, dict):
         body = {name: value for name, value in body.items() if name in _COUNTED} | {"store": False}
     wanted = read(body)
-    if wanted.background and wanted.stream:
-        raise refusal("A response in the background can't be streamed: it is read with GET.", "stream")
     before: list[Json] = []
     ancestors: tuple[str, ...] = ()
     if wanted.previous is not None:

@@ -44,11 +44,27 @@ COMMIT;
 _SIZES: Final = """
 CREATE INDEX IF NOT EXISTS sizes_of_responses ON responses (organization, length(response) + length(items))
 """
+_EVENTS: Final = """
+CREATE TABLE IF NOT EXISTS response_events (
+    organization TEXT NOT NULL,
+    response TEXT NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    events BLOB NOT NULL,
+    PRIMARY KEY (organization, response, first)
+)
+"""
+_ORPHANS: Final = """
+DELETE FROM response_events WHERE NOT EXISTS (
+    SELECT 1 FROM responses WHERE organization = response_events.organization AND id = response_events.response
+)
+"""
 _TAKEN: Final = """
 SELECT organization, SUM(size) AS taken FROM (
     SELECT organization, SUM(length(response) + length(items)) AS size FROM responses GROUP BY organization
     UNION ALL SELECT organization, SUM(length(item)) FROM conversation_items GROUP BY organization
     UNION ALL SELECT organization, SUM(length(metadata)) FROM conversations GROUP BY organization
+    UNION ALL SELECT organization, SUM(length(events)) FROM response_events GROUP BY organization
 ) GROUP BY organization
 """
 _COLUMNS: Final = "id, created, status, response, items, ancestors, alive_until"
@@ -79,6 +95,7 @@ class Database:
         elif version != _VERSION:
             raise OSError(f"{path} was written by another version of the gateway ({version})")
         run(_SIZES)
+        run(_EVENTS)
 
     def close(self) -> None:
         """Close the file."""
@@ -122,6 +139,16 @@ class Database:
         )
         return [item for (item,) in rows]
 
+    def events(self, organization: str, response_id: str, after: int) -> list[tuple[int, int, bytes]]:
+        """The events of a stream with a number above ``after``, in their order: numbers of the first and the last of
+        several, and these.
+        """
+        return self._connection.execute(
+            "SELECT first, last, events FROM response_events WHERE organization = ? AND response = ? AND last > ?"
+            " ORDER BY first LIMIT ?",
+            (organization, response_id, after, _AT_ONCE),
+        ).fetchall()
+
     def _forget_conversations(self, before: float, organization: str | None = None) -> int:
         """Remove some of those that have not changed since, of one organisation or of all."""
         rows = self._connection.execute(
@@ -150,6 +177,8 @@ class Database:
             removed += n
         if self._used() > self._max_bytes:
             removed += self._make_room(int(self._max_bytes * _FULL))
+        if removed:
+            run(_ORPHANS)
         return removed
 
     def _make_room(self, limit: int) -> int:
@@ -170,6 +199,7 @@ class Database:
             taken[organization] -= sum(size for (size,) in gone)
             removed += len(gone)
             if gone:
+                run(f"{_ORPHANS} AND organization = ?", (organization,))
                 continue
             n = self._forget_conversations(float("inf"), organization)
             removed += n
@@ -227,3 +257,17 @@ def living(organization: str, response_id: str, until: float) -> Write:
 def removing(organization: str, response_id: str) -> Write:
     """A Response is removed by its client."""
     return "DELETE FROM responses WHERE organization = ? AND id = ?", (organization, response_id)
+
+
+def telling(organization: str, response_id: str, first: int, last: int, events: bytes) -> Write:
+    """Events of a stream; nothing where its Response is gone."""
+    return (
+        "INSERT OR IGNORE INTO response_events (organization, response, first, last, events) SELECT ?, ?, ?, ?, ?"
+        " WHERE EXISTS (SELECT 1 FROM responses WHERE organization = ? AND id = ?)",
+        (organization, response_id, first, last, events, organization, response_id),
+    )
+
+
+def forgetting(organization: str, response_id: str) -> Write:
+    """The events of a stream are removed."""
+    return "DELETE FROM response_events WHERE organization = ? AND response = ?", (organization, response_id)
