@@ -36,6 +36,7 @@ _INFERENCE = (
     "moderations",
     "rerank",
     "responses",
+    "responses/compact",
     "responses/input_tokens",
     "messages",
     "messages/count_tokens",

@@ -211,6 +211,44 @@ def test_tokens_are_counted_by_who_has_responses_and_else_by_the_gateway(client:
     )
 
 
+def test_what_was_said_is_summed_up(client: OpenAI, fake: FakeResponses) -> None:
+    said, more = marker(), marker()
+    first = client.responses.create(model="plain", input=said)
+    raw = client.responses.with_raw_response.compact(model="plain", input=more, previous_response_id=first.id)
+    made = raw.parse()
+    path, body = sent(fake, more)
+    assert path == "/v1/chat/completions"
+    assert [message["role"] for message in body["messages"]] == ["user", "assistant", "user", "user"]
+    assert made.object == "response.compaction"
+    output: Any = raw.http_response.json()["output"]  # the SDK knows no message of the user's there
+    assert [item["type"] for item in output] == ["message", "message", "compaction"]
+    assert [item["content"][0]["text"] for item in output[:2]] == [said, more]
+    assert made.usage.output_tokens > 0
+    for model in ("plain", "own"):
+        last = marker()
+        client.responses.create(model=model, input=[*output, {"role": "user", "content": last}])
+        body = sent(fake, last)[1]
+        told = body["messages" if model == "plain" else "input"][2]
+        assert told["role"] == "system"
+        assert told["content"].startswith("This is what was said before, summed up:\n4 messages; Sum up")
+
+
+def test_who_has_responses_sums_up_itself(client: OpenAI, fake: FakeResponses) -> None:
+    said = marker()
+    made: Any = client.responses.compact(model="own", input=said)
+    assert sent(fake, said) == ("/v1/responses/compact", {"model": "fake-chat", "input": said})
+    assert made.output[0].encrypted_content == "gAAAA-compacted"
+    asked: Any = [made.output[0].to_dict(), {"role": "user", "content": (last := marker())}]
+    client.responses.create(model="own", input=asked)
+    assert sent(fake, last)[1]["input"][0]["encrypted_content"] == "gAAAA-compacted"
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.responses.create(model="plain", input=asked)
+    assert raised.value.param == "input[0].encrypted_content"
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.responses.compact(model="plain", input="x", extra_body={"stream": True})
+    assert raised.value.param == "stream"
+
+
 def test_one_in_the_background_keeps_its_id(client: OpenAI) -> None:
     made = client.responses.create(model="own", input="Hi", tools=SEARCH, background=True)
     deadline = time.monotonic() + 20

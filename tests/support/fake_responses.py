@@ -39,6 +39,7 @@ class FakeResponses(FakeOpenAI):
             Starlette(
                 routes=[
                     Route("/v1/responses", _create, methods=["POST"]),
+                    Route("/v1/responses/compact", _compact, methods=["POST"]),
                     Route("/v1/responses/input_tokens", _count, methods=["POST"]),
                 ]
             ),
@@ -97,6 +98,16 @@ async def _count(request: Request) -> Response:
         return _error(400, "Unknown parameter: 'store'.", "unknown_parameter", "store")
     items = body["input"] if isinstance(body["input"], list) else [body["input"]]
     return JSONResponse({"object": "response.input_tokens", "input_tokens": COUNTED * len(items)})
+
+
+async def _compact(request: Request) -> Response:
+    body = await request.json()
+    if "store" in body:
+        return _error(400, "Unknown parameter: 'store'.", "unknown_parameter", "store")
+    item = {"id": "cmp_1", "type": "compaction", "encrypted_content": "gAAAA-compacted"}
+    made = _response({**body, "input": body["input"]}, [{"content": ""}])
+    told = {name: made[name] for name in ("id", "created_at", "usage")}
+    return JSONResponse({**told, "object": "response.compaction", "output": [item]})
 
 
 async def _cut(data: bytes, request: Request) -> AsyncIterator[bytes]:

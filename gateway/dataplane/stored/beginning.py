@@ -13,11 +13,13 @@ import orjson
 from gateway.dataplane import body as bodies
 from gateway.dataplane.stored.conversations import MOST_ITEMS
 from gateway.dataplane.stored.records import MOST_ANCESTORS, RUNNING, Json, Record, encode
-from gateway.dataplane.stored.session import Session
+from gateway.dataplane.stored.session import Compaction, Session
 from gateway.dataplane.stored.shortening import shorten
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.protocols.responses.checks import integer, refusal
+from gateway.protocols.responses.compaction import FIELDS
 from gateway.protocols.responses.items import kind_of
+from gateway.protocols.responses.protocol import COMPACT
 from gateway.protocols.responses.request import MAX_TOKENS, Wanted, read
 from gateway.protocols.responses.response import response_id_of
 from gateway.providers.base import Unsupported
@@ -42,12 +44,7 @@ async def begin(exchange: Exchange) -> None:
     """Make the request one of the internal form. Raises :class:`~gateway.kernel.errors.GatewayError` naming a field."""
     interpreter = exchange.interpreter
     assert interpreter is not None
-    try:
-        body = orjson.loads(exchange.raw)
-    except orjson.JSONDecodeError as error:
-        raise bodies.invalid(f"The body is not valid JSON: {error.msg}.", code="invalid_json") from None
-    if exchange.spec.free and isinstance(body, dict):
-        body = {name: value for name, value in body.items() if name in _COUNTED} | {"store": False}
+    body, makes = _asked(exchange)
     wanted = read(body)
     before: list[Json] = []
     ancestors: tuple[str, ...] = ()
@@ -56,7 +53,7 @@ async def begin(exchange: Exchange) -> None:
     elif wanted.conversation is not None:
         before = await _converse(exchange, wanted)
     await _resolve(exchange, wanted)
-    interpreter.protocol = session = Session(wanted, before, ancestors)
+    interpreter.protocol = session = makes(wanted, before, ancestors)
     targets = _candidates(exchange)
     translated = [target for target in targets if not interpreter.is_native(exchange, target)]
     relays = len(translated) < len(targets)
@@ -74,6 +71,22 @@ async def begin(exchange: Exchange) -> None:
             del relayed["store"]
         interpreter.relay_as(exchange, relayed)
         interpreter.watch = session
+
+
+def _asked(exchange: Exchange) -> tuple[Json, type[Session]]:
+    """The request, and what it is the beginning of."""
+    try:
+        body: Json = orjson.loads(exchange.raw)
+    except orjson.JSONDecodeError as error:
+        raise bodies.invalid(f"The body is not valid JSON: {error.msg}.", code="invalid_json") from None
+    if exchange.spec.free:
+        return {name: value for name, value in body.items() if name in _COUNTED} | {"store": False}, Session
+    if exchange.spec.protocol is not COMPACT:
+        return body, Session
+    for name in body:
+        if name not in FIELDS:
+            raise refusal(f"Unknown parameter: '{name[:100]}'.", name, "unknown_parameter")
+    return body | {"store": False}, Compaction
 
 
 def _candidates(exchange: Exchange) -> list[Target]:

@@ -11,11 +11,13 @@ from gateway.dataplane.stored.records import RUNNING, Json, Record, encode, kept
 from gateway.kernel.errors import GatewayError
 from gateway.plugin.sse import data_of, split_events
 from gateway.protocols.base import Asked
+from gateway.protocols.responses import compaction
 from gateway.protocols.responses.checks import object_of
 from gateway.protocols.responses.protocol import Responses
 from gateway.protocols.responses.request import Wanted, to_chat
 from gateway.protocols.responses.response import Memo, blank, failed, memo_model, remember
 from gateway.protocols.responses.stream import ResponseStream
+from gateway.protocols.responses.summary import summary_of
 from gateway.protocols.responses.tools import flat_format_of
 from gateway.protocols.sealed import is_sealed
 from gateway.providers.base import Unsupported
@@ -65,7 +67,7 @@ class Session(Responses):
         body["store"] = False
         if self.before or not isinstance(body.get("input"), str):
             own = (item for item in wanted.items if not _is_sealed(item))
-            body["input"] = [*(item for item in self.before if _is_sendable(item)), *own]
+            body["input"] = [_readable(item) for item in (*filter(_is_sendable, self.before), *own)]
         include = body.get("include") or []
         if wanted.store and body.get("reasoning") and _ENCRYPTED not in include:
             body["include"] = [*include, _ENCRYPTED]  # the thoughts of a response that is not stored there
@@ -144,6 +146,39 @@ class Session(Responses):
         return Record(
             response["id"], self.memo.created, status, kept(response), encode(items), self.ancestors, alive_until
         )
+
+
+class Compaction(Session):
+    """One request to sum up what was said."""
+
+    def request(self, body: Json, before: Sequence[Json] = ()) -> Asked:
+        """See :class:`gateway.protocols.base.ClientProtocol`."""
+        made = super().request(body, before)
+        return Asked(compaction.asked(made.chat), made.memo)
+
+    def relay(self) -> Json:
+        """See :meth:`Session.relay`."""
+        body = super().relay()
+        del body["store"]
+        return body
+
+    def relayed(self, body: bytes) -> bytes:
+        """See :class:`gateway.dataplane.interpreting.Watch`."""
+        return body
+
+    def response(self, completion: Json, memo: Any) -> Json:
+        """See :class:`gateway.protocols.base.ClientProtocol`. It is nothing to be kept."""
+        items = with_ids([*self.before, *self.wanted.items], memo.token)
+        users = [item for item in items if item["type"] == "message" and item.get("role") == "user"]
+        return compaction.compacted(completion, memo, users)
+
+
+def _readable(item: Any) -> Any:
+    """An item as a provider can read it: a summary that is the gateway's own as the message it stands for."""
+    if not isinstance(item, dict) or item.get("type") != "compaction":
+        return item
+    told = summary_of(item, "input")
+    return item if told is None else {"type": "message", "role": "system", "content": told}
 
 
 def _read(text: bytes) -> Any:

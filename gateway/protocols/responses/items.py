@@ -13,6 +13,7 @@ from gateway.protocols.base import Json
 from gateway.protocols.responses import thoughts
 from gateway.protocols.responses.checks import object_of, one_of, refusal, string, text_or_none, unsupported
 from gateway.protocols.responses.content import said_to_chat, to_chat
+from gateway.protocols.responses.summary import summary_of
 
 _ROLES: Final = ("user", "assistant", "system", "developer")
 
@@ -115,6 +116,13 @@ class _Messages:
         content = to_chat(item.get("output"), f"{where}.output")
         self._out.append({"role": "tool", "tool_call_id": call_id, "content": content})
 
+    def compaction(self, item: Json, where: str) -> None:
+        told = summary_of(item, where)
+        if told is None:
+            raise unsupported(f"{where}.encrypted_content", "can't read what another made of a conversation")
+        self._end_turn()
+        self._out.append({"role": "system", "content": told})
+
     def reference(self, item: Json, where: str) -> None:
         # Those that are stored were put in place of their references before.
         item_id = string(item.get("id"), f"{where}.id")
@@ -146,5 +154,6 @@ _HANDLERS: Final[dict[str, Callable[[_Messages, Json, str], None]]] = {
     "function_call_output": _Messages.output,
     "custom_tool_call": _Messages.custom_tool_call,
     "custom_tool_call_output": _Messages.output,
+    "compaction": _Messages.compaction,
     "item_reference": _Messages.reference,
 }

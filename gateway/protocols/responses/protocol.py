@@ -44,6 +44,12 @@ class InputTokens(Responses):
     name = "responses.input_tokens"
 
 
+class Compact(Responses):
+    """Summing up what was said."""
+
+    name = "responses.compact"
+
+
 _NAMES: Final = {
     "messages": "input",
     "max_tokens": "max_output_tokens",
@@ -73,3 +79,4 @@ def protocol() -> Responses:
 
 RESPONSES: Final = Responses()
 INPUT_TOKENS: Final = InputTokens()
+COMPACT: Final = Compact()
