@@ -1,5 +1,5 @@
 # What each target does is told by `make help`.
-.PHONY: help setup run test check compiled test-compiled kills soak bench scorecard lock clean
+.PHONY: help setup run test check compiled test-compiled kills soak bench scorecard matrix lock clean
 
 help:
 	@echo "make setup   make .venv with everything development needs"
@@ -12,6 +12,7 @@ help:
 	@echo "make soak    random faults under load for ten minutes, and what is left of them (ARGS: --seconds 60 --seed 7)"
 	@echo "make bench   compile, and measure beside nginx (about ten minutes)"
 	@echo "make scorecard  let upstreams fail in every way, and write docs/resilience.md's table (two minutes)"
+	@echo "make matrix  ask every kind of provider by every client's SDK, and write docs/protocols.md's table (a minute)"
 	@echo "make lock    compile the locks anew from pyproject.toml: base, dev, image, bench and local"
 	@echo "make clean   remove what the other targets made"
 
@@ -56,6 +57,10 @@ bench: compiled
 scorecard: setup
 	.venv/bin/python -m pytest -q -n 2 -p tests.faults.scorecard --scorecard docs/resilience.md tests/faults/resilience \
 		--deselect tests/faults/resilience/test_scorecard.py $(ARGS)
+
+matrix: setup
+	.venv/bin/python -m pytest -q -p tests.scenarios.protocols.matrix.table --matrix docs/protocols.md \
+		tests/scenarios/protocols/matrix/test_matrix.py $(ARGS)
 
 lock: setup
 	@scripts/lock

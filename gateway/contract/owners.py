@@ -36,6 +36,8 @@ _INFERENCE = (
     "moderations",
     "rerank",
     "responses",
+    "responses/compact",
+    "responses/input_tokens",
     "messages",
     "messages/count_tokens",
     "audio",

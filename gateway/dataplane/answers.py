@@ -90,9 +90,12 @@ def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
             attempt.error = UpstreamError("protocol", "The upstream's answer is not JSON.", sent=True)
             _failed(exchange, attempt, "protocol")
             return Verdict.FAILED
-        if exchange.tokens is None and not has_choices and status == 200:
+        # A Response that failed comes with 200 too, and may tell what it took.
+        failed = exchange.spec.stateful and b'"failed"' in body
+        if status == 200 and (failed or (exchange.tokens is None and not has_choices)):
             told = status_told(body)
             if told is not None:
+                exchange.tokens = None
                 return _refused(exchange, attempt, told, "error_body")
         if exchange.tokens is None and exchange.spec.free:
             exchange.tokens = Tokens()

@@ -18,7 +18,7 @@ from gateway.dataplane.decoding import Decoder, decoder_for, is_text
 from gateway.dataplane.envelope import event_of
 from gateway.dataplane.falling_back import fallback_line
 from gateway.dataplane.pricing import cost_of
-from gateway.dataplane.refusal import status_told
+from gateway.dataplane.refusal import as_envelope, status_told
 from gateway.dataplane.relay import CLIENT, EventRelay
 from gateway.dataplane.streaming import EventStream
 from gateway.dataplane.timing import seconds_of, timings
@@ -301,7 +301,7 @@ class Attempt:
         status = status_told(body) or 502
         if not exchange.response_started and not waiting:
             self.status, self.content_type, self.events = status, b"application/json", None
-            self._chunks.append(body)
+            self._chunks.append(as_envelope(body))
             self.finish()
         elif status < 500 and status not in PASSING and exchange.seam is None and not waiting:
             self.end_with(event)  # no other target would do better

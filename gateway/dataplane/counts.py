@@ -40,7 +40,9 @@ async def count_tokens(exchange: Exchange, route: Route) -> None:
         raise GatewayError(Kind.UNAVAILABLE, "count_unavailable", "Tokens can't be counted now.", retry_after=1.0)
     exchange.tokens = Tokens()
     exchange.outcome = "ok"
-    exchange.hold(200, b"content-type: application/json\r\n", b'{"input_tokens":%d}' % counted.prompt)
+    kind = b'"object":"response.input_tokens",' if exchange.spec.stateful else b""
+    told = b'{%b"input_tokens":%d}' % (kind, counted.prompt)
+    exchange.hold(200, b"content-type: application/json\r\n", told)
 
 
 async def counted_by(exchange: Exchange, ask: Ask) -> Counted | None:

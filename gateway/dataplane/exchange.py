@@ -391,6 +391,11 @@ class Exchange(Request):
             data += _LAST_CHUNK
         self._held = data
 
+    @property
+    def held(self) -> bytes:
+        """What :meth:`release` will send."""
+        return self._held or b""
+
     def release(self) -> None:
         """Send what is held and finish. Called once, when the request's usage event is safe."""
         if self.response_complete:

@@ -18,6 +18,7 @@ from gateway.dataplane import body as bodies
 from gateway.kernel.errors import GatewayError
 from gateway.plugin.sse import DONE, data_of, split_events
 from gateway.protocols.base import ClientProtocol, Json, StreamEncoder
+from gateway.protocols.sealed import carries
 
 if TYPE_CHECKING:
     from gateway.dataplane.body import Fields
@@ -56,7 +57,7 @@ class Interpreter:
     a plugin changed the request, so that it can't be relayed as it came.
     """
 
-    __slots__ = ("_encoder", "_memo", "_own", "changed", "native", "protocol", "watch")
+    __slots__ = ("_carries", "_encoder", "_memo", "_own", "changed", "native", "protocol", "watch")
 
     def __init__(self, protocol: ClientProtocol) -> None:
         self.protocol = protocol
@@ -66,6 +67,7 @@ class Interpreter:
         self._memo: Any = None
         self._encoder: StreamEncoder | None = None
         self.watch: Watch | None = None
+        self._carries: bool | None = None  # whether the request has what only another vendor can read
 
     # the request
 
@@ -83,9 +85,16 @@ class Interpreter:
             target.provider.kind == self.protocol.native
             and (target.provider.responses or not exchange.spec.stateful)
             and not self.changed
+            and not self._is_carrying(exchange)
             and exchange.seam is None
             and not (chain.on_chunk if exchange.stream else chain.on_response)
         )
+
+    def _is_carrying(self, exchange: Exchange) -> bool:
+        """Whether a conversation was held with another vendor's model before, whose thoughts this one would refuse."""
+        if self._carries is None:  # of Responses the stored session sees to it
+            self._carries = self._own is None and not exchange.spec.stateful and carries(exchange.raw)
+        return self._carries
 
     def own_fields(self, exchange: Exchange, target: Target) -> Fields:
         """The client's own request, for a target's model."""
@@ -109,6 +118,7 @@ class Interpreter:
         """Give the exchange the request in the internal form. Raises :class:`GatewayError` naming a field."""
         if self._own is not None:
             return
+        self._is_carrying(exchange)
         try:
             asked = self.protocol.request(orjson.loads(exchange.raw))
         except orjson.JSONDecodeError as error:

@@ -20,6 +20,7 @@ _TEXT: Final = re.compile(
     rb'"(text|thinking|partial_json)"\s*:\s*"([^"\\]+(?:\\.[^"\\]*)*|(?:\\.[^"\\]*)+)"'  # as JSON spells strings
 )
 _OVER: Final = re.compile(rb"(?:^|[\r\n])event: ?(?:response\.(?:completed|incomplete|failed)|error)[ \t]*[\r\n]")
+_FAILED: Final = re.compile(rb"(?:^|[\r\n])event: ?(?:response\.failed|error)[ \t]*[\r\n]")
 _DELTA: Final = re.compile(rb'"(delta)"\s*:\s*"([^"\\]+(?:\\.[^"\\]*)*|(?:\\.[^"\\]*)+)"')
 _END: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
@@ -111,6 +112,7 @@ class ResponseEvents(EventStream):
                 self._keep(event)
             else:
                 self.done = True
+                self.failed = self.failed or _FAILED.search(event) is not None
                 self._read_end(event)
         return data
 

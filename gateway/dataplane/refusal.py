@@ -17,6 +17,10 @@ _TOO_LONG: Final = re.compile(
 _TOO_LONG_STATUSES: Final = frozenset((400, 413, 422))
 _SHOWN: Final = 2_000
 
+# Words for why a Response failed ("The response object", ``error.code``): what was asked, or who was asked.
+_ASKED: Final = re.compile(r"invalid_|image_|unsupported_|empty_image|failed_to_download|bio_policy|cyber_policy")
+_STATUSES: Final = {"rate_limit_exceeded": 429, "vector_store_timeout": 504}
+
 
 def is_too_long(status: int, body: bytes) -> bool:
     """Whether a request was refused because it does not fit into the model's context."""
@@ -32,7 +36,8 @@ def is_too_long(status: int, body: bytes) -> bool:
 
 
 def status_told(body: bytes) -> int | None:
-    """Of a 200 whose body is an error: the status the error tells as its code, as aggregators do, else 502.
+    """Of a 200 whose body is an error, or a Response that failed: the status that the error tells as its code or by its
+    word, else 502.
 
     None where the body holds no error.
     """
@@ -46,12 +51,34 @@ def status_told(body: bytes) -> int | None:
                 return code
         if error.get("type") == "invalid_request_error" or error.get("code") == "content_filter":
             return 400
+        word = error.get("code")
+        if isinstance(word, str):
+            return 400 if _ASKED.match(word) else _STATUSES.get(word, 502)
     return 502
+
+
+def error_told(document: Any) -> Any:
+    """What a document tells of an error: an envelope, a Response that failed, or the ``error`` event of a stream of
+    Responses. None where there is none.
+    """
+    if not isinstance(document, dict):
+        return None
+    kind = document.get("type")
+    if kind == "response.failed":
+        response = document.get("response")
+        return (response.get("error") if isinstance(response, dict) else None) or {"code": "server_error"}
+    return document if kind == "error" and "error" not in document else document.get("error")
+
+
+def as_envelope(body: bytes) -> bytes:
+    """An event that reports an error, as the body of an answer."""
+    error = _error_in(body)
+    document = orjson.loads(body) if error is not None else {}
+    return body if document.get("error") == error or not isinstance(error, dict) else orjson.dumps({"error": error})
 
 
 def _error_in(body: bytes) -> Any:
     try:
-        document = orjson.loads(body)
+        return error_told(orjson.loads(body))
     except orjson.JSONDecodeError:
         return None
-    return document.get("error") if isinstance(document, dict) else None

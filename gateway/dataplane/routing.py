@@ -139,7 +139,9 @@ class Target:
         if self.kind is not None and self.kind.endpoints:
             asked = "chat.completions" if endpoint in _TRANSLATED else endpoint
             return asked in self.kind.endpoints
-        return endpoint not in _NATIVE_ONLY
+        return endpoint not in _NATIVE_ONLY or (
+            self.provider.kind == _NATIVE_ONLY[endpoint] and self.provider.responses
+        )
 
     def take_over(self, previous: Target) -> None:
         """Go on with what is known of the same target; with its breaker and its retries only by the same rules."""

@@ -8,6 +8,7 @@ import msgspec
 import orjson
 from msgspec import Raw
 
+from gateway.dataplane.refusal import error_told
 from gateway.plugin.sse import DONE, data_of, split_events
 
 _END: Final = b"data: [DONE]\n\n"
@@ -71,7 +72,7 @@ def reported_error(event: bytes) -> Any:
         document = orjson.loads(data_of(event) or b"null")
     except orjson.JSONDecodeError:
         return None
-    return (document.get("error") or None) if isinstance(document, dict) else None
+    return error_told(document) or None
 
 
 def before_error(block: bytes) -> tuple[bytes, bytes]:

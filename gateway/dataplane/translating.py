@@ -13,6 +13,7 @@ import orjson
 from msgspec.structs import replace
 
 from gateway.dataplane import body as bodies
+from gateway.dataplane.numbering import Numbers
 from gateway.providers.base import Call, Json, Question, Translator, refuse_dropped
 from gateway.providers.openai import plain
 from gateway.providers.quirks import adapt
@@ -170,7 +171,9 @@ def begin_reading(attempt: Attempt, calls: dict[Target, Any]) -> None:
     if memo is NATIVE:
         attempt.native = True
     elif memo is not _NOT_ASKED and target.translator is not None:
-        attempt.inbound = Inbound(target.translator, memo)
+        # A client that speaks another protocol gets its own lists, of these.
+        numbers = Numbers() if attempt.exchange.interpreter is None else None
+        attempt.inbound = Inbound(target.translator, memo, numbers)
         kind = attempt.content_type.partition(b";")[0].strip().lower()
         if (attempt.status or 0) < 300 and kind == target.translator.stream_type:
             attempt.content_type = b"text/event-stream; charset=utf-8"
@@ -179,10 +182,11 @@ def begin_reading(attempt: Attempt, calls: dict[Target, Any]) -> None:
 class Inbound:
     """One answer of a provider, made into what OpenAI's API sends."""
 
-    __slots__ = ("_ended", "_frames", "_memo", "_stream", "_translator")
+    __slots__ = ("_ended", "_frames", "_memo", "_numbers", "_stream", "_translator")
 
-    def __init__(self, translator: Translator, memo: Any) -> None:
+    def __init__(self, translator: Translator, memo: Any, numbers: Numbers | None = None) -> None:
         self._translator = translator
+        self._numbers = numbers
         self._memo = memo
         self._frames = translator.frames()
         self._stream = translator.stream(memo)
@@ -217,6 +221,9 @@ class Inbound:
         return out
 
     def _told(self, chunks: list[Json]) -> bytes:
+        if self._numbers is not None:
+            for chunk in chunks:
+                self._numbers.put(chunk)
         if len(chunks) == 1 and "error" not in chunks[0]:
             return b"data: %b\n\n" % orjson.dumps(chunks[0])
         out = b""

@@ -17,6 +17,8 @@ _REMOVED: Final = ("thinking", "cache_control", "provider_options", "top_k")
 _MESSAGE_FIELDS: Final = frozenset(("thinking_blocks", "provider_blocks", "cache_control", "is_error"))
 _TAKES_TOP_K: Final = frozenset(("", "local", "openrouter", "qwen"))
 """Vendors whose chat takes ``top_k``: local servers, which have no name here, among them."""
+_TAKES_EXTRA: Final = frozenset(("", "openrouter", "portkey"))
+"""Vendors that may stand before Google's models: what these signed goes back to them."""
 _RETURNED_THOUGHTS: Final = frozenset(("", "local", "deepseek", "moonshot", "qwen", "openrouter"))
 """Vendors that read ``reasoning_content`` of earlier answers."""
 
@@ -63,8 +65,11 @@ def _set_effort(chat: Json, made: Json) -> None:
 
 def _tools(tools: Iterable[Json], dropped: dict[str, None]) -> Iterable[Json]:
     for tool in tools:
-        if tool.get("type") == "server":
+        kind = tool.get("type")
+        if kind == "server":
             dropped[f"tools.{tool.get('vendor')}"] = None
+        elif kind not in ("function", "custom"):
+            dropped[f"tools.{kind}"] = None  # one of the Responses API's own
         else:
             yield {name: value for name, value in tool.items() if name not in ("cache_control", "provider_options")}
 
@@ -79,6 +84,8 @@ def _messages(messages: Iterable[Json], vendor: str, dropped: dict[str, None]) -
         plainer = {name: value for name, value in message.items() if name not in _MESSAGE_FIELDS}
         if vendor not in _RETURNED_THOUGHTS:
             plainer.pop("reasoning_content", None)
+        if vendor not in _TAKES_EXTRA:
+            _leave_extra(plainer)
         content = message.get("content")
         if isinstance(content, list):
             parts = [part for each in content if (part := _part(each, dropped)) is not None]
@@ -94,6 +101,15 @@ def _messages(messages: Iterable[Json], vendor: str, dropped: dict[str, None]) -
     if shown:
         made.append({"role": "user", "content": shown})
     return made
+
+
+def _leave_extra(message: Json) -> None:
+    message.pop("extra_content", None)
+    calls = message.get("tool_calls")
+    if calls:
+        message["tool_calls"] = [
+            {name: value for name, value in call.items() if name != "extra_content"} for call in calls
+        ]
 
 
 def _text_of(content: Any) -> str:

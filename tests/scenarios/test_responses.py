@@ -260,9 +260,8 @@ def test_another_organisation_finds_nothing(client: OpenAI, other: OpenAI, gatew
 @pytest.mark.parametrize(
     ("body", "status", "param"),
     [
-        ({"input": "x", "tools": [{"type": "web_search"}]}, 400, "tools[0].type"),
+        ({"input": "x", "tools": [{"type": "web_search"}]}, 400, "tools.web_search"),
         ({"input": "x", "conversation": "conv_1"}, 404, "conversation"),
-        ({"input": "x", "background": True, "stream": True}, 400, "stream"),
         ({"input": [{"role": "user", "content": [{"type": "smell"}]}]}, 400, "input[0].content[0].type"),
         ({"input": "x", "temprature": 1}, 400, "temprature"),
         ({}, 400, "input"),
@@ -360,6 +359,95 @@ def test_one_in_the_background_is_given_up(client: OpenAI, fake: FakeOpenAI, way
         else:
             client.responses.delete(made.id)
         fake.recording.wait_closed(asked, SECONDS)
+
+
+def texts_of(events: list[Any]) -> str:
+    return "".join(event.delta for event in events if event.type == "response.output_text.delta")
+
+
+def test_one_in_the_background_is_streamed_and_read_again(client: OpenAI, gateway: RunningGateway) -> None:
+    for _ in range(3):  # by the worker that made it or by the other one
+        said = marker()
+        with client.responses.create(model="fake-chat", input=said, background=True, stream=True) as stream:
+            events: list[Any] = list(stream)
+        assert [event.type for event in events[:3]] == [
+            "response.created",
+            "response.queued",
+            "response.in_progress",
+        ]
+        assert events[-1].type == "response.completed"
+        assert texts_of(events) == f"1 messages; {said}"
+        made = events[-1].response
+        assert (made.id, made.background) == (events[0].response.id, True)
+        assert client.responses.retrieve(made.id).output_text == f"1 messages; {said}"
+        headers = {"authorization": f"Bearer {gateway.key}"}
+        told = httpx.get(f"{gateway.base_url}/responses/{made.id}?stream=true", headers=headers)
+        assert [event["type"] for event in Checked(told.content).events] == [event.type for event in events]
+        for after in (0, 5, len(events) - 2):
+            with client.responses.retrieve(made.id, stream=True, starting_after=after) as again:
+                assert [event.sequence_number for event in again] == list(range(after + 1, len(events)))
+    client.responses.delete(made.id)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(made.id, stream=True)
+
+
+def test_one_in_the_background_goes_on_without_its_client(client: OpenAI, fake: FakeOpenAI) -> None:
+    said = f"{marker()} one two three"
+    chunks = 10  # six words, what begins and ends them, the usage, and the end
+    fake.gates.release("", 3)
+    with client.responses.create(model="gated", input=said, background=True, stream=True) as stream:
+        events: list[Any] = []
+        for event in stream:
+            events.append(event)
+            if event.type == "response.output_text.delta":
+                break
+    response_id = events[0].response.id
+    request = fake.recording.wait_request(said)
+    assert client.responses.retrieve(response_id).status == "in_progress"
+    with client.responses.retrieve(response_id, stream=True, starting_after=events[-1].sequence_number) as again:
+        fake.gates.release("", chunks - 3)
+        events += list(again)
+    fake.recording.wait_sent(request, chunks, SECONDS)
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert texts_of(events) == f"1 messages; {said}"
+    assert events[-1].type == "response.completed"
+    assert ended(client, response_id).status == "completed"
+
+
+@pytest.mark.parametrize("model", ["error-503", "error-400", "cut", "error-html", "error-event"])
+def test_one_in_the_background_that_is_streamed_and_fails(client: OpenAI, model: str) -> None:
+    with client.responses.create(model=model, input="x", background=True, stream=True) as stream:
+        events: list[Any] = list(stream)
+    assert events[-1].type == "response.failed"
+    assert events[-1].response.error is not None
+    assert events[-1].response.id == events[0].response.id
+    assert ended(client, events[0].response.id).status == "failed"
+
+
+def test_one_in_the_background_that_is_streamed_is_given_up(client: OpenAI, fake: FakeOpenAI) -> None:
+    for _ in range(2):  # by the worker that runs it or by the other one
+        said = marker()
+        with client.responses.create(model="endless", input=said, background=True, stream=True) as stream:
+            begun: Any = next(iter(stream))
+            assert begun.type == "response.created"
+            asked = fake.recording.wait_request(said)
+            assert client.responses.cancel(begun.response.id).status == "cancelled"
+            list(stream)  # it ends
+        fake.recording.wait_closed(asked, SECONDS)
+
+
+def test_what_was_not_streamed_is_not(client: OpenAI) -> None:
+    made = client.responses.create(model="fake-chat", input="x")
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.responses.retrieve(made.id, stream=True)
+    assert raised.value.param == "stream"
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.responses.retrieve(
+            client.responses.create(model="fake-chat", input="x", background=True).id,
+            stream=True,
+            extra_query={"starting_after": "x"},
+        )
+    assert raised.value.param in ("stream", "starting_after")
 
 
 def test_only_one_in_the_background_can_be_cancelled(client: OpenAI) -> None:

@@ -24,6 +24,11 @@ from tests.support.fake_openai.server import KEY, FakeOpenAI
 
 Json = dict[str, Any]
 
+COUNTED = 1_001
+"""Tokens of every item, as it counts."""
+FAILS = {"fails": "server_error", "fails-limited": "rate_limit_exceeded", "fails-asked": "invalid_prompt"}
+"""Models whose Responses fail, and the code of their error."""
+
 
 class FakeResponses(FakeOpenAI):
     """A provider at ``base_url``."""
@@ -31,12 +36,21 @@ class FakeResponses(FakeOpenAI):
     def build(self) -> ASGIApp:
         """The application."""
         own = Recorder(
-            Starlette(routes=[Route("/v1/responses", _create, methods=["POST"])]), self.recording, self.gates, _refusal
+            Starlette(
+                routes=[
+                    Route("/v1/responses", _create, methods=["POST"]),
+                    Route("/v1/responses/compact", _compact, methods=["POST"]),
+                    Route("/v1/responses/input_tokens", _count, methods=["POST"]),
+                ]
+            ),
+            self.recording,
+            self.gates,
+            _refusal,
         )
         others = build_app(self.recording, self.gates, KEY)
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            asked = own if scope.get("path") == "/v1/responses" else others
+            asked = own if str(scope.get("path")).startswith("/v1/responses") else others
             await asked(scope, receive, send)
 
         return app
@@ -64,6 +78,8 @@ async def _create(request: Request) -> Response:
         if item.get("type") == "reasoning" and not item.get("encrypted_content"):
             return _error(404, f"Item with id '{item['id']}' not found.", "not_found", f"input[{i}]")
     response = _response(body, items)
+    if body["model"] in FAILS:
+        response |= {"status": "failed", "error": {"code": FAILS[body["model"]], "message": "It failed."}, "output": []}
     if not body.get("stream"):
         return JSONResponse(response)
     events = list(_events(response))
@@ -74,6 +90,24 @@ async def _create(request: Request) -> Response:
     if body["model"] == "cut":
         return StreamingResponse(_cut(data, request), media_type="text/event-stream")
     return Response(data, media_type="text/event-stream")
+
+
+async def _count(request: Request) -> Response:
+    body = await request.json()
+    if "store" in body:
+        return _error(400, "Unknown parameter: 'store'.", "unknown_parameter", "store")
+    items = body["input"] if isinstance(body["input"], list) else [body["input"]]
+    return JSONResponse({"object": "response.input_tokens", "input_tokens": COUNTED * len(items)})
+
+
+async def _compact(request: Request) -> Response:
+    body = await request.json()
+    if "store" in body:
+        return _error(400, "Unknown parameter: 'store'.", "unknown_parameter", "store")
+    item = {"id": "cmp_1", "type": "compaction", "encrypted_content": "gAAAA-compacted"}
+    made = _response({**body, "input": body["input"]}, [{"content": ""}])
+    told = {name: made[name] for name in ("id", "created_at", "usage")}
+    return JSONResponse({**told, "object": "response.compaction", "output": [item]})
 
 
 async def _cut(data: bytes, request: Request) -> AsyncIterator[bytes]:
@@ -143,7 +177,7 @@ def _events(response: Json) -> Any:
         if item["type"] == "message":
             yield from _text(item, place | {"item_id": item["id"], "content_index": 0})
         yield {"type": "response.output_item.done", **place, "item": item}
-    yield {"type": "response.completed", "response": response}
+    yield {"type": f"response.{response['status']}", "response": response}
 
 
 def _text(item: Json, place: Json) -> Any:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from gateway.protocols.base import ClientProtocol
 from gateway.protocols.messages import COUNT_TOKENS, MESSAGES
-from gateway.protocols.responses.protocol import RESPONSES
+from gateway.protocols.responses.protocol import COMPACT, INPUT_TOKENS, RESPONSES
 
 PREFIXES = (b"/v1", b"", b"/api/v1/llm")
 """Where the endpoints begin: OpenAI's own prefix, a base URL without one, and one for apps that keep LLM paths below
@@ -55,6 +55,8 @@ ENDPOINTS = (
     Endpoint("messages", b"/messages", prompt="messages", generates=True, protocol=MESSAGES),
     Endpoint("messages.count_tokens", b"/messages/count_tokens", prompt="messages", protocol=COUNT_TOKENS, free=True),
     Endpoint("responses", b"/responses", generates=True, protocol=RESPONSES, stateful=True),
+    Endpoint("responses.compact", b"/responses/compact", generates=True, protocol=COMPACT, stateful=True),
+    Endpoint("responses.input_tokens", b"/responses/input_tokens", protocol=INPUT_TOKENS, free=True, stateful=True),
     Endpoint("embeddings", b"/embeddings", prompt="input"),
     Endpoint("moderations", b"/moderations", prompt="input", default_model="omni-moderation-latest"),
     Endpoint("rerank", b"/rerank", prompt="query"),

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from gateway.dataplane.endpoints.models import authenticate
+from gateway.dataplane.stored.following import follow
 from gateway.dataplane.stored.records import RUNNING, Json, Record, kept
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.protocols.responses.checks import one_of, refusal
@@ -48,10 +49,14 @@ class Stored:
 
     async def read(self, request: Request) -> Response:
         """The Response as it is now."""
-        if request.query_params.get("stream", "false").lower() == "true":
-            raise refusal("A stored response can't be streamed: read it without 'stream'.", "stream")
-        _, record = await self._find(request)
-        return as_json(record.shown(time.time()))
+        organization, record = await self._find(request)
+        if request.query_params.get("stream", "false").lower() != "true":
+            return as_json(record.shown(time.time()))
+        store, log = store_of(self._worker), self._worker.running.logs.get(record.id)
+        if log is None and not await store.events(organization, record.id, -1):
+            raise refusal("Only a response that was made with 'background' and 'stream' can be streamed.", "stream")
+        events = follow(store, organization, record.id, _after(request), log)
+        return StreamingResponse(events, media_type="text/event-stream")
 
     async def remove(self, request: Request) -> Response:
         """Forget a Response; one that runs is given up."""
@@ -96,6 +101,14 @@ def store_of(worker: Worker) -> Store:
     if worker.stored is None:
         raise GatewayError(Kind.UNAVAILABLE, "store_unavailable", "This gateway stores no responses.")
     return worker.stored
+
+
+def _after(request: Request) -> int:
+    """``starting_after``: the number of the last event that a client has."""
+    given = request.query_params.get("starting_after", "-1")
+    if given != "-1" and (not given.isascii() or not given.isdigit() or len(given) > 9):
+        raise refusal("Invalid value for 'starting_after': expected a whole number.", "starting_after")
+    return int(given)
 
 
 class Asked(NamedTuple):

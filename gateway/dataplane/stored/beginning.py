@@ -13,33 +13,39 @@ import orjson
 from gateway.dataplane import body as bodies
 from gateway.dataplane.stored.conversations import MOST_ITEMS
 from gateway.dataplane.stored.records import MOST_ANCESTORS, RUNNING, Json, Record, encode
-from gateway.dataplane.stored.session import Session
+from gateway.dataplane.stored.session import Compaction, Session
+from gateway.dataplane.stored.shortening import shorten
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.protocols.responses.checks import integer, refusal
+from gateway.protocols.responses.compaction import FIELDS
 from gateway.protocols.responses.items import kind_of
+from gateway.protocols.responses.protocol import COMPACT
 from gateway.protocols.responses.request import MAX_TOKENS, Wanted, read
 from gateway.protocols.responses.response import response_id_of
 from gateway.providers.base import Unsupported
 
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
+    from gateway.dataplane.routing import Target
     from gateway.dataplane.stored.store import Store
 
 _PREVIOUS: Final = "previous_response_id"
 MOST_REFERENCES: Final = 1000
+_COUNTED: Final = frozenset(
+    (
+        *("model", "input", "instructions", "previous_response_id", "conversation"),
+        *("tools", "tool_choice", "parallel_tool_calls", "reasoning", "text"),
+    )
+)
+"""What makes a request's tokens; where these alone are asked for, the rest changes nothing."""
 
 
 async def begin(exchange: Exchange) -> None:
     """Make the request one of the internal form. Raises :class:`~gateway.kernel.errors.GatewayError` naming a field."""
     interpreter = exchange.interpreter
     assert interpreter is not None
-    try:
-        body = orjson.loads(exchange.raw)
-    except orjson.JSONDecodeError as error:
-        raise bodies.invalid(f"The body is not valid JSON: {error.msg}.", code="invalid_json") from None
+    body, makes = _asked(exchange)
     wanted = read(body)
-    if wanted.background and wanted.stream:
-        raise refusal("A response in the background can't be streamed: it is read with GET.", "stream")
     before: list[Json] = []
     ancestors: tuple[str, ...] = ()
     if wanted.previous is not None:
@@ -47,26 +53,47 @@ async def begin(exchange: Exchange) -> None:
     elif wanted.conversation is not None:
         before = await _converse(exchange, wanted)
     await _resolve(exchange, wanted)
-    interpreter.protocol = session = Session(wanted, before, ancestors)
-    relays = _may_relay(exchange)
+    interpreter.protocol = session = makes(wanted, before, ancestors)
+    targets = _candidates(exchange)
+    translated = [target for target in targets if not interpreter.is_native(exchange, target)]
+    relays = len(translated) < len(targets)
+    exchange.max_tokens = _most_tokens(body)
     try:
         interpreter.to_chat(exchange)
+        if translated and body.get("truncation") == "auto":
+            await shorten(exchange, translated)
     except Unsupported:
         if not relays:
             raise
     if relays:
-        interpreter.relay_as(exchange, session.relay())
+        relayed = session.relay()
+        if exchange.spec.free:
+            del relayed["store"]
+        interpreter.relay_as(exchange, relayed)
         interpreter.watch = session
-    exchange.max_tokens = _most_tokens(body)
 
 
-def _may_relay(exchange: Exchange) -> bool:
-    """Whether some target has Responses itself."""
-    caller, interpreter = exchange.caller, exchange.interpreter
-    assert caller is not None
-    assert interpreter is not None
-    route = exchange.runtime.router.find(exchange.model, caller.models)
-    return any(interpreter.is_native(exchange, target) for target in route.candidates(exchange.endpoint, 0.0))
+def _asked(exchange: Exchange) -> tuple[Json, type[Session]]:
+    """The request, and what it is the beginning of."""
+    try:
+        body: Json = orjson.loads(exchange.raw)
+    except orjson.JSONDecodeError as error:
+        raise bodies.invalid(f"The body is not valid JSON: {error.msg}.", code="invalid_json") from None
+    if exchange.spec.free:
+        return {name: value for name, value in body.items() if name in _COUNTED} | {"store": False}, Session
+    if exchange.spec.protocol is not COMPACT:
+        return body, Session
+    for name in body:
+        if name not in FIELDS:
+            raise refusal(f"Unknown parameter: '{name[:100]}'.", name, "unknown_parameter")
+    return body | {"store": False}, Compaction
+
+
+def _candidates(exchange: Exchange) -> list[Target]:
+    """The targets that may be asked."""
+    assert exchange.caller is not None
+    route = exchange.runtime.router.find(exchange.model, exchange.caller.models)
+    return list(route.candidates(exchange.endpoint, 0.0))
 
 
 def _most_tokens(body: Json) -> int | None:

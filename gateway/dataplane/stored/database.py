@@ -1,7 +1,8 @@
 """The SQLite file of kept Responses. Every method runs in the store's thread, and may wait for the disk.
 
 Every statement names the organisation: what one keeps can't be read, changed or found by another. A Response is gone
-after the retention, and the oldest go earlier where all of them take more than the bytes they may.
+after the retention. Where all of them take more than the bytes they may, the organisation that takes the most gives its
+oldest: none pushes out what another keeps while it keeps more itself.
 """
 
 from __future__ import annotations
@@ -39,9 +40,37 @@ CREATE TABLE IF NOT EXISTS responses (
 PRAGMA user_version = {_VERSION};
 COMMIT;
 """
+# What each organisation takes is told by the index alone, without a look at the rows.
+_SIZES: Final = """
+CREATE INDEX IF NOT EXISTS sizes_of_responses ON responses (organization, length(response) + length(items))
+"""
+_EVENTS: Final = """
+CREATE TABLE IF NOT EXISTS response_events (
+    organization TEXT NOT NULL,
+    response TEXT NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    events BLOB NOT NULL,
+    PRIMARY KEY (organization, response, first)
+)
+"""
+_ORPHANS: Final = """
+DELETE FROM response_events WHERE NOT EXISTS (
+    SELECT 1 FROM responses WHERE organization = response_events.organization AND id = response_events.response
+)
+"""
+_TAKEN: Final = """
+SELECT organization, SUM(size) AS taken FROM (
+    SELECT organization, SUM(length(response) + length(items)) AS size FROM responses GROUP BY organization
+    UNION ALL SELECT organization, SUM(length(item)) FROM conversation_items GROUP BY organization
+    UNION ALL SELECT organization, SUM(length(metadata)) FROM conversations GROUP BY organization
+    UNION ALL SELECT organization, SUM(length(events)) FROM response_events GROUP BY organization
+) GROUP BY organization
+"""
 _COLUMNS: Final = "id, created, status, response, items, ancestors, alive_until"
 _ALIVE: Final = f"status IN ('{RUNNING[0]}', '{RUNNING[1]}')"
 _AT_ONCE: Final = 50  # rows that one statement removes
+_FEW: Final = 10  # of one organisation, before another may take more
 _FULL: Final = 0.95  # of the bytes allowed: until there is room again, so that not every write has to make some
 
 
@@ -65,6 +94,8 @@ class Database:
             self._connection.executescript(_TABLES)
         elif version != _VERSION:
             raise OSError(f"{path} was written by another version of the gateway ({version})")
+        run(_SIZES)
+        run(_EVENTS)
 
     def close(self) -> None:
         """Close the file."""
@@ -108,19 +139,28 @@ class Database:
         )
         return [item for (item,) in rows]
 
-    def _forget_conversations(self, before: float) -> int:
-        """Remove some of those that have not changed since."""
+    def events(self, organization: str, response_id: str, after: int) -> list[tuple[int, int, bytes]]:
+        """The events of a stream with a number above ``after``, in their order: numbers of the first and the last of
+        several, and these.
+        """
+        return self._connection.execute(
+            "SELECT first, last, events FROM response_events WHERE organization = ? AND response = ? AND last > ?"
+            " ORDER BY first LIMIT ?",
+            (organization, response_id, after, _AT_ONCE),
+        ).fetchall()
+
+    def _forget_conversations(self, before: float, organization: str | None = None) -> int:
+        """Remove some of those that have not changed since, of one organisation or of all."""
         rows = self._connection.execute(
-            "SELECT organization, id FROM conversations WHERE changed <= ? ORDER BY changed LIMIT ?",
-            (before, _AT_ONCE),
+            "SELECT organization, id FROM conversations WHERE changed <= ? AND organization = coalesce(?, organization)"
+            " ORDER BY changed LIMIT ?",
+            (before, organization, _AT_ONCE),
         ).fetchall()
         self.write([write for each in rows for write in removing_conversation(*each)])
         return len(rows)
 
     def sweep(self) -> int:
-        """Remove what is too old, and the oldest of what is too much; conversations go after all Responses. Gives how
-        many went.
-        """
+        """Remove what is too old, and the oldest of what is too much. Gives how many went."""
         run = self._connection.execute
         removed = 0
         too_old = time.time() - self._retention
@@ -135,18 +175,38 @@ class Database:
             removed += n
         while n := self._forget_conversations(too_old):
             removed += n
-        limit = self._max_bytes
-        while self._used() > limit:
-            limit = int(self._max_bytes * _FULL)
-            n = run(
-                "DELETE FROM responses WHERE rowid IN (SELECT rowid FROM responses ORDER BY rowid LIMIT ?)",
-                (_AT_ONCE,),
-            ).rowcount
-            if not n:
-                n = self._forget_conversations(float("inf"))
-            if not n:
-                break
+        if self._used() > self._max_bytes:
+            removed += self._make_room(int(self._max_bytes * _FULL))
+        if removed:
+            run(_ORPHANS)
+        return removed
+
+    def _make_room(self, limit: int) -> int:
+        """Remove the oldest of whoever takes the most, until all take less than ``limit``; conversations go after
+        Responses. Gives how many went.
+        """
+        run = self._connection.execute
+        taken: dict[str, int] = dict(run(_TAKEN).fetchall())
+        removed = 0
+        while taken and self._used() > limit:
+            organization = max(taken, key=taken.__getitem__)
+            gone = run(
+                "DELETE FROM responses WHERE rowid IN"
+                " (SELECT rowid FROM responses WHERE organization = ? ORDER BY rowid LIMIT ?)"
+                " RETURNING length(response) + length(items)",
+                (organization, _FEW),
+            ).fetchall()
+            taken[organization] -= sum(size for (size,) in gone)
+            removed += len(gone)
+            if gone:
+                run(f"{_ORPHANS} AND organization = ?", (organization,))
+                continue
+            n = self._forget_conversations(float("inf"), organization)
             removed += n
+            if n:
+                taken = dict(run(_TAKEN).fetchall())
+            else:
+                del taken[organization]
         return removed
 
     def _used(self) -> int:
@@ -197,3 +257,17 @@ def living(organization: str, response_id: str, until: float) -> Write:
 def removing(organization: str, response_id: str) -> Write:
     """A Response is removed by its client."""
     return "DELETE FROM responses WHERE organization = ? AND id = ?", (organization, response_id)
+
+
+def telling(organization: str, response_id: str, first: int, last: int, events: bytes) -> Write:
+    """Events of a stream; nothing where its Response is gone."""
+    return (
+        "INSERT OR IGNORE INTO response_events (organization, response, first, last, events) SELECT ?, ?, ?, ?, ?"
+        " WHERE EXISTS (SELECT 1 FROM responses WHERE organization = ? AND id = ?)",
+        (organization, response_id, first, last, events, organization, response_id),
+    )
+
+
+def forgetting(organization: str, response_id: str) -> Write:
+    """The events of a stream are removed."""
+    return "DELETE FROM response_events WHERE organization = ? AND response = ?", (organization, response_id)

@@ -69,8 +69,20 @@ async def _end(exchange: Exchange, session: Session, memo: Memo) -> None:
         if final is None and not exchange.disconnected:
             final = failed(memo, {}, [], 502, {})
         if final is not None:
+            told = _told(exchange, memo, final)
             said = _said(exchange, session, session.record(final, final["status"]))
             ended = ending(organization_of(exchange), memo.id, final["status"], kept(final))
-            await store_of(exchange).change(*said, ended)
+            await store_of(exchange).change(*told, *said, ended)
     finally:
         exchange.wire.worker.running.over(memo.id)
+
+
+def _told(exchange: Exchange, memo: Memo, final: Json) -> list[Write]:
+    """The last events of one that is streamed."""
+    log = exchange.wire.worker.running.logs.get(memo.id)
+    if log is None:
+        return []
+    log.feed(exchange.held)  # which goes out once this is written
+    if not log.ended:
+        log.tell(f"response.{final['status']}", {"response": final})
+    return log.writes()

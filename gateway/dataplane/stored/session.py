@@ -11,12 +11,15 @@ from gateway.dataplane.stored.records import RUNNING, Json, Record, encode, kept
 from gateway.kernel.errors import GatewayError
 from gateway.plugin.sse import data_of, split_events
 from gateway.protocols.base import Asked
+from gateway.protocols.responses import compaction
+from gateway.protocols.responses.checks import object_of
 from gateway.protocols.responses.protocol import Responses
 from gateway.protocols.responses.request import Wanted, to_chat
 from gateway.protocols.responses.response import Memo, blank, failed, memo_model, remember
 from gateway.protocols.responses.stream import ResponseStream
-from gateway.protocols.responses.thoughts import is_sealed
+from gateway.protocols.responses.summary import summary_of
 from gateway.protocols.responses.tools import flat_format_of
+from gateway.protocols.sealed import is_sealed
 from gateway.providers.base import Unsupported
 
 _OURS: Final = frozenset(("previous_response_id", "conversation", "background", "store"))
@@ -54,7 +57,7 @@ class Session(Responses):
 
     def relay(self) -> Json:
         """What a target gets that has Responses itself. What is kept is the gateway's affair alone: a provider's own
-        store is one for all organisations.
+        store is one for all organisations. Raises :class:`~gateway.kernel.errors.GatewayError` naming a field.
         """
         wanted = self.wanted
         if self.memo is None:
@@ -63,7 +66,8 @@ class Session(Responses):
         body = {name: value for name, value in wanted.body.items() if name not in _OURS}
         body["store"] = False
         if self.before or not isinstance(body.get("input"), str):
-            body["input"] = [*(item for item in self.before if _is_sendable(item)), *wanted.items]
+            own = (item for item in wanted.items if not _is_sealed(item))
+            body["input"] = [_readable(item) for item in (*filter(_is_sendable, self.before), *own)]
         include = body.get("include") or []
         if wanted.store and body.get("reasoning") and _ENCRYPTED not in include:
             body["include"] = [*include, _ENCRYPTED]  # the thoughts of a response that is not stored there
@@ -144,6 +148,39 @@ class Session(Responses):
         )
 
 
+class Compaction(Session):
+    """One request to sum up what was said."""
+
+    def request(self, body: Json, before: Sequence[Json] = ()) -> Asked:
+        """See :class:`gateway.protocols.base.ClientProtocol`."""
+        made = super().request(body, before)
+        return Asked(compaction.asked(made.chat), made.memo)
+
+    def relay(self) -> Json:
+        """See :meth:`Session.relay`."""
+        body = super().relay()
+        del body["store"]
+        return body
+
+    def relayed(self, body: bytes) -> bytes:
+        """See :class:`gateway.dataplane.interpreting.Watch`."""
+        return body
+
+    def response(self, completion: Json, memo: Any) -> Json:
+        """See :class:`gateway.protocols.base.ClientProtocol`. It is nothing to be kept."""
+        items = with_ids([*self.before, *self.wanted.items], memo.token)
+        users = [item for item in items if item["type"] == "message" and item.get("role") == "user"]
+        return compaction.compacted(completion, memo, users)
+
+
+def _readable(item: Any) -> Any:
+    """An item as a provider can read it: a summary that is the gateway's own as the message it stands for."""
+    if not isinstance(item, dict) or item.get("type") != "compaction":
+        return item
+    told = summary_of(item, "input")
+    return item if told is None else {"type": "message", "role": "system", "content": told}
+
+
 def _read(text: bytes) -> Any:
     """JSON, or None for what is none or has a number beyond a double's range: it is relayed and not kept."""
     try:
@@ -158,8 +195,12 @@ def _is_sendable(item: Json) -> bool:
     """
     if item.get("type") != "reasoning":
         return True
-    sealed = item.get("encrypted_content")
-    return isinstance(sealed, str) and not is_sealed(sealed)
+    return isinstance(item.get("encrypted_content"), str) and not _is_sealed(item)
+
+
+def _is_sealed(item: object) -> bool:
+    """Whether an item is what another target thought."""
+    return isinstance(item, dict) and item.get("type") == "reasoning" and is_sealed(item.get("encrypted_content"))
 
 
 def _rename(body: Json) -> None:
@@ -167,4 +208,5 @@ def _rename(body: Json) -> None:
     if body.get("max_tokens") is not None:
         body["max_output_tokens"] = body.pop("max_tokens")
     if body.get("response_format") is not None:
-        body["text"] = {**(body.get("text") or {}), "format": flat_format_of(body.pop("response_format"))}
+        form = object_of(body.pop("response_format"), "response_format")
+        body["text"] = {**object_of(body.get("text") or {}, "text"), "format": flat_format_of(form)}

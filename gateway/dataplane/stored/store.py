@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from gateway.dataplane.stored.conversations import Conversation, Write
-from gateway.dataplane.stored.database import Database, ending, living, putting, removing
+from gateway.dataplane.stored.database import Database, ending, forgetting, living, putting, removing
 from gateway.dataplane.stored.records import Json, Record, decode
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.settings.model import Settings
@@ -89,7 +89,11 @@ class Store:
 
     async def remove(self, organization: str, response_id: str) -> bool:
         """Forget one. False where there is none."""
-        return await self._write(removing(organization, response_id)) > 0
+        return await self._write(forgetting(organization, response_id), removing(organization, response_id)) > 0
+
+    async def events(self, organization: str, response_id: str, after: int) -> list[tuple[int, int, bytes]]:
+        """Events of a stream: see :meth:`gateway.dataplane.stored.database.Database.events`."""
+        return await self._ask(lambda database: database.events(organization, response_id, after))
 
     async def sweep(self) -> int:
         """Remove what is too old or too much now."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.protocols.base import Json, invalid
+from gateway.protocols.sealed import is_sealed, unseal
 
 _FILE_FIELDS: Final = (("title", "filename"), ("context", "context"), ("citations", "citations"))
 _ORDER: Final = {"thinking": 0, "redacted_thinking": 0, "text": 1, "tool_use": 2}
@@ -34,7 +35,7 @@ def user_messages(content: Any, field: str) -> list[Json]:
 
 def assistant_message(content: Any, field: str) -> Json:
     """An earlier answer. Its blocks are kept as they are where Chat can't say them, for those who can read them."""
-    blocks = _blocks(content, field)
+    blocks, signed = _unsealed(_blocks(content, field), field)
     message: Json = {"role": "assistant", "content": None}
     thoughts = [block for block in blocks if block.get("type") in ("thinking", "redacted_thinking")]
     texts = [_part(block, field) for block in blocks if block.get("type") == "text"]
@@ -45,7 +46,7 @@ def assistant_message(content: Any, field: str) -> Json:
         message["reasoning_content"] = "".join([block.get("thinking") or "" for block in thoughts])
         message["thinking_blocks"] = thoughts
     if calls:
-        message["tool_calls"] = [_call(block, field) for block in calls]
+        message["tool_calls"] = [_call(block, field, signed) for block in calls]
         if calls[-1].get("cache_control"):
             message["cache_control"] = calls[-1]["cache_control"]
     if not _in_order(blocks, calls):
@@ -63,12 +64,32 @@ def _in_order(blocks: list[Json], calls: list[Json]) -> bool:
     )
 
 
-def _call(block: Json, field: str) -> Json:
+def _unsealed(blocks: list[Json], field: str) -> tuple[list[Json], Json]:
+    """The blocks that a vendor made, and what the gateway had the client carry of its calls, by their ids."""
+    kept: list[Json] = []
+    signed: Json = {}
+    for block in blocks:
+        if block.get("type") != "redacted_thinking" or not is_sealed(block.get("data")):
+            kept.append(block)
+            continue
+        try:
+            calls = unseal(block["data"]).get("calls")
+        except ValueError:
+            raise invalid(f"{field}.data", "a block as it was told", block["data"]) from None
+        signed |= calls if isinstance(calls, dict) else {}
+    return kept, signed
+
+
+def _call(block: Json, field: str, signed: Json) -> Json:
     arguments = block.get("input")
     if not isinstance(arguments, dict):
         raise invalid(f"{field}.input", "an object", arguments)
     function = {"name": block.get("name"), "arguments": orjson.dumps(arguments).decode()}
-    return {"id": block.get("id"), "type": "function", "function": function}
+    made: Json = {"id": block.get("id"), "type": "function", "function": function}
+    extra = signed.get(str(block.get("id")))
+    if isinstance(extra, dict):
+        made["extra_content"] = extra
+    return made
 
 
 def _tool_message(block: Json, field: str) -> Json:

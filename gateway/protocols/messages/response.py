@@ -7,6 +7,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.protocols.base import Json
+from gateway.protocols.sealed import seal, signatures_of
 
 _STOP_REASONS: Final = {
     "stop": "end_turn",
@@ -58,11 +59,19 @@ def blocks_of(said: Json) -> list[Json]:
         text = "".join([part.get("text") or "" for part in text if isinstance(part, dict)])
     if text:
         blocks.append({"type": "text", "text": text})
+    signed = signatures_of(said.get("tool_calls"))
+    if signed:
+        blocks.append(sealed(signed))
     for call in said.get("tool_calls") or ():
         function = call.get("function") or {}
         made = {"type": "tool_use", "id": call.get("id"), "name": function.get("name")}
         blocks.append({**made, "input": _input(function.get("arguments"))})
     return blocks
+
+
+def sealed(signed: Json) -> Json:
+    """What another vendor signed of the calls that follow, by their ids: clients send such a block back as it is."""
+    return {"type": "redacted_thinking", "data": seal({"calls": signed})}
 
 
 def _input(arguments: Any) -> Json:

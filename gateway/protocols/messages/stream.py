@@ -12,7 +12,8 @@ import orjson
 
 from gateway.protocols.base import Json
 from gateway.protocols.messages.errors import error_of
-from gateway.protocols.messages.response import id_of, stop_reason, usage_of
+from gateway.protocols.messages.response import id_of, sealed, stop_reason, usage_of
+from gateway.protocols.sealed import signatures_of
 
 _DELTA: Final = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":%b}\n\n'
 _STOP: Final = b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n'
@@ -96,8 +97,13 @@ class MessageEncoder:
             citation = cited.get("citation") or {}
             if self._kind == "text" and str(citation.get("type")).endswith("_location"):  # another vendor's are none
                 out += self._piece({"type": "citations_delta", "citation": citation})
-        for call in delta.get("tool_calls") or ():
-            out += self._call(call)
+        calls = delta.get("tool_calls")
+        if calls:
+            signed = signatures_of(calls)
+            if signed:
+                out += self._whole(sealed(signed))
+            for call in calls:
+                out += self._call(call)
         own = delta.get("provider_blocks")
         if isinstance(own, dict) and own.get("vendor") == "anthropic":
             for block in own.get("blocks") or ():
@@ -111,7 +117,7 @@ class MessageEncoder:
     def _thought(self, block: Json) -> bytes:
         """A thought that is complete: its text has come before, its signature has not."""
         if block.get("type") != "thinking":
-            return self._whole(block)
+            return self._whole({name: value for name, value in block.items() if name != "index"})
         out = b""
         if self._kind != "thinking":
             out += self._open("thinking", {"type": "thinking", "thinking": "", "signature": ""})

@@ -63,7 +63,7 @@ class Item(ABC):
 class ReasoningItem(Item):
     """Thoughts, shown as a summary where one was asked for."""
 
-    __slots__ = ("_blocks", "_head", "_id", "_provider_blocks")
+    __slots__ = ("_blocks", "_calls", "_head", "_id", "_provider_blocks")
 
     def __init__(self, events: Events, memo: Memo, index: int) -> None:
         super().__init__(events, memo, index)
@@ -71,6 +71,7 @@ class ReasoningItem(Item):
         self._head = b""
         self._blocks: list[Json] = []
         self._provider_blocks: Json | None = None
+        self._calls: dict[str, Json] = {}
         self._add()
 
     def think(self, text: str) -> None:
@@ -84,6 +85,10 @@ class ReasoningItem(Item):
         """What the vendor signed: it goes into ``encrypted_content``."""
         self._blocks += blocks
         self._provider_blocks = _joined(self._provider_blocks, provider_blocks)
+
+    def sign(self, calls: dict[str, Json]) -> None:
+        """What it signed of calls to come, by their ids: it goes there too."""
+        self._calls |= calls
 
     @property
     def _kind(self) -> str:
@@ -110,7 +115,7 @@ class ReasoningItem(Item):
 
     def shown(self, status: str) -> Json:
         """See :class:`Item`."""
-        sealed = thoughts.seal(self._blocks, self._provider_blocks)
+        sealed = thoughts.seal(self._blocks, self._provider_blocks, self._calls)
         summarized = self._memo.summarized
         return thoughts.item(self._id, self._text(), summarized=summarized, sealed=sealed, status=status)
 

@@ -13,6 +13,7 @@ from gateway.protocols.base import Json
 from gateway.protocols.responses import thoughts
 from gateway.protocols.responses.checks import object_of, one_of, refusal, string, text_or_none, unsupported
 from gateway.protocols.responses.content import said_to_chat, to_chat
+from gateway.protocols.responses.summary import summary_of
 
 _ROLES: Final = ("user", "assistant", "system", "developer")
 
@@ -47,12 +48,13 @@ def kind_of(item: Json, where: str) -> str:
 class _Messages:
     """Messages under construction. ``said`` is the assistant's last one as long as it may go on."""
 
-    __slots__ = ("_calls", "_out", "_said")
+    __slots__ = ("_calls", "_out", "_said", "_signed")
 
     def __init__(self) -> None:
         self._out: list[Json] = []
         self._said: Json | None = None
         self._calls: dict[str, bool] = {}  # ids of calls: whether there is an output
+        self._signed: dict[str, Json] = {}  # what vendors signed of calls, by their ids
 
     def message(self, item: Json, where: str) -> None:
         role = one_of(item.get("role"), f"{where}.role", _ROLES)
@@ -78,7 +80,7 @@ class _Messages:
             said["content"] = ""
 
     def reasoning(self, item: Json, where: str) -> None:
-        thoughts.into_message(self._turn(), item, where)
+        self._signed |= thoughts.into_message(self._turn(), item, where)
 
     def function_call(self, item: Json, where: str) -> None:
         function = {
@@ -101,6 +103,8 @@ class _Messages:
         if call_id in self._calls:
             raise refusal(f"The tool call '{call_id[:100]}' is there twice.", f"{where}.call_id")
         self._calls[call_id] = False
+        if call_id in self._signed:
+            call["extra_content"] = self._signed[call_id]
         self._turn().setdefault("tool_calls", []).append({"id": call_id, **call})
 
     def output(self, item: Json, where: str) -> None:
@@ -111,6 +115,13 @@ class _Messages:
         self._end_turn()
         content = to_chat(item.get("output"), f"{where}.output")
         self._out.append({"role": "tool", "tool_call_id": call_id, "content": content})
+
+    def compaction(self, item: Json, where: str) -> None:
+        told = summary_of(item, where)
+        if told is None:
+            raise unsupported(f"{where}.encrypted_content", "can't read what another made of a conversation")
+        self._end_turn()
+        self._out.append({"role": "system", "content": told})
 
     def reference(self, item: Json, where: str) -> None:
         # Those that are stored were put in place of their references before.
@@ -143,5 +154,6 @@ _HANDLERS: Final[dict[str, Callable[[_Messages, Json, str], None]]] = {
     "function_call_output": _Messages.output,
     "custom_tool_call": _Messages.custom_tool_call,
     "custom_tool_call_output": _Messages.output,
+    "compaction": _Messages.compaction,
     "item_reference": _Messages.reference,
 }

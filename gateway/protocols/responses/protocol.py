@@ -38,6 +38,18 @@ class Responses:
         return renamed(envelope)
 
 
+class InputTokens(Responses):
+    """Counting the tokens of a request of the Responses API."""
+
+    name = "responses.input_tokens"
+
+
+class Compact(Responses):
+    """Summing up what was said."""
+
+    name = "responses.compact"
+
+
 _NAMES: Final = {
     "messages": "input",
     "max_tokens": "max_output_tokens",
@@ -66,3 +78,5 @@ def protocol() -> Responses:
 
 
 RESPONSES: Final = Responses()
+INPUT_TOKENS: Final = InputTokens()
+COMPACT: Final = Compact()

@@ -22,6 +22,7 @@ from gateway.protocols.responses.content import (
 )
 from gateway.protocols.responses.request import Wanted, summarized
 from gateway.protocols.responses.tools import flat_format
+from gateway.protocols.sealed import signatures_of
 
 INCOMPLETE: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Why an answer is not whole, by Chat's ``finish_reason``. Any other reason is the answer's own end."""
@@ -64,6 +65,7 @@ def response_id_of(item_id: str) -> str | None:
 def remember(wanted: Wanted, chat: Json) -> Memo:
     """The memo of a request. Raises :class:`~gateway.kernel.errors.GatewayError` for a wrong ``reasoning.summary``."""
     body = wanted.body
+    is_summarized = summarized(body)
     reasoning = body.get("reasoning") or {}
     shown: Json = {
         "object": "response",
@@ -78,7 +80,7 @@ def remember(wanted: Wanted, chat: Json) -> Memo:
         "tool_choice": body.get("tool_choice") or "auto",
         "tools": body.get("tools") or [],
         "top_logprobs": body.get("top_logprobs") or 0,
-        "truncation": "disabled",
+        "truncation": body.get("truncation") or "disabled",
         "user": body.get("user"),
         "metadata": body.get("metadata") or {},
     }
@@ -86,7 +88,7 @@ def remember(wanted: Wanted, chat: Json) -> Memo:
         shown[name] = body.get(name)
     if wanted.conversation is not None:
         shown["conversation"] = {"id": wanted.conversation}
-    return Memo(secrets.token_hex(_ID_BYTES), int(time.time()), shown, summarized(body), wanted.obfuscate, wanted)
+    return Memo(secrets.token_hex(_ID_BYTES), int(time.time()), shown, is_summarized, wanted.obfuscate, wanted)
 
 
 def blank(memo: Memo, status: str, model: object) -> Json:
@@ -168,7 +170,8 @@ def _output(choice: Json, memo: Memo, status: str) -> list[Json]:
     message = choice.get("message") or {}
     output: list[Json] = []
     text = thought_of(message)
-    sealed = thoughts.seal(message.get("thinking_blocks") or [], message.get("provider_blocks"))
+    signed = signatures_of(message.get("tool_calls"))
+    sealed = thoughts.seal(message.get("thinking_blocks") or [], message.get("provider_blocks"), signed)
     if text or sealed:
         item_id = memo.item_id("rs", 0)
         output.append(thoughts.item(item_id, text, summarized=memo.summarized, sealed=sealed))

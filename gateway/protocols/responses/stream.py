@@ -25,6 +25,7 @@ from gateway.protocols.responses.response import (
     memo_model,
     thought_of,
 )
+from gateway.protocols.sealed import signatures_of
 
 MOST: Final = 67_108_864
 """Characters of an answer that are kept for its final event; one that grows beyond fails."""
@@ -184,19 +185,26 @@ class ResponseStream:
             annotations = annotations_from_chat(delta["annotations"])
             if annotations:
                 self._message().annotate(annotations)
+        signed = signatures_of(delta.get("tool_calls"))
+        if signed:
+            self._thought().sign(signed)
         for call in calls_of(delta):
             self._call(call)
 
     def _think(self, text: str, blocks: list[Json], own: Json | None) -> None:
+        item = self._thought()
+        if text:
+            self._kept += len(text)
+            item.think(text)
+        item.keep(blocks, own)
+
+    def _thought(self) -> ReasoningItem:
         item = self._open
         if not isinstance(item, ReasoningItem):
             self._leave()
             item = self._open = ReasoningItem(self._events, self._memo, len(self._items))
             self._items.append(item)
-        if text:
-            self._kept += len(text)
-            item.think(text)
-        item.keep(blocks, own)
+        return item
 
     def _say(self, text: str, logprobs: list[Json]) -> None:
         self._kept += len(text)

@@ -1,52 +1,46 @@
 """Reasoning items ⇄ the thoughts of an assistant message.
 
 An item shows the text, as ``summary`` where a summary was asked for and as ``content`` otherwise. What a vendor signed
-must come back to it unchanged: that travels in ``encrypted_content``, which clients pass on as it is. It is our own
-form of it, not encrypted by us: the mark, then the internal form's fields as JSON in base64.
+must come back to it unchanged: that travels in ``encrypted_content``, sealed (:mod:`gateway.protocols.sealed`).
 """
 
 from __future__ import annotations
 
-import binascii
-from base64 import b64decode, b64encode
-from typing import Final
-
 import msgspec
 
+from gateway.protocols import sealed as sealing
 from gateway.protocols.base import Json
 from gateway.protocols.responses.checks import array, object_of, refusal, string, text_or_none
 
-_MARK: Final = "gw1."
 
-
-def seal(blocks: list[Json], provider_blocks: Json | None = None) -> str | None:
-    """``encrypted_content`` for signed thoughts and a vendor's own blocks, None where there are none."""
+def seal(blocks: list[Json], provider_blocks: Json | None = None, calls: dict[str, Json] | None = None) -> str | None:
+    """``encrypted_content`` for signed thoughts, a vendor's own blocks, and what it signed of calls, by their ids; None
+    where there are none.
+    """
     kept: Json = {}
     if blocks:
         kept["thinking_blocks"] = blocks
     if provider_blocks:
         kept["provider_blocks"] = provider_blocks
-    return _MARK + b64encode(msgspec.json.encode(kept)).decode() if kept else None
-
-
-def is_sealed(content: str) -> bool:
-    """Whether :func:`seal` made an ``encrypted_content``."""
-    return content.startswith(_MARK)
+    if calls:
+        kept["calls"] = calls
+    return sealing.seal(kept) if kept else None
 
 
 def unseal(sealed: str, where: str) -> Json:
     """What :func:`seal` took; nothing for what another made. Raises :class:`GatewayError` for a damaged one."""
-    if not is_sealed(sealed):
+    if not sealing.is_sealed(sealed):
         return {}
     try:
-        return msgspec.json.decode(b64decode(sealed[len(_MARK) :], validate=True), type=_Sealed).kept()
-    except (binascii.Error, ValueError, msgspec.MsgspecError):
+        return msgspec.convert(sealing.unseal(sealed), _Sealed).kept()
+    except (ValueError, msgspec.ValidationError):
         raise refusal("The encrypted content could not be read: it was changed.", where) from None
 
 
 class _Sealed(msgspec.Struct):
     thinking_blocks: list[Json] = []
     provider_blocks: Json = {}
+    calls: dict[str, Json] = {}
 
     def kept(self) -> Json:
         return {name: value for name, value in msgspec.structs.asdict(self).items() if value}
@@ -67,19 +61,21 @@ def part(text: str, summarized: bool) -> Json:
     return {"type": "summary_text" if summarized else "reasoning_text", "text": text}
 
 
-def into_message(message: Json, item: Json, where: str) -> None:
-    """Add an item to the assistant message it belongs to."""
+def into_message(message: Json, item: Json, where: str) -> dict[str, Json]:
+    """Add an item to the assistant message it belongs to. Gives what belongs to the calls after it, by their ids."""
     text = _text(item, where)
     if text:
         message["reasoning_content"] = message.get("reasoning_content", "") + text
     sealed = text_or_none(item.get("encrypted_content"), f"{where}.encrypted_content")
     if sealed is None:
-        return
+        return {}
     kept = unseal(sealed, f"{where}.encrypted_content")
     if "thinking_blocks" in kept:
         message.setdefault("thinking_blocks", []).extend(kept["thinking_blocks"])
     if "provider_blocks" in kept:
         message["provider_blocks"] = kept["provider_blocks"]
+    calls: dict[str, Json] = kept.get("calls", {})
+    return calls
 
 
 def _text(item: Json, where: str) -> str:

@@ -32,7 +32,9 @@ BUILT_IN: Final = frozenset(
         "tool_search",
     )
 )
-"""Tools that OpenAI runs or gives a meaning: a provider of Chat Completions has none of them."""
+"""Tools that OpenAI runs or gives a meaning. A provider of Chat Completions has none of them: what becomes of a request
+that wants one is decided where it is translated for a target (``drop_params``).
+"""
 
 _FUNCTION: Final = ("name", "description", "parameters", "strict")
 _UNKNOWN_TO_CHAT: Final = ("defer_loading", "allowed_callers", "output_schema", "async")
@@ -62,7 +64,7 @@ def _tool(given: object, where: str) -> Json:
     tool = object_of(given, where)
     kind = string(tool.get("type"), f"{where}.type")
     if kind in BUILT_IN:
-        raise unsupported(f"{where}.type", f"has no built-in tool '{kind}'")
+        return {"type": kind, kind: {name: value for name, value in tool.items() if name != "type"}}
     if kind not in ("function", "custom"):
         one_of(kind, f"{where}.type", ("function", "custom", *sorted(BUILT_IN)))
     for name in _UNKNOWN_TO_CHAT:
@@ -116,16 +118,18 @@ def _allowed(allowed: list[Any], tools: list[Json]) -> list[Json]:
     for i, each in enumerate(allowed):
         where = f"tool_choice.tools[{i}]"
         tool = object_of(each, where)
-        key = string(tool.get("type"), f"{where}.type"), string(tool.get("name"), f"{where}.name")
+        kind = string(tool.get("type"), f"{where}.type")
+        key = kind, "" if kind in BUILT_IN else string(tool.get("name"), f"{where}.name")
         if key not in known:
-            raise refusal(f"Tool choice '{key[1][:100]}' not found in 'tools' parameter.", f"{where}.name")
+            named = key[1] or kind
+            raise refusal(f"Tool choice '{named[:100]}' not found in 'tools' parameter.", f"{where}.name")
         kept[key] = known[key]
     return [tool for key, tool in known.items() if key in kept]
 
 
 def _key(tool: Json) -> tuple[str, str]:
     kind = tool["type"]
-    return kind, tool[kind]["name"]
+    return kind, "" if kind in BUILT_IN else tool[kind]["name"]
 
 
 def add_format(chat: Json, body: Json) -> None:

@@ -68,7 +68,8 @@ class Conversation:
         own = message.get("provider_blocks")
         if isinstance(own, dict) and own.get("vendor") == "anthropic":
             return list(own.get("blocks") or ())
-        blocks = [dict(block) for block in message.get("thinking_blocks") or ()]
+        # A thought that nobody signed is another vendor's, and would be refused.
+        blocks = [_as_told(block) for block in message.get("thinking_blocks") or () if _is_signed(block)]
         blocks += blocks_of(message.get("content"), f"messages[{place}].content", self._dropped)
         if message.get("refusal"):
             blocks.append({"type": "text", "text": message["refusal"]})
@@ -116,6 +117,15 @@ class Conversation:
             return
         before = last["content"]
         last["content"] = [*([{"type": "text", "text": before}] if isinstance(before, str) else before), *blocks]
+
+
+def _is_signed(block: Json) -> bool:
+    return block.get("type") == "redacted_thinking" or bool(block.get("signature"))
+
+
+def _as_told(block: Json) -> Json:
+    # Of a stream it has its place in the list.
+    return {name: value for name, value in block.items() if name != "index"}
 
 
 def _shortest(blocks: list[Json]) -> str | list[Json]:

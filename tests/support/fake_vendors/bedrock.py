@@ -12,7 +12,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from gateway.providers.bedrock.eventstream import encode
-from tests.support.fake_vendors.said import CACHED, COMPLETION, PROMPT, Said, said
+from tests.support.fake_vendors.heard import Heard, data_url
+from tests.support.fake_vendors.said import CACHED, COMPLETION, PROMPT, said
 
 USAGE = {
     "inputTokens": PROMPT - CACHED,
@@ -39,17 +40,42 @@ def is_signed(
     return bool(request.headers["Authorization"] == given)
 
 
-def _answer(body: dict[str, Any]) -> Said:
+def heard(body: dict[str, Any]) -> Heard:
+    """What a request says."""
     blocks = [block for message in body["messages"] for block in message["content"]]
-    texts = [block["text"] for block in blocks if "text" in block]
-    results = [each["text"] for block in blocks for each in block.get("toolResult", {}).get("content", ())]
-    tools = [tool["toolSpec"]["name"] for tool in body.get("toolConfig", {}).get("tools", ()) if "toolSpec" in tool]
-    return said(texts[-1] if texts else "", tools, results)
+    spoken = [block for message in body["messages"] if message["role"] == "assistant" for block in message["content"]]
+    asked = [block for message in body["messages"] if message["role"] == "user" for block in message["content"]]
+    (choice,) = body.get("toolConfig", {}).get("toolChoice", {"auto": {}}).items()
+    config, more = body.get("inferenceConfig", {}), body.get("additionalModelRequestFields", {})
+    form = body.get("outputConfig", {}).get("textFormat", {}).get("structure", {}).get("jsonSchema")
+    thoughts = [block["reasoningContent"]["reasoningText"] for block in spoken if "reasoningContent" in block]
+    return Heard(
+        system="\n".join(block["text"] for block in body.get("system", ())),
+        texts=tuple(block["text"] for block in asked if "text" in block),
+        results=tuple(
+            each["text"]
+            for block in blocks
+            for each in block.get("toolResult", {}).get("content", ())
+            if "text" in each
+        ),
+        images=tuple(
+            data_url(f"image/{block['image']['format']}", block["image"]["source"]["bytes"])
+            for block in asked
+            if "image" in block
+        ),
+        tools=tuple(tool["toolSpec"]["name"] for tool in body.get("toolConfig", {}).get("tools", ())),
+        choice={"auto": "auto", "any": "required"}.get(choice[0]) or choice[1]["name"],
+        schema=None if form is None else orjson.loads(form["schema"]),
+        thinks=more.get("thinking", {}).get("type") in ("enabled", "adaptive"),
+        signatures=tuple(thought["signature"] for thought in thoughts),
+        limit=config.get("maxTokens"),
+        temperature=config.get("temperature"),
+    )
 
 
 def whole(body: dict[str, Any]) -> dict[str, Any]:
     """The answer to Converse."""
-    answer = _answer(body)
+    answer = said(heard(body))
     content: list[dict[str, Any]] = [{"text": "".join(answer.pieces)}] if answer.pieces else []
     content += [
         {"toolUse": {"toolUseId": f"tooluse_{name}", "name": name, "input": {"city": "Rome"}}} for name in answer.calls
@@ -67,7 +93,7 @@ def whole(body: dict[str, Any]) -> dict[str, Any]:
 
 def stream(body: dict[str, Any]) -> list[bytes]:
     """The messages of ConverseStream."""
-    answer = _answer(body)
+    answer = said(heard(body))
     events: list[tuple[str, dict[str, Any]]] = [("messageStart", {"role": "assistant"})]
     if answer.pieces:
         for delta in ({"text": "Hm."}, {"signature": "c2lnbmVk"}):
@@ -87,3 +113,9 @@ def stream(body: dict[str, Any]) -> list[bytes]:
         encode({":event-type": kind, ":content-type": "application/json", ":message-type": "event"}, orjson.dumps(told))
         for kind, told in events
     ]
+
+
+def broken() -> bytes:
+    """The message of an exception within a stream."""
+    headers = {":exception-type": "serviceUnavailableException", ":content-type": "application/json"}
+    return encode({**headers, ":message-type": "exception"}, orjson.dumps({"message": "Broke off."}))

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import NamedTuple
+
+from tests.support.fake_openai.samples import sample
+from tests.support.fake_vendors.heard import Heard
 
 PROMPT, COMPLETION, CACHED, THOUGHTS = 11, 7, 5, 3
 """Tokens of every answer; thoughts are among those of the completion."""
+BEGINNING = "You said: "
+"""The first piece of a plain answer."""
 
 
 class Said(NamedTuple):
@@ -15,10 +21,13 @@ class Said(NamedTuple):
     calls: tuple[str, ...] = ()
 
 
-def said(user: str, tools: list[str], results: list[str]) -> Said:
+def said(heard: Heard) -> Said:
     """What to answer."""
-    if results:
-        return Said(("Tools said: ", ", ".join(results)))
-    if tools:
-        return Said(calls=tuple(tools[:2]))
-    return Said(("You said: ", user))
+    text = heard.texts[-1] if heard.texts else ""
+    if heard.results:
+        return Said(("Tools said: ", ", ".join(heard.results)))
+    if heard.tools and heard.choice != "none":
+        return Said(calls=heard.tools[: 1 if heard.single else 2])
+    if heard.schema is not None:
+        return Said((json.dumps(sample(heard.schema, text)),))
+    return Said((BEGINNING, text))

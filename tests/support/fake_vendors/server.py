@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
@@ -15,14 +16,19 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from tests.support.fake_openai.app import Recorder
 from tests.support.fake_openai.server import FakeOpenAI
 from tests.support.fake_vendors import bedrock, cohere, gemini, lists, openai_like
+from tests.support.fake_vendors.said import BEGINNING
 
 KEY = "fake-vendor-key"
 TOKEN = "fake-access-token"
 ACCESS_KEY, SECRET_KEY = "AKIDFAKE", "fake-secret-key"
 TENANT, CLIENT, SECRET = "tenant", "client", "fake-client-secret"
-FAILS = "fails"
+FAILS, BREAKS, ENDLESS = "fails", "breaks", "endless"
+"""Models that refuse, whose streams end in an error, and whose streams do not end."""
+_PACE = 0.01
+"""Seconds between the events of an endless stream."""
 
 
 class Asked(NamedTuple):
@@ -60,7 +66,7 @@ class FakeVendors(FakeOpenAI):
     def build(self) -> ASGIApp:
         """The application."""
         post = ["POST"]
-        return Starlette(
+        app = Starlette(
             routes=[
                 Route("/gemini/models", self._list),
                 Route("/cohere/v1/models", self._list),
@@ -78,6 +84,7 @@ class FakeVendors(FakeOpenAI):
                 Route("/like/chat/completions", self._like, methods=post),
             ]
         )
+        return Recorder(app, self.recording, self.gates, lambda _: None)
 
     async def _taken(self, request: Request) -> tuple[dict[str, Any], bytes]:
         raw = await request.body()
@@ -119,7 +126,7 @@ class FakeVendors(FakeOpenAI):
         if method == "batchEmbedContents":
             return JSONResponse(gemini.embeddings(body))
         if method == "streamGenerateContent":
-            return _stream(gemini.stream(body, model), "text/event-stream")
+            return _stream(gemini.stream(body, model), "text/event-stream", model, gemini.broken())
         return JSONResponse(gemini.whole(body, model))
 
     async def _google_token(self, request: Request) -> Response:
@@ -141,10 +148,12 @@ class FakeVendors(FakeOpenAI):
         url = self.root + request.scope["raw_path"].decode()
         if not bedrock.is_signed(url, dict(request.headers), raw, ACCESS_KEY, SECRET_KEY):
             return JSONResponse({"message": "The request signature we calculated does not match."}, 403)
-        if request.path_params["model"] == FAILS:
+        model = request.path_params["model"]
+        if model == FAILS:
             return JSONResponse({"message": "Too much."}, 429, {"x-amzn-errortype": "ThrottlingException"})
         if request.path_params["method"] == "converse-stream":
-            return _stream(bedrock.stream(body), "application/vnd.amazon.eventstream")
+            events = bedrock.stream(body)
+            return _stream(events, "application/vnd.amazon.eventstream", model, bedrock.broken())
         return JSONResponse(bedrock.whole(body))
 
     async def _cohere(self, request: Request) -> Response:
@@ -154,7 +163,7 @@ class FakeVendors(FakeOpenAI):
         if body["model"] == FAILS:
             return JSONResponse({"message": "Too much."}, 429)
         if body.get("stream"):
-            return _stream(cohere.stream(body), "text/event-stream")
+            return _stream(cohere.stream(body), "text/event-stream", body["model"], cohere.broken())
         return JSONResponse(cohere.whole(body))
 
     async def _mistral(self, request: Request) -> Response:
@@ -181,14 +190,20 @@ class FakeVendors(FakeOpenAI):
         if model == FAILS:
             return JSONResponse({"error": {"message": "Too much.", "type": "x", "param": None, "code": "429"}}, 429)
         if body.get("stream"):
-            return _stream(openai_like.stream(body, azure), "text/event-stream")
+            return _stream(openai_like.stream(body, azure), "text/event-stream", model, openai_like.broken())
         return JSONResponse(openai_like.whole(body, azure))
 
 
-def _stream(events: list[bytes], media_type: str) -> Response:
+def _stream(events: list[bytes], media_type: str, model: str, broken: bytes) -> Response:
     async def pieces() -> AsyncIterator[bytes]:
-        data = b"".join(events)
+        told = events
+        if model in (BREAKS, ENDLESS):
+            told = events[: 1 + next(place for place, event in enumerate(events) if BEGINNING.encode() in event)]
+        data = b"".join([*told, broken] if model == BREAKS else told)
         for start in range(0, len(data), 97):  # borders that are those of no event
             yield data[start : start + 97]
+        while model == ENDLESS:
+            yield told[-1]
+            await asyncio.sleep(_PACE)
 
     return StreamingResponse(pieces(), media_type=media_type)

@@ -116,6 +116,30 @@ async def test_the_oldest_make_room(store: Store) -> None:
     assert await store.sweep() == 0
 
 
+async def test_no_organization_pushes_out_what_another_keeps(store: Store) -> None:
+    for i in range(20):
+        await store.put("small", record(f"resp_{i}", created=NOW - 900 + i, size=10_000))
+    kept = Conversation("conv_0", NOW - 900, NOW - 900, b"{}")
+    item = {"type": "message", "id": "msg_1", "role": "user", "content": "x" * 60_000}
+    await store.change(creating("small", kept), *adding("small", kept.id, [item], kept.changed))
+    for i in range(300):
+        await store.put("large", record(f"resp_{i}", created=NOW - 300 + i, size=10_000))
+    assert await store.sweep() >= 200
+    assert len(await store.find_all("small", [f"resp_{i}" for i in range(20)])) == 20
+    assert await store.conversation("small", "conv_0") is not None
+    assert await store.find("large", "resp_0") is None
+    assert await store.find("large", "resp_299") is not None
+
+
+async def test_two_that_take_the_same_give_the_same(store: Store) -> None:
+    for i in range(300):
+        await store.put(f"org_{i % 2}", record(f"resp_{i}", created=NOW - 300 + i, size=10_000))
+    await store.sweep()
+    left = [len(await store.find_all(f"org_{n}", [f"resp_{i}" for i in range(300)])) for n in (0, 1)]
+    assert min(left) > 0
+    assert abs(left[0] - left[1]) <= 10
+
+
 async def test_workers_share_what_is_kept(store: Store, tmp_path: Path) -> None:
     other = Store(tmp_path / "responses.sqlite", DAY, 1_048_576)
     try:

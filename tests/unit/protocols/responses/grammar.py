@@ -25,6 +25,8 @@ _TEXTS = {
     "response.custom_tool_call_input": (None, "input"),
 }
 _PARTS = {"response.content_part": "content_index", "response.reasoning_summary_part": "summary_index"}
+_BEGUN = (("response.created", "in_progress"), ("response.in_progress", "in_progress"))
+_QUEUED = (("response.created", "queued"), ("response.queued", "queued"), ("response.in_progress", "in_progress"))
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
 
 
@@ -62,9 +64,9 @@ class Checked:
     def _check(self, number: int, event: Json) -> None:
         kind = event["type"]
         assert not self.final, "nothing follows the end"
-        if number < 2:
-            assert kind == ("response.created", "response.in_progress")[number]
-            assert event["response"]["status"] == "in_progress"
+        begun = _QUEUED if self.events[0]["response"]["status"] == "queued" else _BEGUN
+        if number < len(begun):
+            assert (kind, event["response"]["status"]) == begun[number]
             assert event["response"]["output"] == []
         elif kind in _ENDS:
             self._end(kind, event["response"])

@@ -8,6 +8,8 @@ import pytest
 
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.protocols.responses.protocol import protocol
+from gateway.providers import registry
+from gateway.providers.base import Question, Upstream
 
 Json = dict[str, Any]
 
@@ -295,9 +297,7 @@ _USER = [{"role": "user", "content": "x"}]
         ({"input": "x", "instructions": 3}, "instructions"),
         ({"input": "x", "tools": {}}, "tools"),
         ({"input": "x", "tools": [{"type": "function"}]}, "tools[0].name"),
-        ({"input": "x", "tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"input": "x", "tools": [{"type": "hammer"}]}, "tools[0].type"),
-        ({"input": "x", "tools": [*_TWO, {"type": "mcp", "server_label": "s"}]}, "tools[2].type"),
         ({"input": "x", "tools": _TWO, "tool_choice": "any"}, "tool_choice"),
         ({"input": "x", "tools": _TWO, "tool_choice": {"type": "function", "name": "h"}}, "tool_choice.name"),
         ({"input": "x", "tools": _TWO, "tool_choice": {"type": "file_search"}}, "tool_choice.type"),
@@ -311,7 +311,7 @@ _USER = [{"role": "user", "content": "x"}]
         ({"input": "x", "max_output_tokens": 0}, "max_output_tokens"),
         ({"input": "x", "max_output_tokens": True}, "max_output_tokens"),
         ({"input": "x", "max_output_tokens": 5, "max_tokens": 5}, "max_tokens"),
-        ({"input": "x", "truncation": "auto"}, "truncation"),
+        ({"input": "x", "truncation": "middle"}, "truncation"),
         ({"input": "x", "include": ["everything"]}, "include[0]"),
         ({"input": "x", "reasoning": {"summary": "long"}}, "reasoning.summary"),
         ({"input": "x", "reasoning": {"mode": "pro"}}, "reasoning.mode"),
@@ -352,3 +352,21 @@ def test_items_of_stored_responses_come_before() -> None:
     with pytest.raises(GatewayError) as raised:
         protocol().request(body | {"input": [{"role": "user"}]}, before)
     assert raised.value.field == "input[0].content"
+
+
+def test_built_in_tools_are_told_to_whoever_translates_on() -> None:
+    tools = [{"type": "web_search", "search_context_size": "low"}, {"type": "function", "name": "f"}]
+    made = chat(input="x", tools=tools)
+    assert made["tools"][0] == {"type": "web_search", "web_search": {"search_context_size": "low"}}
+    allowed = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "web_search"}]}
+    assert chat(input="x", tools=tools, tool_choice=allowed)["tools"] == made["tools"][:1]
+
+
+@pytest.mark.parametrize("kind", ["anthropic", "gemini", "bedrock", "cohere", "mistral"])
+def test_built_in_tools_are_dropped_by_name_everywhere(kind: str) -> None:
+    made = chat(input="x", tools=[{"type": "web_search"}], tool_choice="auto")
+    translator = registry.translator_for(kind)
+    assert translator is not None
+    call = translator.request(Question(made, Upstream("m", "https://example.com")))
+    assert call.dropped == ("tools.web_search",)
+    assert b"tool" not in call.body.lower()

@@ -376,3 +376,15 @@ def test_what_is_no_message_is_told(message: Any, field: str) -> None:
     with pytest.raises(GatewayError) as raised:
         call(messages=[message])
     assert raised.value.field == field
+
+
+def test_thoughts_that_nobody_signed_stay_out() -> None:
+    signed = {"type": "thinking", "thinking": "b", "signature": "s"}
+    hidden = {"type": "redacted_thinking", "data": "d"}
+    blocks = [{"type": "thinking", "thinking": "a", "signature": ""}, {**signed, "index": 1}, hidden]
+    said = {"role": "assistant", "content": "x", "thinking_blocks": blocks}
+    assert body(messages=[*HELLO, said, *HELLO])["messages"][1]["content"] == [
+        signed,
+        hidden,
+        {"type": "text", "text": "x"},
+    ]
