@@ -96,6 +96,7 @@ class Exchange(Request):
         "runtime",
         "seam",
         "settled",
+        "share",
         "spec",
         "started",
         "started_ns",
@@ -192,6 +193,9 @@ class Exchange(Request):
         self.status = 0
         self.complete = False
         self.settled = False
+        self.share = (
+            1.0  # of its caller's weight where it waits for a provider; less than live requests have for others
+        )
         self.turn = False
         self.chunked = False
         self.disconnected = False

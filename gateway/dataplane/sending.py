@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.dataplane import body as bodies
 from gateway.dataplane.attempt import Attempt
 from gateway.dataplane.flow import INTO_TASK
-from gateway.dataplane.places import take_turn, weight_of
+from gateway.dataplane.places import take_turn, weight_of, who_waits
 from gateway.dataplane.translating import adapted, foreign_request, note_dropped
 from gateway.dataplane.upstream.errors import UpstreamError
 
@@ -92,7 +92,7 @@ async def acquire(exchange: Exchange, target: Target) -> Connection:
     pool = target.pool
     timeouts = exchange.timeouts_at(target)
     deadline = min(exchange.wire.loop.time() + timeouts.first_token, exchange.deadline)
-    connection = await pool.acquire(deadline, timeouts.connect, exchange.organization, weight_of(exchange))
+    connection = await pool.acquire(deadline, timeouts.connect, who_waits(exchange), weight_of(exchange))
     try:
         exchange.check()
     except BaseException:
