@@ -153,6 +153,7 @@ class Runner:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+            self.kept = 0
 
     async def _look(self) -> None:
         most = self.worker.runtime.settings.batches.total_concurrency
@@ -181,6 +182,7 @@ class Runner:
             return
         error = task.exception()
         if error is None:
+            self._next_sweep = 0.0  # its answers are in files now
             self.wake()  # there is room for another
         else:
             logger.error("a batch came to a halt", extra={"batch": batch_id}, exc_info=error)
