@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -16,6 +18,7 @@ from openai.types.chat import ChatCompletion
 from openai.types.create_embedding_response import CreateEmbeddingResponse
 from openai.types.responses import Response
 
+from tests.scenarios.admission import MASTER, as_master, sidecar_answers
 from tests.scenarios.protocols.conftest import CLAUDE, GATEWAY_KEY, config
 from tests.support.fake_anthropic import FakeAnthropic
 from tests.support.fake_openai import FakeOpenAI
@@ -30,12 +33,13 @@ OVER = ("completed", "failed", "expired", "cancelled")
 def gateway(
     claude: FakeAnthropic, gpt: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningGateway]:
-    """A gateway of two workers: whichever takes a request, one of them works through the batch."""
-    settings = config(claude, gpt)
+    """A gateway of two workers and a ledger: whichever takes a request, one of them works through the batch."""
+    settings = config(claude, gpt) | {"master_key": MASTER}
     settings["server"] |= {"workers": 2, "limits_per_worker": True}
-    settings["models"].append({"name": "fake-embed", "targets": [{"provider": "oai", "model": "fake-embed"}]})
+    for name in ("fake-embed", "gated-head"):
+        settings["models"].append({"name": name, "targets": [{"provider": "oai", "model": name}]})
     settings["keys"].append({"key": OTHER_KEY, "name": "other", "organization": "others"})
-    with running_gateway(settings, tmp_path_factory.mktemp("batches"), command="proxy") as running:
+    with running_gateway(settings, tmp_path_factory.mktemp("batches")) as running:
         yield running
 
 
@@ -62,13 +66,30 @@ def create(client: OpenAI, endpoint: Any, *bodies: dict[str, Any]) -> Batch:
     return client.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h")
 
 
+def once(found: Callable[[], Any], is_so: Callable[[Any], bool]) -> Any:
+    """What ``found`` gives once that holds for it."""
+    until = time.monotonic() + LONG
+    while not is_so(now := found()):
+        assert time.monotonic() < until, now
+        time.sleep(0.05)
+    return now
+
+
 def ended(client: OpenAI, batch: Batch) -> Batch:
     """The batch once it is over."""
-    until = time.monotonic() + LONG
-    while (found := client.batches.retrieve(batch.id)).status not in OVER:
-        assert time.monotonic() < until, found
-        time.sleep(0.05)
-    return found
+    over: Batch = once(lambda: client.batches.retrieve(batch.id), lambda now: now.status in OVER)
+    return over
+
+
+def ledger(gateway: RunningGateway, batch: Batch) -> list[tuple[str, str, int]]:
+    """Provider, credential and cost of the ledger's entries that carry the batch's id."""
+    database = gateway.config_path.parent / "data" / "gateway.db"
+    statement = "SELECT provider, credential, cost_nanos FROM ledger_entries WHERE tags ->> 'batch_id' = ?"
+    try:
+        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=LONG)) as connection:
+            return connection.execute(statement, (batch.id,)).fetchall()
+    except sqlite3.OperationalError:
+        return []  # the tables are being made
 
 
 def answers(client: OpenAI, file_id: str | None) -> dict[str, Any]:
@@ -106,6 +127,10 @@ def test_chats_of_both_providers(client: OpenAI, gateway: RunningGateway) -> Non
         (400, "missing_required_parameter"),
     ]
     assert client.files.retrieve(str(batch.output_file_id)).purpose == "batch_output"
+    entries = once(lambda: ledger(gateway, batch), lambda found: len(found) >= 10)
+    assert sorted(provider for provider, _, _ in entries) == ["ant"] * 5 + ["oai"] * 5
+    assert {credential for _, credential, _ in entries} == {"protocols"}
+    assert all(cost > 0 for _, _, cost in entries)
     told = httpx.get(f"{gateway.root}/metrics", headers={"authorization": f"Bearer {gateway.key}"}).text
     assert 'gateway_batch_requests_total{result="completed"}' in told
 
@@ -169,3 +194,31 @@ def test_a_batch_that_is_cancelled(client: OpenAI) -> None:
     if over.error_file_id is not None:  # its file may not have been looked at before
         told = answers(client, over.error_file_id)
         assert {each["error"]["code"] for each in told.values()} == {"batch_cancelled"}
+
+
+async def test_a_key_that_is_revoked_meanwhile(gateway: RunningGateway, gpt: FakeOpenAI) -> None:
+    await sidecar_answers(gateway)
+    path = "/api/v1/auth/api-keys"
+    revoked, stays = [
+        (await as_master(gateway, "POST", path, name=name, scopes=["inference"]))["data"] for name in ("one", "two")
+    ]
+    with client_of(gateway, revoked["key"]) as client, client_of(gateway, stays["key"]) as same:
+        gated = [chat("gated-head", f"line {i}") | {"metadata": {"gate": "revoked"}} for i in range(100)]
+        batch = create(client, "/v1/chat/completions", *gated)
+        gpt.gates.release("revoked", 3)
+        once(lambda: client.batches.retrieve(batch.id).request_counts, lambda counts: counts.completed >= 3)
+        async with httpx.AsyncClient(headers={"authorization": f"Bearer {MASTER}"}) as master:
+            assert (await master.delete(f"{gateway.root}{path}/{revoked['id']}")).is_success
+
+        def one_more() -> Batch:
+            """A line is answered at each look, so that many are left when the end of the key is heard of."""
+            gpt.gates.release("revoked")
+            return same.batches.retrieve(batch.id)  # what an organisation has, its other keys can read
+
+        over = once(one_more, lambda now: now.status in OVER)
+        assert over.status == "failed"
+        assert [fault.code for fault in over.errors.data] == ["revoked_api_key"]
+        output, errors = answers(same, over.output_file_id), answers(same, over.error_file_id)
+        assert 3 <= len(output) < 100
+        assert sorted([*output, *errors], key=int) == [str(i) for i in range(100)]
+        assert {each["error"]["code"] for each in errors.values()} == {"batch_failed"}
