@@ -122,7 +122,7 @@ def request_for(exchange: Exchange, target: Target) -> list[bytes | memoryview]:
     elif exchange.response_headers:
         note_dropped(exchange, ())
     if target.local and exchange.caller is not None:
-        head += f"x-gateway-organization: {exchange.caller.organization}\r\n".encode("latin-1", "replace")
+        head += f"x-gateway-organization: {who_waits(exchange)}\r\n".encode("latin-1", "replace")
         head += b"x-gateway-usage: each\r\n"
     if len(exchange.raw) < bodies.JOINED:
         body = bodies.encode(fields)

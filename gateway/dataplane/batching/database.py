@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -271,9 +272,10 @@ class Database:
 
     # answers
 
-    def answered(self, batch_id: str) -> set[int]:
-        """The lines of a batch that have an answer."""
-        return {line for (line,) in self._run("SELECT line FROM answers WHERE batch = ?", (batch_id,))}
+    def answered(self, batch_id: str) -> array[int]:
+        """The lines of a batch that have an answer, in their order."""
+        rows = self._run("SELECT line FROM answers WHERE batch = ? ORDER BY line", (batch_id,))
+        return array("L", (line for (line,) in rows))
 
     def record(self, batch_id: str, line: int, answer: bytes, *, failed: bool) -> bool:
         """Keep the answer of a line; one that has an answer keeps that."""

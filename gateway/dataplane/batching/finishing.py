@@ -49,15 +49,21 @@ class _Writing:
             (self._folder / self.record.id).unlink(missing_ok=True)
 
 
-def write_answers(folder: Path, batch: Batch, now: int, seconds: int, longest: int) -> tuple[File | None, File | None]:
+def write_answers(
+    folder: Path, batch: Batch, now: int, seconds: int, longest: int, gentle: Gentle
+) -> tuple[File | None, File | None]:
     """Write the answers of a batch, and for lines without one why there is none: the file of those that went well, and
-    of the others. ``seconds`` is how long they are kept, ``longest`` the bytes of a line. Raises :class:`OSError`.
+    of the others. ``seconds`` is how long they are kept, ``longest`` the bytes of a line. Raises :class:`OSError` and
+    :class:`~gateway.dataplane.batching.lines.Halted`.
     """
     output = _Writing(folder, batch, "output", now, seconds)
     errors = _Writing(folder, batch, "error", now, seconds)
     database = Database(folder)  # of its own: clients and the batches that run don't wait for this
     try:
-        _write(database, folder / batch.input_file, batch, longest, output, errors)
+        lines = None
+        if batch.done + batch.failed < batch.total:
+            lines = _Lines(folder / batch.input_file, longest, gentle)
+        _write(database, batch, lines, output, errors, gentle)
         return output.end(), errors.end()
     except BaseException:
         output.give_up()
@@ -67,9 +73,9 @@ def write_answers(folder: Path, batch: Batch, now: int, seconds: int, longest: i
         database.close()
 
 
-def _write(database: Database, path: Path, batch: Batch, longest: int, output: _Writing, errors: _Writing) -> None:
-    gentle = Gentle()
-    lines = None if batch.done + batch.failed >= batch.total else _Lines(path, longest)
+def _write(
+    database: Database, batch: Batch, lines: _Lines | None, output: _Writing, errors: _Writing, gentle: Gentle
+) -> None:
     for number, failed, answer in database.answers(batch.id):
         gentle.rest()
         if lines is not None:
@@ -82,10 +88,10 @@ def _write(database: Database, path: Path, batch: Batch, longest: int, output: _
 class _Lines:
     """The input, read beside the answers to find what has none."""
 
-    def __init__(self, path: Path, longest: int) -> None:
+    def __init__(self, path: Path, longest: int, gentle: Gentle) -> None:
         self._path = path
         self._lines = read_lines(path, longest)
-        self._gentle = Gentle()
+        self._gentle = gentle
 
     def fill(self, batch: Batch, until: int | None, errors: _Writing) -> None:
         """Tell of each line before number ``until``, or to the end, that it was not answered."""

@@ -7,8 +7,9 @@ of an answer stay the bytes they came as.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Event
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -59,18 +60,25 @@ def spec_of(endpoint: str) -> Endpoint:
     return BY_PATH[endpoint.encode()]
 
 
+class Halted(Exception):
+    """Work in a thread was given up: the process is leaving. Another does it anew."""
+
+
 class Gentle:
     """Keeps a thread's share of the interpreter small: after a millisecond of work it rests for two, so that the
-    event loop, which serves live requests in the same process, never waits longer than that.
+    event loop, which serves live requests in the same process, never waits longer than that. ``halt`` is set when the
+    work is to be given up.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, halt: Event) -> None:
+        self._halt = halt
         self._began = time.monotonic()
 
     def rest(self) -> None:
-        """Called between two pieces of work."""
+        """Called between two pieces of work. Raises :class:`Halted`."""
         if time.monotonic() - self._began >= _WORK:
-            time.sleep(_REST)
+            if self._halt.wait(_REST):
+                raise Halted
             self._began = time.monotonic()
 
 
@@ -115,9 +123,20 @@ class Checked(Struct):
     faults: list[Fault]
 
 
-def check_file(path: Path, endpoint: str, limits: Batches, longest: int) -> Checked:
-    """Check every line of an input file. Raises :class:`OSError`."""
-    gentle = Gentle()
+def unanswered(path: Path, longest: int, answered: Sequence[int], gentle: Gentle) -> Iterator[Spot]:
+    """The lines of a file but those of these numbers, which are in their order. Raises as it goes on."""
+    known = iter(answered)
+    skipped = next(known, None)
+    for spot, _ in read_lines(path, longest):
+        if spot.number == skipped:
+            skipped = next(known, None)
+            gentle.rest()
+        else:
+            yield spot
+
+
+def check_file(path: Path, endpoint: str, limits: Batches, longest: int, gentle: Gentle) -> Checked:
+    """Check every line of an input file. Raises :class:`OSError` and :class:`Halted`."""
     known: set[str] = set()
     faults: list[Fault] = []
     total = 0

@@ -21,13 +21,14 @@ from gateway.dataplane.batching.finishing import write_answers
 from gateway.dataplane.batching.judging import Judged, Verdict, judge, judge_credential
 from gateway.dataplane.batching.lines import (
     Checked,
+    Halted,
     Line,
     Spot,
     answer_line,
     check_file,
     read_line,
-    read_lines,
     spec_of,
+    unanswered,
 )
 from gateway.dataplane.batching.records import Batch, Fault, File, Status
 from gateway.dataplane.batching.yielding import give_way
@@ -68,12 +69,18 @@ class Run:
 
     async def go(self) -> None:
         """Work until the batch is over, or this process is leaving."""
+        try:
+            await self._go()
+        except* Halted:
+            pass  # another process goes on
+
+    async def _go(self) -> None:
         if self._batch.status == "validating" and not await self._check():
             return
         batch = self._batch
         if batch.status == "in_progress":
             answered = await self._store.do(lambda database: database.answered(batch.id))
-            self._spots = (spot for spot, _ in read_lines(self._path, self._longest) if spot.number not in answered)
+            self._spots = unanswered(self._path, self._longest, answered, self._runner.gentle())
             most = self._worker.runtime.settings.batches.concurrency
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(most, batch.total - len(answered))):
@@ -113,7 +120,10 @@ class Run:
         limits = self._worker.runtime.settings.batches
         batch = self._batch
         try:
-            checked = await self._in_thread(lambda: check_file(self._path, batch.endpoint, limits, self._longest))
+            gentle = self._runner.gentle()
+            checked = await self._in_thread(
+                lambda: check_file(self._path, batch.endpoint, limits, self._longest, gentle)
+            )
         except FileNotFoundError:
             checked = Checked(0, [Fault("file_not_found", "The input file is gone.", "input_file_id")])
 
@@ -153,10 +163,7 @@ class Run:
         tries = spent = 0
         while not self._is_over:
             await self._pause(self._not_before - self._worker.loop.time())
-            async with self._runner.places:
-                if self._is_over:
-                    return
-                judged, asked = await self._ask(spot, tries + 1, spent)
+            judged, asked = await self._ask(spot, tries + 1, spent)
             if judged.verdict is Verdict.ANSWERED:
                 return
             self._runner.retried += 1
@@ -175,34 +182,39 @@ class Run:
                 await asyncio.wait_for(self._over.wait(), seconds)
 
     async def _ask(self, spot: Spot, tries: int, spent: int) -> tuple[Judged, Asked | None]:
-        """Ask a line once, and keep its answer where it is one."""
-        worker, batch = self._worker, self._batch
-        line = await self._in_thread(lambda: read_line(self._path, spot))
-        if worker.sink.failing:
-            return Judged(Verdict.WAIT, _AGAIN), None
+        """Ask a line once, when its turn has come, and keep its answer where it is one."""
+        worker, runner = self._worker, self._runner
+        model = await self._in_thread(lambda: _model_of(read_line(self._path, spot)))
         try:
-            caller = await self._runner.caller_of(batch)
-            await give_way(worker, caller, _model_of(line), self._spec.name, self._over.is_set)
-            await self._runner.pace()
-            if self._is_over:
-                return Judged(Verdict.WAIT), None
-            self._under_way += 1
-            try:
-                address = batch.author.address
-                asked = await self._runner.asking.ask(caller, address, self._spec, bytes(line.body), {TAG: batch.id})
-            finally:
-                self._under_way -= 1
+            caller = await runner.caller_of(self._batch)
+            await give_way(worker, caller, model, self._spec.name, self._over.is_set)
+            async with runner.places:  # without one nothing of the line is held
+                await runner.pace()
+                if self._is_over or worker.sink.failing:
+                    return Judged(Verdict.WAIT, _AGAIN), None
+                line = await self._in_thread(lambda: read_line(self._path, spot))
+                asked = await self._ask_once(line)
+                judged = judge(asked, tries, spent, alone=not self._under_way)
+                if judged.verdict is Verdict.ANSWERED:
+                    await self._record(spot, line, asked)
         except GatewayError as error:
             judged = judge_credential(error)
             if judged.verdict is Verdict.STOP:
                 self.stop("failed", Fault(error.code, error.message))
             return judged, None
-        judged = judge(asked, tries, spent, alone=not self._under_way)
-        if judged.verdict is Verdict.ANSWERED:
-            await self._record(spot, line, asked)
-        elif judged.verdict is Verdict.STOP and asked.refusal is not None:
+        if judged.verdict is Verdict.STOP and asked.refusal is not None:
             self.stop("failed", Fault(asked.refusal.code, asked.refusal.message))
         return judged, asked
+
+    async def _ask_once(self, line: Line) -> Asked:
+        """Raises :class:`GatewayError` where the credential may not be used now."""
+        batch, runner = self._batch, self._runner
+        caller = await runner.caller_of(batch)  # as it is now: some time may have gone by
+        self._under_way += 1
+        try:
+            return await runner.asking.ask(caller, batch.author.address, self._spec, bytes(line.body), {TAG: batch.id})
+        finally:
+            self._under_way -= 1
 
     async def _record(self, spot: Spot, line: Line, asked: Asked) -> None:
         """Keep an answer; a disk that fails is tried until it doesn't."""
@@ -242,7 +254,9 @@ class Run:
             seconds = min(seconds, batch.output_seconds)
         given: Any = (None, None)
         if batch.total:
-            given = await self._in_thread(lambda: write_answers(self._store.folder, batch, now, seconds, self._longest))
+            given = await self._in_thread(
+                lambda: write_answers(self._store.folder, batch, now, seconds, self._longest, self._runner.gentle())
+            )
         output, errors = given
 
         def end(last: Batch) -> None:

@@ -13,10 +13,12 @@ import os
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import TYPE_CHECKING, Final
 
 from gateway.contract.standing import unknown
 from gateway.dataplane.batching.asking import Asking
+from gateway.dataplane.batching.lines import Gentle
 from gateway.dataplane.batching.records import Batch
 from gateway.dataplane.batching.run import Run
 from gateway.dataplane.batching.store import Store
@@ -41,7 +43,7 @@ PACE: Final = 0.002
 SWEEP: Final = 60.0
 _FOLDER: Final = 3_600.0  # seconds between two looks for files that nobody knows
 _LOCK: Final = "lock"
-_END: Final = 5.0  # seconds that lines get to end when they are refused
+_END: Final = 2.0  # seconds that lines get to end when they are refused
 
 
 class Runner:
@@ -55,6 +57,7 @@ class Runner:
         self._most = worker.runtime.settings.batches.total_concurrency
         self.places = asyncio.Semaphore(self._most)
         self.leaving = False
+        self._halt = Event()
         self.answered = {"completed": 0, "failed": 0}
         self.retried = 0
         self.kept = 0
@@ -77,6 +80,7 @@ class Runner:
     def leave(self) -> None:
         """Begin nothing any more; once what is under way is over, another worker may go on."""
         self.leaving = True
+        self._halt.set()
         for run, _ in self._runs.values():
             run.wake()
         self.wake()
@@ -95,6 +99,10 @@ class Runner:
         self.reading.shutdown(wait=False, cancel_futures=True)
 
     # what runs need
+
+    def gentle(self) -> Gentle:
+        """For work in a thread, which ends when this process is leaving."""
+        return Gentle(self._halt)
 
     async def caller_of(self, batch: Batch) -> Credential:
         """The batch's credential as it is now. Raises :class:`GatewayError` where it is none any more."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ import pytest
 
 from gateway.dataplane.batching.database import Database
 from gateway.dataplane.batching.finishing import write_answers
+from gateway.dataplane.batching.lines import Gentle
 from gateway.dataplane.batching.records import Author, Batch, File
 from gateway.settings.model import Batches
 
@@ -58,7 +60,7 @@ def content(database: Database, file: File | None) -> list[Any]:
 
 def test_answers_are_in_the_order_of_the_lines(database: Database) -> None:
     batch = batch_in(database, {5: False, 4: True, 3: False, 1: False, 0: True})
-    output, errors = write_answers(database.folder, batch, NOW, 100, 1_000)
+    output, errors = write_answers(database.folder, batch, NOW, 100, 1_000, Gentle(Event()))
     assert content(database, output) == [{"line": 1}, {"line": 3}, {"line": 5}]
     assert content(database, errors) == [{"line": 0}, {"line": 4}]
     assert output is not None
@@ -67,7 +69,7 @@ def test_answers_are_in_the_order_of_the_lines(database: Database) -> None:
 
 def test_every_line_is_in_one_of_the_files(database: Database) -> None:
     batch = batch_in(database, {1: False, 4: True}, ends_as="expired")
-    output, errors = write_answers(database.folder, batch, NOW, 100, 1_000)
+    output, errors = write_answers(database.folder, batch, NOW, 100, 1_000, Gentle(Event()))
     assert content(database, output) == [{"line": 1}]
     told = [
         each if "line" in each else (each["custom_id"], each["error"]["code"]) for each in content(database, errors)
@@ -76,7 +78,9 @@ def test_every_line_is_in_one_of_the_files(database: Database) -> None:
 
 
 def test_a_file_that_would_be_empty_is_not_made(database: Database) -> None:
-    output, errors = write_answers(database.folder, batch_in(database, {}, ends_as="cancelled"), NOW, 100, 1_000)
+    output, errors = write_answers(
+        database.folder, batch_in(database, {}, ends_as="cancelled"), NOW, 100, 1_000, Gentle(Event())
+    )
     assert output is None
     assert len(content(database, errors)) == 5
 
@@ -86,5 +90,5 @@ def test_nothing_is_left_of_files_that_could_not_be_written(database: Database) 
     (database.folder / "file-in").unlink()
     before = sorted(path.name for path in database.folder.iterdir())
     with pytest.raises(FileNotFoundError):
-        write_answers(database.folder, batch, NOW, 100, 1_000)
+        write_answers(database.folder, batch, NOW, 100, 1_000, Gentle(Event()))
     assert sorted(path.name for path in database.folder.iterdir()) == before

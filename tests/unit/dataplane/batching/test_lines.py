@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import orjson
@@ -13,12 +14,15 @@ from hypothesis import strategies as st
 from gateway.dataplane.batching.lines import (
     ENDPOINTS,
     MAX_FAULTS,
+    Gentle,
+    Halted,
     answer_line,
     check_file,
     check_line,
     read_line,
     read_lines,
     spec_of,
+    unanswered,
     unanswered_line,
 )
 from gateway.dataplane.batching.records import Author, Batch, Fault
@@ -45,6 +49,14 @@ def line_of(**changes: Any) -> dict[str, Any]:
 def batch_of(**changes: Any) -> Batch:
     """A batch."""
     return Batch("batch_1", "acme", Author("key", "00"), CHAT, "file-1", 0, 86_400, **changes)
+
+
+def gentle(*, halted: bool = False) -> Gentle:
+    """A thread's manners."""
+    halt = Event()
+    if halted:
+        halt.set()
+    return Gentle(halt)
 
 
 def fault_of(line: dict[str, Any] | bytes) -> Fault | None:
@@ -89,25 +101,27 @@ def test_a_file_tells_the_lines_of_its_faults(tmp_path: Path) -> None:
     path = tmp_path / "file"
     good, twice = orjson.dumps(line_of()), orjson.dumps(line_of(custom_id="b"))
     path.write_bytes(b"\n".join([good, b"", twice, b"{", twice, b"x" * 2_000]))
-    checked = check_file(path, CHAT, Batches(), 1_000)
+    checked = check_file(path, CHAT, Batches(), 1_000, gentle())
     assert [(fault.line, fault.code) for fault in checked.faults] == [
         (4, "invalid_json_line"),
         (5, "duplicate_custom_id"),
         (6, "line_too_long"),
     ]
     path.write_bytes(good + b"\r\n\r\n")
-    assert check_file(path, CHAT, Batches(), 1_000).total == 1
+    assert check_file(path, CHAT, Batches(), 1_000, gentle()).total == 1
     path.write_bytes(b"\n\n")
-    assert [fault.code for fault in check_file(path, CHAT, Batches(), 1_000).faults] == ["empty_file"]
+    assert [fault.code for fault in check_file(path, CHAT, Batches(), 1_000, gentle()).faults] == ["empty_file"]
 
 
 def test_a_file_has_no_more_lines_and_tells_no_more_faults_than_it_may(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"".join(orjson.dumps(line_of(custom_id=str(i))) + b"\n" for i in range(6)))
-    assert check_file(path, CHAT, Batches(max_lines=6), 1_000).faults == []
-    assert [fault.code for fault in check_file(path, CHAT, Batches(max_lines=5), 1_000).faults] == ["too_many_requests"]
+    assert check_file(path, CHAT, Batches(max_lines=6), 1_000, gentle()).faults == []
+    assert [fault.code for fault in check_file(path, CHAT, Batches(max_lines=5), 1_000, gentle()).faults] == [
+        "too_many_requests"
+    ]
     path.write_bytes(b"{\n" * 1_000)
-    assert len(check_file(path, CHAT, Batches(), 1_000).faults) == MAX_FAULTS
+    assert len(check_file(path, CHAT, Batches(), 1_000, gentle()).faults) == MAX_FAULTS
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -175,3 +189,18 @@ def test_every_endpoint_is_one_of_inference() -> None:
         "embeddings",
         "completions",
     ]
+
+
+@given(answered=st.sets(st.integers(0, 9)))
+def test_only_lines_without_an_answer_are_left(tmp_path_factory: pytest.TempPathFactory, answered: set[int]) -> None:
+    path = tmp_path_factory.getbasetemp() / "lines"
+    path.write_bytes(b"a\n\n" * 5)
+    left = [spot.number for spot in unanswered(path, 10, sorted(n for n in answered if n % 2 == 0), gentle())]
+    assert left == [number for number in range(0, 10, 2) if number not in answered]
+
+
+def test_work_in_a_thread_can_be_given_up(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"".join(orjson.dumps(line_of(custom_id=str(i))) + b"\n" for i in range(20_000)))
+    with pytest.raises(Halted):
+        check_file(path, CHAT, Batches(), 1_000, gentle(halted=True))

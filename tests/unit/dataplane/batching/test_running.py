@@ -13,6 +13,7 @@ import pytest
 
 from gateway.dataplane.auth import credentials_from
 from gateway.dataplane.batching import runner as runners
+from gateway.dataplane.batching import yielding
 from gateway.settings.model import Batches, Concurrency, Key, Limit, Price, Retry, Settings
 from gateway.settings.plans import Budget
 from tests.support.raw_upstream import Peer, answer, completion, raw_upstream, serve_completions
@@ -282,7 +283,7 @@ async def test_answers_take_no_more_room_than_there_is(tmp_path: Path) -> None:
 async def test_live_requests_go_before_lines(tmp_path: Path) -> None:
     gated = Gated()
     async with raw_upstream(gated) as upstream:
-        settings = settings_for(provider(upstream.base_url, concurrency=Concurrency(initial=1, max=1)))
+        settings = settings_for(provider(upstream.base_url, concurrency=Concurrency(min=1, initial=1, max=1)))
         async with place(settings, tmp_path) as here:
             live = asyncio.create_task(here.ask("POST", "/chat/completions", orjson.dumps(line("x", "live")["body"]),
                                                 "content-type: application/json"))  # fmt: skip
@@ -296,6 +297,30 @@ async def test_live_requests_go_before_lines(tmp_path: Path) -> None:
             assert (await live).status == 200
             assert (await here.ended(batch_id))["status"] == "completed"
             assert said(upstream) == ["live", "hello"]
+
+
+async def test_a_line_that_has_given_way_for_long_waits_with_little_weight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yielding, "PATIENCE", 0.0)
+    gated = Gated()
+    async with raw_upstream(gated) as upstream:
+        settings = settings_for(provider(upstream.base_url, concurrency=Concurrency(min=1, initial=1, max=1)))
+        async with place(settings, tmp_path) as here:
+            body, kind = orjson.dumps(line("x", "live")["body"]), "content-type: application/json"
+            live = [asyncio.create_task(here.ask("POST", "/chat/completions", body, kind)) for _ in range(2)]
+            await upstream.until(lambda: gated.waiting == 1)
+            batch_id = await here.create(line("id"))
+            limit = here.gateway.runtime.router.routes["m"].targets[0].limit
+            assert limit is not None
+            async with asyncio.timeout(LONG):
+                while len(limit.room) < 2:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            waiting = {flow.name: flow.weight for flow in limit.room._queue.waiting}
+            assert waiting == {"acme": 1.0, "acme (background)": 0.1}
+            gated.open.set()
+            assert [(await each).status for each in live] == [200, 200]
+            assert (await here.ended(batch_id))["status"] == "completed"
 
 
 async def test_the_secret_of_a_credential_is_not_kept(tmp_path: Path) -> None:
