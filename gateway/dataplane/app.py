@@ -19,7 +19,7 @@ from gateway.dataplane.clock import Clock
 from gateway.dataplane.counting.client import Counter
 from gateway.dataplane.credentials import Learnt
 from gateway.dataplane.emit import UsageSink
-from gateway.dataplane.endpoints import conversations, health, models, responses
+from gateway.dataplane.endpoints import batches, conversations, files, health, models, responses
 from gateway.dataplane.endpoints.inference import BY_PATH
 from gateway.dataplane.envelope import told
 from gateway.dataplane.forward import Forward
@@ -29,6 +29,7 @@ from gateway.dataplane.stored.store import Store
 from gateway.kernel.errors import GatewayError, Kind
 
 if TYPE_CHECKING:
+    from gateway.dataplane.batching.service import Batching
     from gateway.dataplane.beside import Beside
     from gateway.dataplane.runtime import Runtime
     from gateway.dataplane.scrape import Scrape
@@ -67,12 +68,21 @@ class Worker:
         """What is known of the models."""
         self._started = time.monotonic()
         self.app = Starlette(
-            routes=[*health.routes(self), *models.routes(self), *responses.routes(self), *conversations.routes(self)],
+            routes=[
+                *health.routes(self),
+                *models.routes(self),
+                *responses.routes(self),
+                *conversations.routes(self),
+                *files.routes(self),
+                *batches.routes(self),
+            ],
             exception_handlers={HTTPException: _http_error, GatewayError: _gateway_error, Exception: _internal_error},
         )
         self.stored: Store | None = None
         """Where Responses are kept; None: nowhere."""
         self.running = Running(self)
+        self.batching: Batching | None = None
+        """Files and batches; None: there are none."""
         self.beside: Beside | None = None
         """Tells the metrics of a sidecar on this machine."""
         self.forward = Forward(self, sidecar)

@@ -147,6 +147,10 @@ class Credentials:
             found = self._learnt.get(digest, secret)
         return found
 
+    def known(self, digest: bytes) -> Credential | None:
+        """The static credential of a digest, or the master key's."""
+        return self._by_digest.get(digest)
+
 
 def credentials_from(
     settings: Settings, master_key: str, registry: Registry, learnt: KeyCache | None = None

@@ -138,9 +138,24 @@ class Learnt:
     async def ask(self, secret: bytes) -> Credential:
         """The credential behind a secret that is not held. Raises :class:`GatewayError`."""
         digest = digest_of(secret)
+        return await self._ask_once(query_for(secret, digest), digest)
+
+    async def again(self, digest: bytes, app: str | None) -> Credential:
+        """The credential of a digest, held or not: of one that was here before and is not now. Not for tokens, which
+        nobody knows by a digest. Raises :class:`GatewayError`.
+        """
+        found = self._held.get(digest)
+        if found is not None and not (self._lost and self._is_stale()):
+            found.hit = True
+            return found
+        if time.monotonic() < self._unknown.get(digest, 0.0):
+            raise unknown()
+        return await self._ask_once(Query(digest=digest.hex(), app=app), digest)
+
+    async def _ask_once(self, query: Query, digest: bytes) -> Credential:
         task = self._asking.get(digest)
         if task is None:
-            task = asyncio.get_running_loop().create_task(self._ask(secret, digest))
+            task = asyncio.get_running_loop().create_task(self._ask(query, digest))
             self._asking[digest] = task
             task.add_done_callback(lambda done: self._asked(digest, done))
         # Shielded: the others that wait for the same answer must not lose it with one client.
@@ -158,8 +173,7 @@ class Learnt:
         if not task.cancelled():
             task.exception()  # those who asked may all have left
 
-    async def _ask(self, secret: bytes, digest: bytes) -> Credential:
-        query = query_for(secret, digest)
+    async def _ask(self, query: Query, digest: bytes) -> Credential:
         until = self.expected_by
         if until - time.monotonic() > KNOWN_WAIT and await self._in_file(digest) is not None:
             until = time.monotonic() + KNOWN_WAIT

@@ -96,6 +96,7 @@ class Exchange(Request):
         "runtime",
         "seam",
         "settled",
+        "share",
         "spec",
         "started",
         "started_ns",
@@ -122,6 +123,7 @@ class Exchange(Request):
     recovery: Recovery | None  # what the client wants of a stream that breaks off
     wanted: Timeouts | None  # the client's own deadlines
     place: Place | None  # at a target, for a call that has not begun
+    share: float  # of its caller's weight where it waits for a provider; live requests have all of it
     deadline: float  # loop time at which the request is given up
     patience: float  # loop time until which it waits for resting targets
     waited: float  # seconds between attempts, and those in a queue
@@ -188,10 +190,10 @@ class Exchange(Request):
         self.interpreter = None if spec.protocol is None else Interpreter(spec.protocol)
         self.recovery = self.wanted = self.place = None
         self.deadline = self.patience = self.waited = self.queued = 0.0
+        self.share = 1.0
         self.outcome: Outcome = "error"
         self.status = 0
-        self.complete = False
-        self.settled = False
+        self.complete = self.settled = False
         self.turn = False
         self.chunked = False
         self.disconnected = False

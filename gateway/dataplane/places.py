@@ -49,7 +49,7 @@ async def take_turn(exchange: Exchange, target: Target, limit: Limit) -> Waiter[
     loop = exchange.wire.loop
     began = loop.time()
     deadline = _deadline(exchange, target, began)
-    who, weight = exchange.organization, weight_of(exchange)
+    who, weight = who_waits(exchange), weight_of(exchange)
     limit.room.check(who, weight, began, deadline)  # a refusal needs no task
     waiter = None
     try:
@@ -110,7 +110,7 @@ def _enter(
     exchange: Exchange, full: list[Target], now: float, item: asyncio.Future[Limit]
 ) -> tuple[list[tuple[Target, Limit, Waiter[Limit]]], float]:
     """Begin to wait wherever that makes sense; until when at the latest."""
-    who, weight = exchange.organization, weight_of(exchange)
+    who, weight = who_waits(exchange), weight_of(exchange)
     entered, until = [], now
     for target in full:
         limit = target.limit
@@ -131,8 +131,13 @@ def weight_of(exchange: Exchange) -> float:
     if exchange.caller is not None and exchange.caller.plan is not None and not isinstance(plans, str):
         for plan in plans:
             if plan.name == exchange.caller.plan:
-                return plan.weight
-    return 1.0
+                return plan.weight * exchange.share
+    return exchange.share
+
+
+def who_waits(exchange: Exchange) -> str:
+    """In whose line it waits: its organisation's live requests don't wait behind what has less of a share."""
+    return exchange.organization if exchange.share == 1.0 else f"{exchange.organization} (background)"
 
 
 def _deadline(exchange: Exchange, target: Target, now: float) -> float:

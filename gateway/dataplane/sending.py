@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.dataplane import body as bodies
 from gateway.dataplane.attempt import Attempt
 from gateway.dataplane.flow import INTO_TASK
-from gateway.dataplane.places import take_turn, weight_of
+from gateway.dataplane.places import take_turn, weight_of, who_waits
 from gateway.dataplane.translating import adapted, foreign_request, note_dropped
 from gateway.dataplane.upstream.errors import UpstreamError
 
@@ -92,7 +92,7 @@ async def acquire(exchange: Exchange, target: Target) -> Connection:
     pool = target.pool
     timeouts = exchange.timeouts_at(target)
     deadline = min(exchange.wire.loop.time() + timeouts.first_token, exchange.deadline)
-    connection = await pool.acquire(deadline, timeouts.connect, exchange.organization, weight_of(exchange))
+    connection = await pool.acquire(deadline, timeouts.connect, who_waits(exchange), weight_of(exchange))
     try:
         exchange.check()
     except BaseException:
@@ -122,7 +122,7 @@ def request_for(exchange: Exchange, target: Target) -> list[bytes | memoryview]:
     elif exchange.response_headers:
         note_dropped(exchange, ())
     if target.local and exchange.caller is not None:
-        head += f"x-gateway-organization: {exchange.caller.organization}\r\n".encode("latin-1", "replace")
+        head += f"x-gateway-organization: {who_waits(exchange)}\r\n".encode("latin-1", "replace")
         head += b"x-gateway-usage: each\r\n"
     if len(exchange.raw) < bodies.JOINED:
         body = bodies.encode(fields)

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from gateway.dataplane import body as bodies
 from gateway.dataplane.numbering import Numbers
+from gateway.dataplane.places import who_waits
 from gateway.providers.base import Call, Json, Question, Translator, refuse_dropped
 from gateway.providers.openai import plain
 from gateway.providers.quirks import adapt
@@ -79,7 +80,7 @@ def foreign_request(exchange: Exchange, target: Target) -> list[bytes | memoryvi
         calls.pop(target, None)
     head = sent.head + _client_headers(exchange, target) + exchange.forwarded
     if target.local and exchange.caller is not None:
-        head += f"x-gateway-organization: {exchange.caller.organization}\r\n".encode("latin-1", "replace")
+        head += f"x-gateway-organization: {who_waits(exchange)}\r\n".encode("latin-1", "replace")
         head += b"x-gateway-usage: each\r\n"
     return [head + _JSON_BODY % len(sent.body) + sent.body]
 

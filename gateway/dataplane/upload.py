@@ -26,7 +26,7 @@ class Upload:
     """
 
     def __init__(self, content_type: str) -> None:
-        self._boundary = boundary = _boundary_of(content_type)
+        self._boundary = boundary = boundary_of(content_type)
         self.model: str | None = None
         self.span = (0, 0)
         self._seen = 0
@@ -36,7 +36,7 @@ class Upload:
         self._header_value = b""
         self._in_model = False
         self._named = False
-        self._parser = _parser(
+        self._parser = parser_for(
             boundary,
             {
                 "on_part_begin": self._part_begin,
@@ -108,14 +108,16 @@ class Upload:
             self.model = self._value.decode("utf-8", "replace")
 
 
-def _parser(boundary: bytes, callbacks: MultipartCallbacks) -> MultipartParser:
+def parser_for(boundary: bytes, callbacks: MultipartCallbacks) -> MultipartParser:
+    """A parser of multipart bodies. Raises :class:`GatewayError` for a boundary that can be none."""
     try:
         return MultipartParser(boundary, callbacks)
     except FormParserError as error:
         raise invalid(f"The multipart boundary can't be used: {error}.", "Content-Type", "invalid_multipart") from None
 
 
-def _boundary_of(content_type: str) -> bytes:
+def boundary_of(content_type: str) -> bytes:
+    """What separates the parts of a form. Raises :class:`GatewayError` for another kind of body."""
     header = Message()
     header["content-type"] = content_type
     boundary = header.get_boundary()

@@ -20,6 +20,7 @@ from gateway.contract.internal import FORWARDED, forwarded_token
 from gateway.dataplane.access_log import AccessLog
 from gateway.dataplane.admission.state import Admission
 from gateway.dataplane.app import Worker
+from gateway.dataplane.batching.service import Batching
 from gateway.dataplane.beside import Beside
 from gateway.dataplane.emit import FileSink
 from gateway.dataplane.gauges import Gauges
@@ -147,6 +148,7 @@ class _Process:
         self.worker = worker = Worker(runtime, sink, log, scrape, admission.learnt, options.sidecar)
         worker.stored = store_for(settings)
         worker.catalogue.source = admission.source
+        worker.batching = Batching(worker, Path(settings.data_dir))
         if options.sidecar is not None and options.sidecar.startswith("unix:"):
             worker.beside = Beside(options.sidecar, options.master_key)
         elif options.sidecar is not None:
@@ -171,6 +173,7 @@ class _Process:
         finally:
             await worker.counter.close(COUNTING_END)
             await worker.stored.close()
+            await worker.batching.close()
             sink.close()
             await admission.stop()
             await self._close(log)
@@ -207,7 +210,11 @@ class _Process:
         await server.startup(sockets=self.options.sockets)
         if self.options.after is None:
             self._tell_ready()
+        batching = self.worker.batching
+        assert batching is not None
+        batching.runner.start()
         await server.main_loop()
+        batching.runner.leave()
         left = self.worker.runtime.settings.server.drain
         if self.worker.retiring:
             left = await retire(server, self.worker, self.admission.release, left)
@@ -219,6 +226,7 @@ class _Process:
         sweeping.cancel()
         await self._end_rest()
         await self.worker.running.finish(max(0.0, ends_at - self.worker.loop.time()))
+        await batching.runner.finish(max(0.0, ends_at - self.worker.loop.time()))
 
     async def _sweep_while_draining(self) -> None:
         # uvicorn ticks no more: connections that linger or have gone quiet must not hold the drain.

@@ -37,6 +37,7 @@ from gateway.settings.providers import Breaker, Concurrency, Connections, LlamaC
 
 __all__ = [
     "Admin",
+    "Batches",
     "Breaker",
     "Budget",
     "Concurrency",
@@ -123,6 +124,26 @@ class Responses(Section, frozen=True, kw_only=True):
         Meta(ge=1_048_576),
         about("Bytes that all responses may take; the oldest go when there are more."),
     ] = 1_073_741_824
+
+
+class Batches(Section, frozen=True, kw_only=True):
+    """Files and batches on each machine: what is kept of them, and how fast batches run."""
+
+    max_file_bytes: Annotated[Count, about("Largest file that is taken, in bytes.")] = 209_715_200
+    max_lines: Annotated[Count, about("Requests that one batch may have at most.")] = 50_000
+    organization_bytes: Annotated[Count, about("Bytes that the files and answers of one organisation may take.")] = (
+        2_147_483_648
+    )
+    organization_files: Annotated[Count, about("Files that one organisation may have uploaded.")] = 500
+    organization_batches: Annotated[Count, about("Batches of one organisation that may wait or run at once.")] = 50
+    max_bytes: Annotated[Count, about("Bytes that the files and answers of all organisations may take.")] = (
+        10_737_418_240
+    )
+    retention_days: Annotated[Count, about("Days after which files and ended batches are removed.")] = 30
+    concurrency: Annotated[int, Meta(ge=1, le=1000), about("Requests of one batch that are under way at once.")] = 8
+    total_concurrency: Annotated[
+        int, Meta(ge=1, le=10_000), about("Requests of all batches of a machine that are under way at once.")
+    ] = 32
 
 
 class Jwt(Section, frozen=True, kw_only=True):
@@ -227,6 +248,7 @@ class Settings(Section, frozen=True, kw_only=True):
     sidecar: Sidecar = Sidecar()
     usage: Usage = Usage()
     responses: Responses = Responses()
+    batches: Batches = Batches()
     jwt: Jwt = Jwt()
     oidc: Annotated[tuple[Oidc, ...], about("Issuers whose tokens are accepted.")] = ()
     plugins: Annotated[tuple[PluginUse, ...], about("The plugins, in the order of the chain.")] = ()

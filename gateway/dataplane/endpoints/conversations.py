@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.dataplane.admission.limiter import Shortage, settle
+from gateway.dataplane.endpoints.counted import counted, json_body
 from gateway.dataplane.endpoints.models import authenticate
 from gateway.dataplane.endpoints.responses import PREFIXES, as_json, page, page_asked, store_of
-from gateway.dataplane.opening import body_too_large
 from gateway.dataplane.stored.conversations import (
     MOST_ITEMS,
     Conversation,
@@ -69,8 +67,8 @@ class Conversations:
 
     async def create(self, request: Request) -> Response:
         """A new conversation, with items to begin with where some are given."""
-        organization = await self._writer(request)
-        body = await self._body(request)
+        organization = (await counted(self._worker, request)).organization
+        body = await json_body(self._worker, request)
         check_metadata(body.get("metadata"))
         now = int(time.time())
         made = Conversation(f"conv_{secrets.token_hex(24)}", now, now, encode(body.get("metadata") or {}))
@@ -86,8 +84,8 @@ class Conversations:
 
     async def update(self, request: Request) -> Response:
         """Other metadata."""
-        organization = await self._writer(request)
-        body = await self._body(request)
+        organization = (await counted(self._worker, request)).organization
+        body = await json_body(self._worker, request)
         if "metadata" not in body:
             raise missing("metadata")
         check_metadata(body["metadata"])
@@ -99,7 +97,7 @@ class Conversations:
 
     async def remove(self, request: Request) -> Response:
         """The conversation and its items go; Responses that were made of it stay."""
-        organization = await self._writer(request)
+        organization = (await counted(self._worker, request)).organization
         found = await self._find(request, organization)
         await store_of(self._worker).change(*removing(organization, found.id))
         return as_json({"id": found.id, "object": "conversation.deleted", "deleted": True})
@@ -114,8 +112,8 @@ class Conversations:
 
     async def add_items(self, request: Request) -> Response:
         """Items at the end."""
-        organization = await self._writer(request)
-        items = _items(await self._body(request))
+        organization = (await counted(self._worker, request)).organization
+        items = _items(await json_body(self._worker, request))
         found = await self._find(request, organization)
         store = store_of(self._worker)
         if len(await store.items(organization, found.id)) + len(items) > MOST_ITEMS:
@@ -134,7 +132,7 @@ class Conversations:
 
     async def remove_item(self, request: Request) -> Response:
         """One item goes."""
-        organization = await self._writer(request)
+        organization = (await counted(self._worker, request)).organization
         found = await self._find(request, organization)
         removed = await store_of(self._worker).change(
             taking_out(organization, found.id, request.path_params["item_id"])
@@ -150,35 +148,6 @@ class Conversations:
             message = f"Conversation with id '{conversation_id[:100]}' not found."
             raise GatewayError(Kind.NOT_FOUND, "conversation_not_found", message, "conversation_id")
         return found
-
-    async def _writer(self, request: Request) -> str:
-        """The organisation of a caller who may go on now."""
-        caller = await authenticate(self._worker, request)
-        runtime = self._worker.runtime
-        counters = caller.limiter.for_requests(runtime.shared)
-        if counters.all:
-            try:
-                grant = counters.admit(0, 0, time.time())
-            except Shortage as shortage:
-                assert runtime.lender is not None
-                grant = await runtime.lender.admit(shortage)
-            settle(grant, 0, 0)
-        return caller.organization
-
-    async def _body(self, request: Request) -> Json:
-        data = bytearray()
-        async for piece in request.stream():
-            data += piece
-            if len(data) > self._worker.max_body_bytes:
-                raise body_too_large(self._worker)
-        try:
-            body: Any = orjson.loads(bytes(data) or b"{}")
-        except orjson.JSONDecodeError as error:
-            message = f"The body is not valid JSON: {error.msg}."
-            raise GatewayError(Kind.INVALID, "invalid_json", message) from None
-        if not isinstance(body, dict):
-            raise GatewayError(Kind.INVALID, "invalid_json", "The body must be a JSON object.")
-        return body
 
 
 def _items(body: Json) -> list[Json]:

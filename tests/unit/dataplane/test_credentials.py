@@ -396,3 +396,22 @@ async def test_only_so_many_are_looked_up_at_a_time(accounts: Accounts, monkeypa
     told = await asyncio.gather(*asking, return_exceptions=True)
     assert [one.id for one in told if isinstance(one, Credential)] == [f"key_{number}" for number in range(10)]
     assert [one.kind for one in told[10:] if isinstance(one, GatewayError)] == [Kind.UNAVAILABLE] * 2
+
+
+async def test_one_that_was_here_is_found_again_without_its_secret(accounts: Accounts) -> None:
+    learnt = learnt_from(accounts)
+    secret = accounts.add(b"app_1:sk_one", "key_1")
+    first = await find(learnt, secret)
+    digest = digest_of(secret)
+    assert await learnt.again(digest, "app_1") is first
+    learnt.heard(accounts.change("credential", "key_1", digest))
+    again = await learnt.again(digest, "app_1")
+    assert (again.id, again is first) == ("key_1", False)
+    assert accounts.asked[1:] == [Query(digest=digest.hex(), app="app_1")]
+    del accounts.known[digest.hex()]
+    learnt.heard(accounts.change("credential", "key_1", digest))
+    for _ in range(2):
+        with pytest.raises(GatewayError) as raised:
+            await learnt.again(digest, "app_1")
+        assert raised.value.code == "invalid_api_key"
+    assert len(accounts.asked) == 3

@@ -39,6 +39,7 @@ SECTIONS = {
     "sidecar": "Sidecar",
     "usage": "Usage",
     "responses": "Responses",
+    "batches": "Batches",
     "jwt": "Jwt",
     "oidc": "Oidc",
     "plugins": "PluginUse",
