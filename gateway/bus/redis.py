@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from gateway.bus.connection import Hearing
 from gateway.bus.embedded import EmbeddedPolicy, everything
 from gateway.bus.policy import Query
+from gateway.contract.learned_routes import LearnedRoutes
 from gateway.contract.policy import Change, Resolution
 from gateway.contract.prices import Priced, Prices
 from gateway.contract.stream import FIELD, STREAM, entry_id, entry_seq
@@ -58,6 +59,10 @@ class RedisPolicy:
     async def prices(self, targets: Sequence[Priced]) -> Prices:
         """See :meth:`gateway.bus.policy.PriceSource.prices`."""
         return await self.sidecar.prices(targets)
+
+    async def routes(self, organization: str) -> LearnedRoutes:
+        """See :meth:`gateway.bus.policy.RouteSource.routes`."""
+        return await self.sidecar.routes(organization)
 
     def changes(self) -> AsyncGenerator[Change | None, None]:
         """See :meth:`gateway.bus.policy.PolicySource.changes`."""

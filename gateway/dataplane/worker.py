@@ -145,6 +145,7 @@ class _Process:
             admission.prices.serve(runtime.router)
         log = AccessLog(loop, settings.telemetry.access_log)
         self.worker = worker = Worker(runtime, sink, log, scrape, admission.learnt, options.sidecar)
+        worker.taught = admission.taught
         worker.stored = store_for(settings)
         if options.sidecar is not None and options.sidecar.startswith("unix:"):
             worker.beside = Beside(options.sidecar, options.master_key)

@@ -5,6 +5,8 @@ Prices are US dollars per million tokens, times are seconds.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -16,6 +18,8 @@ PER_TOKEN: Final = 0.018
 SPREAD: Final = 2.6
 """Until a target's own times are known: the median of hosted models in 2024 of the seconds until the first token, of
 those a token takes, and of the ratio of the 95th to the 50th percentile."""
+UNPRICED: Final = 1e12
+"""US dollars per million tokens of a target whose price nobody knows, where a request may cost only so much."""
 CHARS_PER_TOKEN: Final = 4
 BOUND: Final = 1.645
 """Standard errors between a quality and its lower bound: 95 % one-sided."""
@@ -111,3 +115,12 @@ def cost_of(candidate: Candidate, prompt: int, cached: int, tokens: float) -> fl
     price = candidate.input_price
     at_cache = price if candidate.cached_price is None else candidate.cached_price
     return ((prompt - cached) * price + cached * at_cache + tokens * candidate.output_price) / 1e6
+
+
+def confidence(ranked: Sequence[Estimate]) -> float:
+    """The probability that the first is better than the second by utility; 1 where there is no second."""
+    if len(ranked) < 2:
+        return 1.0
+    first, second = ranked[0], ranked[1]
+    error = math.hypot(first.error, second.error)
+    return 0.5 * (1.0 + math.erf((first.utility - second.utility) / (error * math.sqrt(2.0) + 1e-12)))
