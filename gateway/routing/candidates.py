@@ -5,8 +5,6 @@ Prices are US dollars per million tokens, times are seconds.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -115,12 +113,3 @@ def cost_of(candidate: Candidate, prompt: int, cached: int, tokens: float) -> fl
     price = candidate.input_price
     at_cache = price if candidate.cached_price is None else candidate.cached_price
     return ((prompt - cached) * price + cached * at_cache + tokens * candidate.output_price) / 1e6
-
-
-def confidence(ranked: Sequence[Estimate]) -> float:
-    """The probability that the first is better than the second by utility; 1 where there is no second."""
-    if len(ranked) < 2:
-        return 1.0
-    first, second = ranked[0], ranked[1]
-    error = math.hypot(first.error, second.error)
-    return 0.5 * (1.0 + math.erf((first.utility - second.utility) / (error * math.sqrt(2.0) + 1e-12)))

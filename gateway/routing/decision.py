@@ -22,10 +22,10 @@ from gateway.routing.candidates import (
     Decision,
     Estimate,
     OptimizeFor,
-    confidence,
     cost_of,
     prompt_tokens,
 )
+from gateway.routing.confidence import confidence
 from gateway.routing.model import Panel, Quality
 from gateway.routing.refusing import refusal
 

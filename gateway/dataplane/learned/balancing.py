@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from gateway.routing.candidates import confidence
+from gateway.routing.confidence import confidence
 
 if TYPE_CHECKING:
     from gateway.dataplane.learned.engine import Chosen

@@ -23,7 +23,8 @@ from gateway.dataplane.learned.taught import Lessons
 from gateway.dataplane.pricing import Schedule, cost_of
 from gateway.kernel.errors import GatewayError
 from gateway.routing import default, weights
-from gateway.routing.candidates import UNPRICED, Ask, Candidate, Estimate, confidence
+from gateway.routing.candidates import UNPRICED, Ask, Candidate, Estimate
+from gateway.routing.confidence import confidence
 from gateway.routing.decision import among
 from gateway.routing.model import Model, Panel, Quality, tier_of
 
@@ -142,12 +143,14 @@ class Offered:
             sure = confidence([ranked[place], ranked[0]])
             ranked.insert(0, ranked.pop(place))
             propensities.insert(0, propensities.pop(place))
+        lessons = asked.lessons
         estimates = [
             Told(
-                one.name, round(one.quality, 6), round(one.cost * 1e9), round(one.seconds, 4), chance, round(one.tokens)
+                one.name, round(one.quality, 6), round(one.cost * 1e9), round(one.seconds, 4), chance,
+                round(one.tokens), lessons.shift(one.name, task)[0] if lessons.shifts else 0.0, lessons.length(one.name),
             )
             for one, chance in zip(ranked, propensities, strict=True)
-        ]
+        ]  # fmt: skip
         told = Decision(
             estimates[0].target, task, asked.ask.optimize_for, round(sure, 6), tuple(estimates), place != best,
             False, fixed is not None and place == best and ranked[0].name == fixed,

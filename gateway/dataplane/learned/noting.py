@@ -32,5 +32,4 @@ def note(exchange: Exchange, event: UsageEvent, target: Target, seen: Observed) 
     for estimate in decision.estimates:
         if estimate.target == target.name and estimate.tokens:
             lessons = exchange.wire.worker.taught.of(event.organization)
-            # What was expected has the ratio that is known worked in already.
-            lessons.answered(target.name, lessons.length(target.name) * tokens.completion / estimate.tokens)
+            lessons.answered(target.name, tokens.completion * estimate.length / estimate.tokens)
