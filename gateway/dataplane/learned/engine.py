@@ -52,6 +52,19 @@ class Prices(NamedTuple):
     output: float
 
 
+class Moved(NamedTuple):
+    """What was learnt of a target: by how much the logit of its quality is moved, on how many observations, and what
+    the tokens of its answers are multiplied by.
+    """
+
+    shift: float
+    weight: float
+    length: float
+
+
+NOTHING: Final = Moved(0.0, 0.0, 1.0)
+
+
 class Chosen(NamedTuple):
     """The targets, the one to be tried first before all; what is told of the decision; what was expected of each."""
 
@@ -129,11 +142,20 @@ class Offered:
             offered = [
                 self._as_told(one, self.targets[place], lessons) for one, place in zip(offered, places, strict=True)
             ]
-        qualities = [_taught(known[place], candidates[place].name, task, lessons) for place in places]
+        qualities = [known[place] for place in places]
+        moved: dict[str, Moved] = {}
+        if not lessons.plain:
+            for at, one in enumerate(offered):
+                by = Moved(*lessons.shift(one.name, task), lessons.length(one.name))
+                if by != NOTHING:
+                    moved[one.name] = by
+                    qualities[at] = _taught(qualities[at], by)
         found = among(task, qualities, offered, asked.ask)
-        return self._settled(asked, [found.chosen, *found.alternatives], found.confidence, task)
+        return self._settled(asked, [found.chosen, *found.alternatives], found.confidence, task, moved)
 
-    def _settled(self, asked: Question, ranked: list[Estimate], sure: float, task: str) -> Chosen:
+    def _settled(
+        self, asked: Question, ranked: list[Estimate], sure: float, task: str, moved: dict[str, Moved]
+    ) -> Chosen:
         """The ranking with the fixed choice, or an explored one, before all."""
         fixed = asked.lessons.fixed
         best = 0 if fixed is None else next((at for at, one in enumerate(ranked) if one.name == fixed), 0)
@@ -143,16 +165,15 @@ class Offered:
             sure = confidence([ranked[place], ranked[0]])
             ranked.insert(0, ranked.pop(place))
             propensities.insert(0, propensities.pop(place))
-        lessons = asked.lessons
-        estimates = [
-            Told(
-                one.name, round(one.quality, 6), round(one.cost * 1e9), round(one.seconds, 4), chance,
-                round(one.tokens), lessons.shift(one.name, task)[0] if lessons.shifts else 0.0, lessons.length(one.name),
+        estimates = []
+        for one, chance in zip(ranked, propensities, strict=True):
+            shift, _, length = moved.get(one.name, NOTHING)
+            nanos, tokens = int(one.cost * 1e9 + 0.5), int(one.tokens + 0.5)
+            estimates.append(
+                Told(one.name, _short(one.quality), nanos, _short(one.seconds), chance, tokens, shift, length)
             )
-            for one, chance in zip(ranked, propensities, strict=True)
-        ]  # fmt: skip
         told = Decision(
-            estimates[0].target, task, asked.ask.optimize_for, round(sure, 6), tuple(estimates), place != best,
+            estimates[0].target, task, asked.ask.optimize_for, _short(sure), tuple(estimates), place != best,
             False, fixed is not None and place == best and ranked[0].name == fixed,
         )  # fmt: skip
         return Chosen([self.by_name[one.name] for one in ranked], told, ranked)
@@ -220,6 +241,11 @@ class Offered:
         )
 
 
+def _short(number: float) -> float:
+    """A number from 0 up to six places: six times as fast as :func:`round`."""
+    return int(number * 1e6 + 0.5) / 1e6
+
+
 def prices_of(target: Target) -> Prices | None:
     """What a target costs now; None where nobody knows."""
     rate = target.rate
@@ -237,13 +263,11 @@ def prices_of(target: Target) -> Prices | None:
     return Prices(*[(cost - base) * (_SAMPLE / few) / 1e9 for cost in found])
 
 
-def _taught(quality: Quality, target: str, task: str, lessons: Lessons) -> Quality:
+def _taught(quality: Quality, by: Moved) -> Quality:
     """What is expected of a target once the organization's feedback is counted in."""
-    length = lessons.length(target)
-    shift, weight = lessons.shift(target, task) if lessons.shifts else (0.0, 0.0)
-    if not weight:
-        return quality if length == 1.0 else Quality(quality.probability, quality.error, quality.tokens * length)
+    if not by.weight:
+        return Quality(quality.probability, quality.error, quality.tokens * by.length)
     before = min(max(quality.probability, _EDGE), 1.0 - _EDGE)
-    after = 1.0 / (1.0 + math.exp(-(math.log(before / (1.0 - before)) + shift)))
+    after = 1.0 / (1.0 + math.exp(-(math.log(before / (1.0 - before)) + by.shift)))
     known = before * (1.0 - before) / max(quality.error * quality.error, 1e-12)  # as many observations as it is worth
-    return Quality(after, math.sqrt(after * (1.0 - after) / (known + weight)), quality.tokens * length)
+    return Quality(after, math.sqrt(after * (1.0 - after) / (known + by.weight)), quality.tokens * by.length)

@@ -55,6 +55,11 @@ class Lessons:
         self.seq, self.shifts, self.fixed = routes.seq, shifts, routes.fixed
         self.timings = {timing.target: timing for timing in routes.timings}
 
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is known that moves what is expected."""
+        return not (self.shifts or self._lengths or self.timings)
+
     def shift(self, target: str, task: str) -> tuple[float, float]:
         """How far the logit of a target's quality is moved for a task, and the observations behind it."""
         found = self.shifts.get(target)
