@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("gateway.learned")
 
 _JSON: Final = b"content-type: application/json\r\n"
-_CHAT: Final = "chat.completions"
 
 
 async def handle(exchange: Exchange) -> None:
@@ -140,10 +139,9 @@ def _choose(
     offered = decider.offered
     assert offered is not None
     now = exchange.wire.loop.time()
-    able = [target for target in decider.targets if target.serves(_CHAT)]
-    fitting = [target for target in able if (target.offers.context_length or asked.tokens) >= asked.tokens]
+    fitting = [target for target in decider.targets if (target.offers.context_length or asked.tokens) >= asked.tokens]
     if not fitting:
-        longest = max((target.offers.context_length or 0 for target in able), default=0)
+        longest = max(target.offers.context_length or 0 for target in decider.targets)
         raise fault(f"{within}messages", f"about {asked.tokens} tokens; the longest context takes {longest}")
     places: list[int] = []
     resting: list[int] = []

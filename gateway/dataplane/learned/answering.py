@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
+
+from gateway.contract.envelopes.base import timestamp
 
 if TYPE_CHECKING:
     from gateway.contract.learned_routes import Decision, Estimate
@@ -50,7 +53,7 @@ def whole(request_id: str, order: list[Target], decision: Decision) -> Json:
         }
         for target, other in zip(order[1 : ALTERNATIVES + 1], decision.estimates[1:], strict=False)
     ]
-    found["timestamp"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    found["timestamp"] = _written(int(time.time()))
     return found
 
 
@@ -70,6 +73,11 @@ def metrics(answers: list[Json], started: float) -> Json:
 def since(started: float) -> int:
     """Whole milliseconds, rounded up."""
     return max(1, math.ceil((time.perf_counter() - started) * 1000))
+
+
+@lru_cache(maxsize=2)
+def _written(second: int) -> str:
+    return timestamp(datetime.fromtimestamp(second, UTC))
 
 
 def _reasoning(decision: Decision) -> str:

@@ -42,10 +42,9 @@ class Auto:
         self._settings = settings
         self._make = make
         names = settings.models or tuple(routes)
-        self._all = {name: routes[name].targets for name in names}
-        if not settings.models:
-            answering = {name: tuple(filter(_answers_prompts, targets)) for name, targets in self._all.items()}
-            self._all = {name: targets for name, targets in answering.items() if targets} or self._all
+        fits = _serves_chats if settings.models else _answers_prompts
+        answering = {name: tuple(filter(fits, routes[name].targets)) for name in names}
+        self._all = {name: targets for name, targets in answering.items() if targets}
         self._kept: dict[frozenset[str], Route] = {}
         if self._all:
             self._kept[frozenset()] = whole = self._built(frozenset(), learned, None)
@@ -85,5 +84,9 @@ class Auto:
         return route
 
 
+def _serves_chats(target: Target) -> bool:
+    return target.serves("chat.completions")
+
+
 def _answers_prompts(target: Target) -> bool:
-    return _NO_CHAT.search(target.model) is None and target.serves("chat.completions")
+    return _NO_CHAT.search(target.model) is None and _serves_chats(target)
