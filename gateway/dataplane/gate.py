@@ -71,11 +71,12 @@ class Limits:
 
 
 def with_upgrades(error: GatewayError, settings: Settings) -> GatewayError:
-    """An error that names the plans which allow more of what was refused."""
+    """An error that names the caller's tier, and the plans which allow more of what was refused."""
     details = error.details
     if details is not None and details.plan is not None:
         plans = [plan for plan in settings.plans if isinstance(plan, Plan)]
-        error.details = structs.replace(details, upgrades=upgrades(details, plans))
+        tier = next((plan.tier for plan in plans if plan.name == details.plan), None)
+        error.details = structs.replace(details, upgrades=upgrades(details, plans), tier=details.tier or tier)
     return error
 
 

@@ -69,7 +69,7 @@ class Learned:
             self.model = load(self.path)
         if decider.parent is not None:
             if decider.parent.offered is None:
-                decider.parent.offered = Offered(self.model, decider.parent.targets)
+                self._load(decider.parent)
             decider.offered = decider.parent.offered
         else:
             decider.offered = Offered(self.model, decider.targets)
