@@ -31,7 +31,7 @@ CHEAP, STRONG, DEAR = "mixtral-8x7b-instruct-v0.1", "gpt-4-1106-preview", "gpt-3
 PRICES = {CHEAP: 0.0006, STRONG: 0.07, DEAR: 0.1}
 EASY = "What is 12*7?"
 HARD = "Given a 2-player zero-sum matrix game, derive the LP dual and compute equilibrium for [[1,2],[3,0]]"
-LEARNED = {"exploration": 0.0}
+LEARNED: dict[str, Any] = {"exploration": 0.0}
 
 
 class Provider(BaseHTTPRequestHandler):
@@ -140,7 +140,7 @@ def addresses() -> Iterator[tuple[str, str]]:
 
 def config(upstream: str, sidecar: str) -> dict[str, Any]:
     """Each model at a provider of its own; ``broken`` has the strong one as well, and fails."""
-    common = {"kind": "openai", "base_url": f"{upstream}/v1", "retry": {"attempts": 1}}
+    common: dict[str, Any] = {"kind": "openai", "base_url": f"{upstream}/v1", "retry": {"attempts": 1}}
     breaker = {"failures": 2, "cooldown": 600}
     providers = [{"name": name, **common, "api_key": "good"} for name in ("cheap", "strong", "dear")]
     providers.append({"name": "broken", **common, "api_key": "broken", "breaker": breaker})

@@ -57,9 +57,9 @@ def question(
     id: str = "req_1",
     places: tuple[int, ...] = (0, 1, 2),
     resting: tuple[int, ...] = (),
-    **limits: float,
+    max_cost: float | None = None,
 ) -> Question:
-    ask = Ask(prompt=EASY, optimize_for=goal, constraints=Constraints(**limits), prompt_tokens=10)
+    ask = Ask(prompt=EASY, optimize_for=goal, constraints=Constraints(max_cost=max_cost), prompt_tokens=10)
     return Question(id, ask, weighing, lessons or Lessons(), places, resting)
 
 

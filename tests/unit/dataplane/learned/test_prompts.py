@@ -43,7 +43,8 @@ def test_a_text_and_texts_are_prompts_too() -> None:
 
 
 def test_what_is_no_prompt_is_an_empty_one() -> None:
-    for odd in (1, True, {}, [1, 2], [said("user", 7)], [said("user", None)], [{"role": 1}], "\ud800"):
+    odds: tuple[Any, ...] = (1, True, {}, [1, 2], [said("user", 7)], [said("user", None)], [{"role": 1}], "\ud800")
+    for odd in odds:
         assert of(odd) == ""
 
 
