@@ -141,13 +141,15 @@ def addresses() -> Iterator[tuple[str, str]]:
 def config(upstream: str, sidecar: str) -> dict[str, Any]:
     """Each model at a provider of its own; ``broken`` has the strong one as well, and fails."""
     common: dict[str, Any] = {"kind": "openai", "base_url": f"{upstream}/v1", "retry": {"attempts": 1}}
-    breaker = {"failures": 2, "cooldown": 600}
-    providers = [{"name": name, **common, "api_key": "good"} for name in ("cheap", "strong", "dear")]
+    breaker: dict[str, Any] = {"failures": 2, "cooldown": 600}
+    providers: list[dict[str, Any]] = [
+        {"name": name, **common, "api_key": "good"} for name in ("cheap", "strong", "dear")
+    ]
     providers.append({"name": "broken", **common, "api_key": "broken", "breaker": breaker})
     at = {"cheap": CHEAP, "strong": STRONG, "dear": DEAR, "broken": STRONG}
     three = [{"provider": name, "model": at[name]} for name in ("dear", "cheap", "strong")]
     failing = [{"provider": name, "model": at[name]} for name in ("dear", "cheap", "broken")]
-    models = [
+    models: list[dict[str, Any]] = [
         {"name": "smart", "strategy": "ml", "targets": three, "routing": LEARNED},
         {"name": "exploring", "strategy": "ml", "targets": three, "routing": {"exploration": 0.5, "margin": 1.0}},
         {"name": "watched", "strategy": "priority", "targets": three, "routing": {"shadow": True, **LEARNED}},
