@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from gateway.kernel.errors import GatewayError, Kind
+from gateway.kernel.shipped import shipped
 from gateway.settings.model import Plan
 
 if TYPE_CHECKING:
@@ -22,8 +26,18 @@ def plan_of(exchange: Exchange) -> Plan | None:
     name = None if caller is None else caller.plan
     if name is None:
         return None
-    plans = exchange.runtime.settings.plans
-    return next((plan for plan in plans if isinstance(plan, Plan) and plan.name == name), None)
+    return next((plan for plan in _plans(exchange) if plan.name == name), None)
+
+
+def _plans(exchange: Exchange) -> list[Plan]:
+    """Those of the configuration; where it has none, those that the sidecar goes by then."""
+    return [plan for plan in exchange.runtime.settings.plans if isinstance(plan, Plan)] or _shipped()
+
+
+@cache
+def _shipped() -> list[Plan]:
+    found: list[Plan] = msgspec.yaml.decode(shipped("plans.yaml").read_bytes(), type=list[Plan])
+    return found
 
 
 def tier_of(exchange: Exchange) -> str | None:
@@ -48,8 +62,8 @@ def require_feature(exchange: Exchange, feature: str) -> None:
         return
     tiers = [
         each.tier or each.name.upper()
-        for each in exchange.runtime.settings.plans
-        if isinstance(each, Plan) and feature in each.features and (not each.catalogs or _CATALOG in each.catalogs)
+        for each in _plans(exchange)
+        if feature in each.features and (not each.catalogs or _CATALOG in each.catalogs)
     ]
     tier = tier_of(exchange)
     where = "without a tier" if tier is None else f"in the {tier} tier"
