@@ -43,6 +43,10 @@ class _AskedBatch(Struct, forbid_unknown_fields=True, rename="camel"):
     batch_optimization: _Batch | None = None
 
 
+class _Requests(Struct):
+    requests: list[Raw]
+
+
 class Asked(NamedTuple):
     """One prompt to route. ``goal`` None: not said. ``tokens`` are those of all messages, about."""
 
@@ -63,6 +67,7 @@ class AskedBatch(NamedTuple):
 
 _one: Final = msgspec.json.Decoder(_Asked)
 _batch: Final = msgspec.json.Decoder(_AskedBatch)
+_requests: Final = msgspec.json.Decoder(_Requests)
 
 _seconds: Final = number_of(1.0, _LONGEST, "milliseconds from 1 to 86400000")
 
@@ -89,7 +94,10 @@ def read_one(body: bytes) -> Asked:
 
 def read_batch(body: bytes) -> AskedBatch:
     """A batch. Raises :class:`GatewayError` (INVALID) naming the field."""
-    asked = _decoded(_batch, body)
+    try:
+        asked = _decoded(_batch, body)
+    except GatewayError as error:
+        raise _located(body, error) from None
     count = len(asked.requests)
     if not 0 < count <= MOST:
         raise fault("requests", f"expected 1 to {MOST} requests, got {count}")
@@ -118,6 +126,19 @@ def _decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise fault(field or "body", message) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise fault("body", "expected a JSON object") from None
+
+
+def _located(body: bytes, error: GatewayError) -> GatewayError:
+    """The refusal of a batch, with the number of the request whose field it is."""
+    if not (error.field or "").startswith("requests[...]"):
+        return error
+    for place, raw in enumerate(_requests.decode(body).requests):
+        try:
+            _decoded(_one, bytes(raw))
+        except GatewayError as found:
+            message = found.message.removeprefix(f"{found.field}: ").removesuffix(".")
+            return fault(f"requests[{place}].{found.field}" if found.field != "body" else f"requests[{place}]", message)
+    return error
 
 
 def _checked(asked: _Asked, within: str) -> Asked:
