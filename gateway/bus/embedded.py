@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -16,6 +17,7 @@ from gateway.bus.http import Client, Refused, parse_address
 from gateway.bus.policy import PolicyUnavailable, Query
 from gateway.contract.catalogue import Details
 from gateway.contract.internal import HEADER, PREFIX, internal_token
+from gateway.contract.learned_routes import LearnedRoutes
 from gateway.contract.policy import Change, Resolution
 from gateway.contract.prices import Priced, Prices
 
@@ -39,6 +41,7 @@ _resolution = msgspec.json.Decoder(Resolution).decode
 _resolutions = msgspec.json.Decoder(list[Resolution]).decode
 _prices = msgspec.json.Decoder(Prices).decode
 _details = msgspec.json.Decoder(list[Details]).decode
+_routes = msgspec.json.Decoder(LearnedRoutes).decode
 _change = msgspec.json.Decoder(Change).decode
 _head = msgspec.json.Decoder(Head).decode
 
@@ -83,12 +86,19 @@ class EmbeddedPolicy:
             raise PolicyUnavailable(f"the sidecar told of {len(told)} of {len(targets)} models")
         return told
 
+    async def routes(self, organization: str) -> LearnedRoutes:
+        """See :meth:`gateway.bus.policy.RouteSource.routes`."""
+        operation = f"routes?organization={quote(organization, safe='')}"
+        return await self._answer(self.client, operation, b"", _routes, "GET")
+
     async def _ask(self, queries: Sequence[Query]) -> Sequence[Resolution]:
         return await self._answer(self._keys, "resolve", _encode(queries), _resolutions)
 
-    async def _answer(self, client: Client, operation: str, body: bytes, decode: Callable[[bytes], T]) -> T:
+    async def _answer(
+        self, client: Client, operation: str, body: bytes, decode: Callable[[bytes], T], method: str = "POST"
+    ) -> T:
         try:
-            answer = await client.request("POST", PREFIX + operation, self._headers, body)
+            answer = await client.request(method, PREFIX + operation, self._headers, body)
         except TimeoutError:
             raise PolicyUnavailable(f"the sidecar did not answer within {client.deadline:g} s") from None
         except OSError as error:

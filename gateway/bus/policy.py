@@ -8,6 +8,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from gateway.contract.catalogue import Details
+from gateway.contract.learned_routes import LearnedRoutes
 from gateway.contract.policy import Change, Resolution
 from gateway.contract.prices import Priced, Prices
 
@@ -80,5 +81,16 @@ class DetailSource(Protocol):
         ...
 
 
-class Source(PolicySource, PriceSource, DetailSource, Protocol):
+class RouteSource(Protocol):
+    """Where a worker learns what the feedback of an organization has taught."""
+
+    async def routes(self, organization: str) -> LearnedRoutes:
+        """What was learnt of an organization's routes so far.
+
+        Raises :class:`PolicyUnavailable` within two seconds where the sidecar does not answer.
+        """
+        ...
+
+
+class Source(PolicySource, PriceSource, DetailSource, RouteSource, Protocol):
     """All that a worker learns from its sidecar."""

@@ -16,6 +16,7 @@ from gateway.bus.connection import Hearing
 from gateway.bus.embedded import EmbeddedPolicy, everything
 from gateway.bus.policy import Query
 from gateway.contract.catalogue import Details
+from gateway.contract.learned_routes import LearnedRoutes
 from gateway.contract.policy import Change, Resolution
 from gateway.contract.prices import Priced, Prices
 from gateway.contract.stream import FIELD, STREAM, entry_id, entry_seq
@@ -63,6 +64,10 @@ class RedisPolicy:
     async def details(self, targets: Sequence[Priced]) -> Sequence[Details]:
         """See :meth:`gateway.bus.policy.DetailSource.details`."""
         return await self.sidecar.details(targets)
+
+    async def routes(self, organization: str) -> LearnedRoutes:
+        """See :meth:`gateway.bus.policy.RouteSource.routes`."""
+        return await self.sidecar.routes(organization)
 
     def changes(self) -> AsyncGenerator[Change | None, None]:
         """See :meth:`gateway.bus.policy.PolicySource.changes`."""

@@ -15,7 +15,7 @@ import orjson
 from gateway.contract.usage import Tokens
 from gateway.dataplane.attempt import PASSING, Attempt
 from gateway.dataplane.decoding import is_text
-from gateway.dataplane.envelope import body_of, event_of, status_of, upstream_failure
+from gateway.dataplane.envelope import body_of, event_of, status_of, told, upstream_failure
 from gateway.dataplane.pricing import cost_of
 from gateway.dataplane.refusal import is_too_long, status_told
 from gateway.dataplane.retries import asked_pause
@@ -307,7 +307,7 @@ def _tell_saved(exchange: Exchange, answer: Answer) -> None:
 
 
 def fail(exchange: Exchange, error: GatewayError) -> None:
-    """An error of ours, in OpenAI's envelope; as a last event where a stream has begun."""
+    """An error of ours, in the envelope of OpenAI or of who owns the path; as a last event where a stream has begun."""
     if exchange.response_complete:
         return
     exchange.refusal = error.with_traceback(None)  # its frames refer back to the exchange
@@ -318,6 +318,12 @@ def fail(exchange: Exchange, error: GatewayError) -> None:
             exchange.hold_end(event_of(error), intact=exchange.chunked)
         else:
             exchange.hold_end(b"", intact=False)
+        return
+    if exchange.spec.decides:
+        answer = told(error, "ai_marketplace", exchange.id)
+        # Those of the limit that refused are among an error's own.
+        exchange.rate_lines = b"" if error.details is not None else exchange.rate_lines
+        exchange.hold(answer.status, b"".join([b"%b: %b\r\n" % line for line in answer.headers]), answer.body)
         return
     exchange.hold(status_of(error), error_lines(error, exchange), body_of(error))
 

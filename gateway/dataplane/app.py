@@ -24,6 +24,7 @@ from gateway.dataplane.endpoints.inference import BY_PATH
 from gateway.dataplane.envelope import told
 from gateway.dataplane.forward import Forward
 from gateway.dataplane.gate import Limits
+from gateway.dataplane.learned.taught import Taught
 from gateway.dataplane.stored.background import Running
 from gateway.dataplane.stored.store import Store
 from gateway.kernel.errors import GatewayError, Kind
@@ -51,6 +52,7 @@ class Worker:
         self.learnt = learnt
         self.sink = sink
         self.log = log
+        self.taught = Taught()
         self.scrape = scrape
         self.metrics = scrape.metrics
         self.clock = Clock()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 from gateway.dataplane.admission.limiter import BYTES_PER_TOKEN, DEFAULT_COMPLETION_TOKENS
+from gateway.dataplane.learned.ordering import decided, permitted
 from gateway.dataplane.needs import able, fits_all
 from gateway.dataplane.pricing import worst_case
 
@@ -35,7 +36,8 @@ _MASK: Final = 0xFFFFFFFFFFFFFFFF
 def choose(exchange: Exchange, route: Route, now: float) -> list[Target]:
     """Every target to try, each once, those that rest or have no room last. Empty where none serves this endpoint.
 
-    Raises :class:`~gateway.kernel.errors.GatewayError` where some serve it and none can do what is asked for.
+    Raises :class:`~gateway.kernel.errors.GatewayError` where some serve it and none can do what is asked for, or a
+    learned route has none that meets the client's constraints.
     """
     endpoint = exchange.endpoint
     single = route.single
@@ -50,10 +52,15 @@ def choose(exchange: Exchange, route: Route, now: float) -> list[Target]:
             chain = (other, *chain)
     found: dict[Target, None] = {}
     for one in chain:
-        for target in ordered(one, exchange, key, now):
+        order = ordered(one, exchange, key, now)
+        if one is route and route.learned is not None:
+            order = decided(exchange, route, order, now)
+        for target in order:
             if target.serves(endpoint):
                 found[target] = None
     targets = list(found)
+    if route.learned is not None:
+        targets = permitted(exchange, targets)
     if not fits and exchange.upload is None:
         targets = able(exchange, targets)
     if len(targets) > 1:
@@ -62,10 +69,13 @@ def choose(exchange: Exchange, route: Route, now: float) -> list[Target]:
 
 
 def ordered(route: Route, exchange: Exchange, key: int, now: float) -> list[Target]:
-    """A model's own targets in the order of its strategy. ``key`` is that of the prompt, 0 for one without."""
+    """A model's own targets in the order of its strategy; those of ``ml`` as they are listed, see :func:`decided`.
+
+    ``key`` is that of the prompt, 0 for one without.
+    """
     targets = route.targets
     strategy = route.strategy
-    if len(targets) == 1 or strategy == "priority":
+    if len(targets) == 1 or strategy in ("priority", "ml"):
         return list(targets)
     if strategy == "weighted":
         if key and route.affinity:

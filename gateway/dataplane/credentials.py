@@ -98,6 +98,8 @@ class Learnt:
         self.lag = 0.0
         self.on_prices: Callable[[], None] | None = None
         """Called when a price has changed, or may have."""
+        self.on_routing: Callable[[Change], None] | None = None
+        """Called with a change of what was learnt of routes, or of everything."""
         self.configure(settings)
         # What is in the file is as old as when changes were last heard; what is learnt from now on is not.
         age = float("inf") if known is None else known.age()
@@ -300,6 +302,8 @@ class Learnt:
         self._seq = max(self._seq, change.seq)
         if change.kind in ("pricing", "everything") and self.on_prices is not None:
             self.on_prices()
+        if change.kind in ("routing", "everything") and self.on_routing is not None:
+            self.on_routing(change)
         if change.kind == "everything":
             self.forget_all()
             # The sidecar may have begun to count anew, with another database.

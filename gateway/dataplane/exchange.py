@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.dataplane.attempt import Attempt
     from gateway.dataplane.body import Fields
     from gateway.dataplane.flow import Flow
+    from gateway.dataplane.learned.ordering import Choice
     from gateway.dataplane.places import Place
     from gateway.dataplane.routing import Route, Target
     from gateway.dataplane.runtime import Runtime
@@ -59,6 +60,7 @@ class Exchange(Request):
         "attempts",
         "begun",
         "caller",
+        "choice",
         "chunked",
         "complete",
         "content_type",
@@ -126,6 +128,7 @@ class Exchange(Request):
     share: float  # of its caller's weight where it waits for a provider; live requests have all of it
     deadline: float  # loop time at which the request is given up
     patience: float  # loop time until which it waits for resting targets
+    choice: Choice | None  # by a learned route
     waited: float  # seconds between attempts, and those in a queue
     queued: float  # seconds in a queue for a target
 
@@ -188,7 +191,7 @@ class Exchange(Request):
         self.first_at = 0.0
         self.transcript = self.seam = self.uncounted = self.foreign = self.fallback = None
         self.interpreter = None if spec.protocol is None else Interpreter(spec.protocol)
-        self.recovery = self.wanted = self.place = None
+        self.recovery = self.wanted = self.place = self.choice = None
         self.deadline = self.patience = self.waited = self.queued = 0.0
         self.share = 1.0
         self.outcome: Outcome = "error"

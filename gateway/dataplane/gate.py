@@ -15,7 +15,7 @@ from gateway.dataplane.forward import Passage
 from gateway.dataplane.forwarding import Asked, Headers
 from gateway.kernel.errors import GatewayError, Kind, LimitDetails, Upgrade
 from gateway.kernel.money import to_nanos
-from gateway.settings.model import Plan
+from gateway.settings.model import Plan, Settings
 
 if TYPE_CHECKING:
     from gateway.dataplane.app import Worker
@@ -49,7 +49,7 @@ class Limits:
         try:
             grant = await self._admit(counters)
         except GatewayError as error:
-            return Passage(self._with_upgrades(error), _headers(counters))
+            return Passage(with_upgrades(error, self._worker.runtime.settings), _headers(counters))
         return Passage(headers=_headers(counters), done=lambda: settle(grant, 0, 0))
 
     async def _admit(self, counters: CounterSet) -> Grant:
@@ -69,13 +69,15 @@ class Limits:
             found = await self._worker.learnt.ask(secret)
         return found
 
-    def _with_upgrades(self, error: GatewayError) -> GatewayError:
-        """Name the plans that allow more of what was refused."""
-        details = error.details
-        if details is not None and details.plan is not None:
-            plans = [plan for plan in self._worker.runtime.settings.plans if isinstance(plan, Plan)]
-            error.details = structs.replace(details, upgrades=upgrades(details, plans))
-        return error
+
+def with_upgrades(error: GatewayError, settings: Settings) -> GatewayError:
+    """An error that names the caller's tier, and the plans which allow more of what was refused."""
+    details = error.details
+    if details is not None and details.plan is not None:
+        plans = [plan for plan in settings.plans if isinstance(plan, Plan)]
+        tier = next((plan.tier for plan in plans if plan.name == details.plan), None)
+        error.details = structs.replace(details, upgrades=upgrades(details, plans), tier=details.tier or tier)
+    return error
 
 
 def upgrades(details: LimitDetails, plans: list[Plan]) -> tuple[Upgrade, ...]:

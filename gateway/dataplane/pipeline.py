@@ -19,6 +19,7 @@ from gateway.dataplane.calling import call_target, recovered
 from gateway.dataplane.choosing import choose
 from gateway.dataplane.continuing import resume
 from gateway.dataplane.counts import count_tokens, counted_by, counts_itself, recounted
+from gateway.dataplane.learned.ordering import note_wish, note_wish_early, prepare
 from gateway.dataplane.places import give_back, place_anywhere
 from gateway.dataplane.settlement import repaired, settle, uncounted, usage_event
 from gateway.dataplane.stored.background import detach_if_wanted
@@ -46,10 +47,13 @@ async def handle(exchange: Exchange) -> None:
             await identify(exchange)
         parse(exchange)
         if exchange.spec.stateful:
+            note_wish_early(exchange)
             await begin(exchange)
         shortage = admit(exchange)
         if shortage is not None:
             await widen(exchange, shortage)
+        if exchange.route is not None and exchange.route.learned is not None:
+            note_wish(exchange)
         if exchange.spec.stateful:
             await detach_if_wanted(exchange)
         exchange.turns = chain.turns
@@ -160,6 +164,8 @@ async def call(exchange: Exchange) -> None:
     """Try the route's targets until one answers; relay or return its answer. Raises :class:`GatewayError`."""
     loop = exchange.wire.loop
     route = find_route(exchange)
+    if route.learned is not None:
+        await prepare(exchange, route.learned)
     if exchange.interpreter is not None:
         if exchange.spec.free and not counts_itself(exchange, route):
             await count_tokens(exchange, route)

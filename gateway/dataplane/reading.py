@@ -12,6 +12,7 @@ import httptools
 
 from gateway.dataplane import pipeline
 from gateway.dataplane.answers import fail
+from gateway.dataplane.endpoints import ml
 from gateway.dataplane.endpoints.inference import BY_PATH
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.flow import Flow
@@ -160,5 +161,6 @@ def run(wire: GatewayProtocol, exchange: Exchange) -> None:
         fail(exchange, exchange.refusal)
         settle(exchange)
         return
-    exchange.flow = flow = Flow(pipeline.handle(exchange), wire.loop)
+    work = ml.handle(exchange) if exchange.spec.decides else pipeline.handle(exchange)
+    exchange.flow = flow = Flow(work, wire.loop)
     flow.start(as_task=not exchange.runtime.chain.plain)

@@ -11,6 +11,10 @@ from gateway.dataplane.breaker import Breaker
 from gateway.dataplane.concurrency import Limit
 from gateway.dataplane.endpoints.inference import ENDPOINTS
 from gateway.dataplane.hedging import Hedging
+from gateway.dataplane.learned.auto import NAME as AUTO
+from gateway.dataplane.learned.auto import Auto
+from gateway.dataplane.learned.decider import Decider, Learned
+from gateway.dataplane.learned.observed import Observed
 from gateway.dataplane.load import Load
 from gateway.dataplane.pricing import FREE, Pricing, rate_of
 from gateway.dataplane.retries import RetryBudget
@@ -23,7 +27,8 @@ from gateway.providers.base import Upstream
 from gateway.providers.registry import translator_for
 from gateway.settings.kinds import Auth, ProviderKind, fill, kind_of
 from gateway.settings.known_targets import Capabilities, capabilities_of
-from gateway.settings.model import Model, Price, Provider, Settings
+from gateway.settings.learned_checks import has_numpy
+from gateway.settings.model import Model, ModelRouting, Price, Provider, Settings
 
 _TRANSLATED = frozenset(endpoint.name for endpoint in ENDPOINTS if endpoint.protocol is not None and endpoint.generates)
 """Endpoints that whoever serves chats serves."""
@@ -63,6 +68,7 @@ class Target:
         "provider",
         "rate",
         "seed",
+        "seen",
         "tokens",
         "translator",
         "upstream",
@@ -98,6 +104,7 @@ class Target:
         self.heads: dict[bytes, bytes] = {}
         self.load = Load()
         self.watched = False  # whether somebody goes by the load
+        self.seen: Observed | None = None  # where a learned route may choose it
         self.prefill: str = offers.prefill  # "none" once it refused one
         self.seed = int.from_bytes(blake2b(self.name.encode(), digest_size=8).digest())
         self.breaker = Breaker(provider.breaker)
@@ -146,6 +153,7 @@ class Target:
     def take_over(self, previous: Target) -> None:
         """Go on with what is known of the same target; with its breaker and its retries only by the same rules."""
         self.load = previous.load
+        self.seen = previous.seen
         if self.provider.breaker == previous.provider.breaker and self.provider.base_url == previous.provider.base_url:
             self.breaker = previous.breaker
         if self.provider.retry.budget == previous.provider.retry.budget:
@@ -197,6 +205,7 @@ class Route:
         "drop_params",
         "fallbacks",
         "hedging",
+        "learned",
         "mirror",
         "name",
         "picky",
@@ -221,6 +230,7 @@ class Route:
         self.drop_params = model.drop_params
         self.recovery: str = model.stream_recovery
         self.hedging = Hedging(model.hedge) if model.hedge is not None else None
+        self.learned: Decider | None = None
         self.fallbacks: tuple[Route, ...] = ()
         self.splits: tuple[tuple[float, str, Route], ...] = ()
         self.mirror: Mirror | None = None
@@ -266,7 +276,9 @@ class Route:
             route.affinity and len(route.targets) > 1 and route.strategy in ("weighted", "least_latency")
             for route in routes
         )
-        if len(every) == 1:
+        if self.learned is not None:
+            self.picky = True  # what is asked for is looked at in any case
+        elif len(every) == 1:
             self.single = every
         for route in routes:
             if self.hedging is not None or (len(route.targets) > 1 and route.strategy in ("weighted", "least_latency")):
@@ -292,8 +304,10 @@ def _lacks(target: Target) -> bool:
 class Router:
     """The models of one configuration."""
 
-    def __init__(self, routes: dict[str, Route]) -> None:
+    def __init__(self, routes: dict[str, Route], learned: Learned | None = None, auto: Auto | None = None) -> None:
         self.routes = routes
+        self.learned = learned
+        self.auto = auto
 
     def targets(self) -> dict[tuple[str, str], Target]:
         """Every target once, by its provider's name and its model."""
@@ -304,6 +318,8 @@ class Router:
     def take_over(self, previous: Router) -> None:
         """Go on with what a configuration before this one has learned and spent."""
         targets = {target.name: target for route in previous.routes.values() for target in route.targets}
+        if self.learned is not None and previous.learned is not None:
+            self.learned.take_over(previous.learned)
         for name, route in self.routes.items():
             for target in route.targets:
                 if target.name in targets:
@@ -315,6 +331,10 @@ class Router:
     def find(self, model: str, allowed: frozenset[str]) -> Route:
         """The route of a model. Raises :class:`GatewayError` where it is unknown, or not for this caller."""
         route = self.routes.get(model)
+        if route is None and model == AUTO and self.auto is not None:
+            route = self.auto.route(allowed)
+            if route is not None:
+                return route
         if route is None:
             raise not_found(model)
         if allowed and model not in allowed:
@@ -344,6 +364,7 @@ def router_from(settings: Settings, pools: dict[str, Pool], previous: Router | N
     rates = {key: rate_of(*each, exchange_rates=settings.exchange_rates) for key, each in prices.items()}
     targets: dict[tuple[str, str], Target] = {}
     routes: dict[str, Route] = {}
+    learned = Learned(settings.routing.weights)
     for model in settings.models:
         for named in model.targets:
             key = (named.provider, named.model)
@@ -358,10 +379,17 @@ def router_from(settings: Settings, pools: dict[str, Pool], previous: Router | N
         routes[model.name].link(model, routes)
     for model in settings.models:
         route = routes[model.name]
+        own = model.routing or ModelRouting()
+        if model.strategy == "ml" or own.shadow:
+            route.learned = Decider(learned, own, route.targets, shadow=own.shadow)
+            learned.deciders.append(route.learned)
         route.complete()
         if model.shadow is not None:
             route.mirror = Mirror(model.shadow, routes[model.shadow.model], settings.server.workers)
-    router = Router(routes)
+    auto = None
+    if settings.routing.auto.enabled and has_numpy():
+        auto = Auto(settings.routing.auto, routes, learned, Route)
+    router = Router(routes, learned, auto)
     if previous is not None:
         router.take_over(previous)
     return router

@@ -88,7 +88,7 @@ async def build_runtime(
     lender: Lender | None = None,
 ) -> Runtime:
     """Make a configuration ready and start its plugins. Raises :class:`~gateway.plugin.load.PluginError`,
-    :class:`~gateway.dataplane.tracing.TracingError` and what plugins raise.
+    :class:`~gateway.dataplane.tracing.TracingError`, ValueError for weights that can't be used, and what plugins raise.
 
     ``registry`` holds the counters, which go on over a reload, ``learnt`` the credentials that the sidecar told;
     ``lender`` leases more of shared limits. ``on_failure`` hears of each failure of a plugin's hook.
@@ -99,6 +99,8 @@ async def build_runtime(
         base_url = provider.base_url or f"unix:{local_socket}"
         pools[provider.name] = Pool(provider, base_url, loop, resolver)
     router = router_from(settings, pools, previous.router if previous is not None else None)
+    if router.learned is not None:
+        await router.learned.start()
     context = PluginContext(settings.data_dir, settings.redis_url)
     chain = build_chain(settings.plugins, context, base_dir, on_failure)
     tracer = tracer_for(settings.telemetry, previous.tracer if previous is not None else None)

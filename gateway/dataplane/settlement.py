@@ -14,6 +14,7 @@ from gateway.dataplane.admission.limiter import BYTES_PER_TOKEN
 from gateway.dataplane.counting.wire import Ask, Counted, Produced
 from gateway.dataplane.falling_back import answered_by
 from gateway.dataplane.interpreting import countable
+from gateway.dataplane.learned.noting import note
 from gateway.dataplane.pricing import cost_of
 from gateway.dataplane.recounting import recount
 from gateway.dataplane.streaming import EventStream
@@ -62,6 +63,7 @@ def usage_event(exchange: Exchange, counted: Counted | None = None) -> UsageEven
         exchange.tags,
         caller.user,
         answered_by(exchange),
+        None if exchange.choice is None else exchange.choice.decision,
     )
 
 
@@ -195,6 +197,9 @@ def _close(exchange: Exchange, event: UsageEvent) -> None:
         limiter.settle(exchange.provider_grant, tokens.prompt + tokens.completion, event.cost_nanos or 0)
     if runtime.tracer is not None:
         runtime.tracer.finish(exchange, event)  # reads the exchange, of which little is left once it is released
+    target = exchange.target
+    if target is not None and target.seen is not None:
+        note(exchange, event, target, target.seen)
     worker = wire.worker
     worker.sink.append(event, exchange.release)  # the answer goes out now; for what follows nobody waits
     worker.metrics.served(event)

@@ -146,6 +146,7 @@ class _Process:
             admission.prices.serve(runtime.router)
         log = AccessLog(loop, settings.telemetry.access_log)
         self.worker = worker = Worker(runtime, sink, log, scrape, admission.learnt, options.sidecar)
+        worker.taught = admission.taught
         worker.stored = store_for(settings)
         worker.catalogue.source = admission.source
         worker.batching = Batching(worker, Path(settings.data_dir))

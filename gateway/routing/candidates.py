@@ -16,6 +16,8 @@ PER_TOKEN: Final = 0.018
 SPREAD: Final = 2.6
 """Until a target's own times are known: the median of hosted models in 2024 of the seconds until the first token, of
 those a token takes, and of the ratio of the 95th to the 50th percentile."""
+UNPRICED: Final = 1e12
+"""US dollars per million tokens of a target whose price nobody knows, where a request may cost only so much."""
 CHARS_PER_TOKEN: Final = 4
 BOUND: Final = 1.645
 """Standard errors between a quality and its lower bound: 95 % one-sided."""

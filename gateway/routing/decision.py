@@ -25,6 +25,7 @@ from gateway.routing.candidates import (
     cost_of,
     prompt_tokens,
 )
+from gateway.routing.confidence import confidence
 from gateway.routing.model import Panel, Quality
 from gateway.routing.refusing import refusal
 
@@ -49,6 +50,11 @@ def decide(panel: Panel, candidates: Sequence[Candidate], ask: Ask) -> Decision:
     view = panel(ask.prompt)
     if len(candidates) != len(view.qualities):
         raise ValueError(f"expected a candidate for each of {', '.join(panel.names)}; there are {len(candidates)}")
+    return among(view.task, view.qualities, candidates, ask)
+
+
+def among(task: str, qualities: Sequence[Quality], candidates: Sequence[Candidate], ask: Ask) -> Decision:
+    """Choose one where ``qualities``, in the order of ``candidates``, are known already. Raises as :func:`decide`."""
     prompt = prompt_tokens(ask)
     cached = min(ask.cached_tokens, prompt)
     most = math.inf if ask.max_tokens is None else ask.max_tokens
@@ -56,7 +62,7 @@ def decide(panel: Panel, candidates: Sequence[Candidate], ask: Ask) -> Decision:
     met: list[_Met] = []
     refused: list[tuple[str, str]] = []
     dearest = slowest = 1e-12
-    for candidate, expected in zip(candidates, view.qualities, strict=True):
+    for candidate, expected in zip(candidates, qualities, strict=True):
         tokens = min(expected.tokens, most)
         cost = cost_of(candidate, prompt, cached, tokens)
         seconds = candidate.first_token + candidate.per_token * tokens
@@ -68,10 +74,10 @@ def decide(panel: Panel, candidates: Sequence[Candidate], ask: Ask) -> Decision:
         dearest, slowest = max(dearest, cost), max(slowest, seconds)
         met.append((candidate, expected, tokens, cost, seconds, lower))
     if not met:
-        raise refusal(candidates, view.qualities, refused, ask)
+        raise refusal(candidates, qualities, refused, ask)
     money, time = WORTH[ask.optimize_for]
     ranked = _ranked(met, money / dearest, time / slowest)
-    return Decision(ranked[0], tuple(ranked[1:]), tuple(refused), _confidence(ranked), view.task)
+    return Decision(ranked[0], tuple(ranked[1:]), tuple(refused), confidence(ranked), task)
 
 
 def _limits(ask: Ask, prompt: int) -> tuple[int, float, float, float]:
@@ -127,11 +133,3 @@ def _ranked(met: list[_Met], money: float, time: float) -> list[Estimate]:
     ]
     ranked.sort(key=_BY_UTILITY, reverse=True)
     return ranked
-
-
-def _confidence(ranked: list[Estimate]) -> float:
-    if len(ranked) < 2:
-        return 1.0
-    first, second = ranked[0], ranked[1]
-    error = math.hypot(first.error, second.error)
-    return 0.5 * (1.0 + math.erf((first.utility - second.utility) / (error * math.sqrt(2.0) + 1e-12)))

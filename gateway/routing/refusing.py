@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.kernel.errors import GatewayError, Kind
-from gateway.routing.candidates import BOUND, Ask, Candidate, cost_of, prompt_tokens
+from gateway.routing.candidates import BOUND, UNPRICED, Ask, Candidate, cost_of, prompt_tokens
 from gateway.routing.model import Quality
 
 ORDER: Final = (
@@ -44,6 +44,8 @@ _Near = list[tuple[Candidate, Quality]]
 
 
 def _cost(near: _Near, ask: Ask) -> str:
+    if all(one.output_price >= UNPRICED for one, _ in near):
+        return f"of {', '.join(one.name for one, _ in near)} no price is known."
     prompt = prompt_tokens(ask)
     cost, name = min(
         (cost_of(one, prompt, min(ask.cached_tokens, prompt), _tokens(each, ask)), one.name) for one, each in near

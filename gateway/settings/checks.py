@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from gateway.settings.document import Document
 from gateway.settings.faults import Fault, Finding, Path, dotted, named, nearest
 from gateway.settings.kind_checks import check_kind, doubt_kind
+from gateway.settings.learned_checks import check_learned
 from gateway.settings.local_models import local_models, weights
 from gateway.settings.model_checks import check_models
 from gateway.settings.pricing import RATE_KEYS
@@ -25,8 +26,6 @@ from gateway.settings.view import Item, as_dict, as_list, entries, find_cycle, n
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*\Z")
-
-UNSUPPORTED_STRATEGIES = ("ml",)
 
 
 class PlanList(NamedTuple):
@@ -71,7 +70,7 @@ class Checks:
             *self._exchange_rates(),
             *self._keys(),
             *self._limited(),
-            *self._unsupported(),
+            *check_learned(self.data, self.models, self.base),
             *self._workers(),
             *self._stores(),
             *self._sidecar(),
@@ -212,12 +211,6 @@ class Checks:
                     name = text_of(limit, noun)
                     if name and name not in names:
                         yield _unknown((*at, noun), noun, name, names)
-
-    def _unsupported(self) -> Iterator[Finding]:
-        for path, item in self.models:
-            if item.get("strategy") in UNSUPPORTED_STRATEGIES:
-                message = f"this version does not support the strategy {item['strategy']} yet"
-                yield (*path, "strategy"), message, "use priority, weighted, least_latency or least_cost"
 
     def _workers(self) -> Iterator[Finding]:
         if self._workers_apart() and self._is_limited():

@@ -46,7 +46,8 @@ PluginCheck: TypeAlias = "Callable[[tuple[PluginUse | None, ...], Path, str | No
 def load(path: str | Path | None, env: Mapping[str, str]) -> Settings:
     """The settings of a file, or the embedded defaults for None.
 
-    Plans given as a file are in ``plans``; ``data_dir``, ``ca_file`` and the paths of plugins and models are absolute.
+    Plans given as a file are in ``plans``; ``data_dir``, ``ca_file`` and the paths of plugins, models and weights are
+    absolute.
     Raises :class:`ConfigError` with every fault of the file and of the plans' file.
     """
     return read(path, env).settings
@@ -179,9 +180,11 @@ def _plugin_files(settings: Settings, base: Path) -> Iterator[Path]:
 def _placed(settings: Settings, base: Path) -> Settings:
     """The settings with every path made absolute against the directory of the file."""
     replace = msgspec.structs.replace
+    weights = settings.routing.weights
     return replace(
         settings,
         data_dir=str(Path(os.path.normpath(base / settings.data_dir))),
+        routing=replace(settings.routing, weights=str(base / weights)) if weights else settings.routing,
         providers=tuple(_placed_provider(item, base) for item in settings.providers),
         plugins=tuple(replace(item, path=str(base / item.path)) if item.path else item for item in settings.plugins),
     )

@@ -30,6 +30,7 @@ from gateway.settings.fields import (
     about,
     expect,
 )
+from gateway.settings.learned import Auto, ModelRouting, Routing, Weighing
 from gateway.settings.models import Hedge, Model, Prefill, Recovery, Shadow, Split, Target
 from gateway.settings.plans import Budget, Key, Limit, Plan, SharedLimit
 from gateway.settings.pricing import ExchangeRate, Price
@@ -37,6 +38,7 @@ from gateway.settings.providers import Breaker, Concurrency, Connections, LlamaC
 
 __all__ = [
     "Admin",
+    "Auto",
     "Batches",
     "Breaker",
     "Budget",
@@ -49,6 +51,7 @@ __all__ = [
     "Limit",
     "LlamaCpp",
     "Model",
+    "ModelRouting",
     "Oidc",
     "Plan",
     "PluginUse",
@@ -57,6 +60,7 @@ __all__ = [
     "Provider",
     "Recovery",
     "Retry",
+    "Routing",
     "Server",
     "Settings",
     "Shadow",
@@ -67,6 +71,7 @@ __all__ = [
     "Telemetry",
     "Timeouts",
     "Usage",
+    "Weighing",
 ]
 
 
@@ -249,6 +254,7 @@ class Settings(Section, frozen=True, kw_only=True):
     usage: Usage = Usage()
     responses: Responses = Responses()
     batches: Batches = Batches()
+    routing: Routing = Routing()
     jwt: Jwt = Jwt()
     oidc: Annotated[tuple[Oidc, ...], about("Issuers whose tokens are accepted.")] = ()
     plugins: Annotated[tuple[PluginUse, ...], about("The plugins, in the order of the chain.")] = ()

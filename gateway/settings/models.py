@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from gateway.settings.fields import Count, Dollars, Name, Seconds, Section, Strategy, about
+from gateway.settings.learned import ModelRouting
 
 Prefill = Literal["none", "message", "prefix", "continue_final_message"]
 Recovery = Literal["continue", "restart", "error"]
@@ -82,7 +83,7 @@ class Model(Section, frozen=True, kw_only=True):
         Strategy,
         about(
             "How a target is chosen: priority takes them in order, weighted by weight, least_latency the quicker of two"
-            " drawn ones, least_cost the cheapest."
+            " drawn ones, least_cost the cheapest, ml the cheapest that will answer this prompt well and soon enough."
         ),
     ] = "priority"
     targets: Annotated[tuple[Target, ...], Meta(min_length=1), about("What answers the model.")]
@@ -106,6 +107,7 @@ class Model(Section, frozen=True, kw_only=True):
     ] = ()
     shadow: Shadow | None = None
     hedge: Hedge | None = None
+    routing: ModelRouting | None = None
     stream_recovery: Annotated[
         Recovery,
         about(

@@ -164,3 +164,30 @@ async def test_a_used_up_quota_reads_as_documented(gateway: RunningGateway) -> N
     assert body["upgrade_options"][0]["monthly_price"] == 20_000
     assert refused.headers["x-ratelimit-retry-after"] == refused.headers["retry-after"]
     assert MASTER not in refused.text
+
+
+async def test_an_app_of_a_tier_with_ml_routing_is_told_what_to_call(gateway: RunningGateway) -> None:
+    body = {"messages": [{"role": "user", "content": "Say hi"}], "metadata": {"appVersion": "1.2.0"}}
+    _, without = await registered(gateway, tier="COMMUNITY")
+    _, bearer = await registered(gateway, tier="DEVELOPER")
+    async with httpx.AsyncClient(base_url=gateway.root, timeout=PATIENCE) as client:
+        refused = await client.post("/v1/ml/route", json=body, headers={"authorization": f"Bearer {without}"})
+        told = refused.json()
+        assert (refused.status_code, told["code"]) == (403, "FEATURE_NOT_AVAILABLE")
+        assert "COMMUNITY" in told["message"]
+        answer = await client.post("/v1/ml/route", json=body, headers={"authorization": f"Bearer {bearer}"})
+        assert answer.status_code == 200, answer.text
+        found = answer.json()
+        assert found["meta"]["tier"] == "DEVELOPER"
+        assert found["meta"]["remainingRequests"] == 49_999
+        assert answer.headers["x-ratelimit-period"] == "month"
+        wrong = await client.post("/v1/ml/route", json=body, headers={"authorization": f"Bearer {bearer}x"})
+        assert wrong.status_code == 401
+        # The ledger has the decision under the id that was told.
+        deadline = time.monotonic() + PATIENCE
+        path, headers = f"/api/v1/usage/{found['data']['requestId']}", {"authorization": f"Bearer {MASTER}"}
+        while (entered := await client.get(path, headers=headers)).status_code == 404:
+            assert time.monotonic() < deadline, gateway.log()
+            await asyncio.sleep(0.05)
+    assert entered.status_code == 200, entered.text
+    assert float(entered.json()["data"]["estimated_cost"]) == 0.0

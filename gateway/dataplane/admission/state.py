@@ -22,6 +22,7 @@ from gateway.dataplane.admission.predecessors import Estate, Predecessors
 from gateway.dataplane.admission.registry import Registry
 from gateway.dataplane.credentials import Learnt
 from gateway.dataplane.known import Known
+from gateway.dataplane.learned.taught import Taught
 from gateway.dataplane.prices import PriceList
 from gateway.kernel.secrets import Seal
 
@@ -50,9 +51,11 @@ class Admission:
         estate: Estate | None,
         prices: PriceList | None = None,
         source: Source | None = None,
+        taught: Taught | None = None,
     ) -> None:
         self.prices = prices
         self.source = source
+        self.taught = taught if taught is not None else Taught()
         self.estate = estate
         self.registry = registry
         self.predecessors = predecessors
@@ -76,7 +79,7 @@ class Admission:
             name = "limits.db" if options.place == 0 else f"limits-{options.place}.db"
             books = Books(Path(settings.data_dir) / name, sink, slot=options.index, run=options.run_id)
             registry = books.registry = Registry(books)
-        learnt = prices = source = None
+        learnt = prices = source = taught = None
         if options.sidecar is not None:
             path = Path(settings.data_dir) / KNOWN
             kept = Known(path, options.master_key, options.sidecar, settings.sidecar.cache)
@@ -84,7 +87,9 @@ class Admission:
             learnt = Learnt(source, registry, settings, Seal(options.master_key), kept)
             prices = PriceList(source)
             learnt.on_prices = prices.ask
-        return cls(registry, books, learnt, lender, predecessors, store, prices, source)
+            taught = Taught(source)
+            learnt.on_routing = taught.changed
+        return cls(registry, books, learnt, lender, predecessors, store, prices, source, taught)
 
     def start(self, sidecar_start: float) -> None:
         """Begin the upkeep. For ``sidecar_start`` seconds look-ups wait for a sidecar that is only being started."""
@@ -119,6 +124,7 @@ class Admission:
         for done in await asyncio.gather(*self._tasks, return_exceptions=True):
             if isinstance(done, Exception):
                 logger.error("upkeep of limits failed", extra={"reason": repr(done)})
+        await self.taught.close()
         if self.learnt is not None:
             await self.learnt.close()
         if self.books is not None:

@@ -24,6 +24,7 @@ class Endpoint(NamedTuple):
     arrive. ``prompt`` is the field that must not be empty. ``generates``: ``stream_options`` and token limits apply.
     ``protocol`` is what its clients speak where that is neither OpenAI's Chat Completions nor what it has beside them.
     ``free``: it uses no tokens. ``stateful``: what was answered is kept, and later requests go on from it.
+    ``decides``: it is answered with what a learned route would choose, by no model, in AI Marketplace's form.
     ``json_answer``: a successful answer is JSON or an event stream, and anything else is a fault of the upstream.
     """
 
@@ -37,6 +38,7 @@ class Endpoint(NamedTuple):
     protocol: ClientProtocol | None = None
     free: bool = False
     stateful: bool = False
+    decides: bool = False
 
     @property
     def shape(self) -> str:
@@ -68,4 +70,11 @@ ENDPOINTS = (
     Endpoint("images.variations", b"/images/variations", form=True, default_model="dall-e-2"),
 )
 
-BY_PATH: dict[bytes, Endpoint] = {prefix + endpoint.path: endpoint for prefix in PREFIXES for endpoint in ENDPOINTS}
+ML_ROUTE = Endpoint("/v1/ml/route", b"/ml/route", decides=True)
+ML_ROUTE_BATCH = Endpoint("/v1/ml/route", b"/ml/route/batch", decides=True)
+"""Both tell of each decision by the same name."""
+
+BY_PATH: dict[bytes, Endpoint] = {
+    **{prefix + endpoint.path: endpoint for prefix in PREFIXES for endpoint in ENDPOINTS},
+    **{b"/v1" + endpoint.path: endpoint for endpoint in (ML_ROUTE, ML_ROUTE_BATCH)},
+}

@@ -154,12 +154,12 @@ CASES = [
         '"mod"',
     ),
     (
-        PROVIDER + "models: [{name: m, strategy: ml, targets: [{provider: p, model: x}]}]",
-        "models[0].strategy",
+        PROVIDER + "models: [{name: m, routing: {margin: 0.1}, targets: [{provider: p, model: x}]}]",
+        "models[0].routing",
         2,
-        30,
-        "does not support the strategy ml yet",
-        "priority",
+        29,
+        "for the strategy ml",
+        "shadow: true",
     ),
     (
         PROVIDER + "models: [{name: m, strategy: weighted, targets: [{provider: p, model: x, weight: 0}]}]",

@@ -1,0 +1,219 @@
+"""``POST /v1/ml/route`` and ``/v1/ml/route/batch``: what a learned route would choose, told to who calls models itself.
+
+Source: AI Marketplace's reference, "ML Routing". Each decision is told by a usage event under the ``requestId`` that
+its answer has, without tokens and cost. Of a batch, limits on requests count one. Kept beside the inference requests
+because it is asked before each of them: it takes none of Starlette's way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from gateway.contract.usage import Tokens, UsageEvent
+from gateway.dataplane import answers
+from gateway.dataplane.admission.limiter import CounterSet, Shortage
+from gateway.dataplane.admitting import identify, widen
+from gateway.dataplane.endpoints.inference import ML_ROUTE_BATCH
+from gateway.dataplane.gate import with_upgrades
+from gateway.dataplane.learned import answering
+from gateway.dataplane.learned.asking import SPELT, Asked, AskedBatch, fault, read_batch, read_one
+from gateway.dataplane.learned.auto import NAME as AUTO
+from gateway.dataplane.learned.balancing import balance
+from gateway.dataplane.learned.features import require_feature, tier_of
+from gateway.dataplane.settlement import settle
+from gateway.kernel.errors import FieldFault, GatewayError, Kind
+from gateway.routing.candidates import Ask, OptimizeFor
+from gateway.settings.model import Weighing
+
+if TYPE_CHECKING:
+    from gateway.dataplane.exchange import Exchange
+    from gateway.dataplane.learned.decider import Decider
+    from gateway.dataplane.learned.engine import Chosen
+
+logger = logging.getLogger("gateway.learned")
+
+_JSON: Final = b"content-type: application/json\r\n"
+
+
+async def handle(exchange: Exchange) -> None:
+    """Answer one request whose body is here. Never raises."""
+    events: list[UsageEvent] = []
+    try:
+        exchange.begin()
+        if exchange.caller is None:
+            await identify(exchange)
+        batch = exchange.spec is ML_ROUTE_BATCH
+        require_feature(exchange, "batch_routing" if batch else "ml_routing")
+        raw = exchange.take_body()
+        counters = await _admit(exchange)
+        decider = await _decider(exchange)
+        data = _batch(exchange, decider, raw, events) if batch else _one(exchange, decider, raw, events)
+        answer: dict[str, Any] = {"success": True, "data": data}
+        if not batch:
+            took = answering.since(exchange.started)
+            remaining = _remaining(counters)
+            answer["meta"] = {"tier": tier_of(exchange), "remainingRequests": remaining, "processingTime": took}
+        exchange.outcome = "ok"
+        exchange.hold(200, _JSON, orjson.dumps(answer))
+    except GatewayError as error:
+        answers.fail(exchange, with_upgrades(error, exchange.runtime.settings))
+    except asyncio.CancelledError:
+        answers.interrupted(exchange)
+    except Exception:
+        logger.exception("a decision failed", extra={"request_id": exchange.id})
+        message = "The gateway failed to decide."
+        answers.fail(exchange, GatewayError(Kind.INTERNAL, "ml_routing_failed", message))
+    finally:
+        _settle(exchange, events)
+
+
+async def _admit(exchange: Exchange) -> CounterSet:
+    """Take one request of the caller's limits. Raises :class:`GatewayError`."""
+    caller, runtime = exchange.caller, exchange.runtime
+    assert caller is not None
+    counters = caller.limiter.for_requests(runtime.shared)
+    exchange.model = AUTO
+    try:
+        exchange.grant = counters.admit(0, 0, time.time() if counters.all else 0.0)
+        exchange.rate_lines = counters.rate_lines()
+    except Shortage as shortage:
+        await widen(exchange, shortage)
+    return counters
+
+
+async def _decider(exchange: Exchange) -> Decider:
+    """What chooses from all that the caller may use. Raises :class:`GatewayError`."""
+    caller, auto = exchange.caller, exchange.runtime.router.auto
+    assert caller is not None
+    route = None if auto is None else auto.route(caller.models)
+    decider = None if route is None else route.learned
+    if decider is None:
+        message = "ML routing is not available on this gateway."
+        raise GatewayError(Kind.INTERNAL, "ml_routing_failed", message)
+    if decider.offered is None:
+        await exchange.before_waiting()
+        await decider.ready()
+        exchange.check()
+    return decider
+
+
+def _one(exchange: Exchange, decider: Decider, raw: bytes, events: list[UsageEvent]) -> dict[str, Any]:
+    chosen = _choose(exchange, decider, read_one(raw), exchange.id, "balanced", decider.weighing, "")
+    events.append(_event(exchange, exchange.id, chosen))
+    return answering.whole(exchange.id, chosen.order, chosen.told)
+
+
+def _batch(exchange: Exchange, decider: Decider, raw: bytes, events: list[UsageEvent]) -> dict[str, Any]:
+    asked: AskedBatch = read_batch(raw)
+    weighing = decider.weighing
+    if asked.balance:  # what is taken together is not drawn
+        weighing = Weighing(exploration=0.0)
+    clock = exchange.wire.worker.clock
+    ids = [clock.request_id() for _ in asked.requests]
+    found = [
+        _choose(exchange, decider, one, ids[place], asked.goal, weighing, f"requests[{place}].")
+        for place, one in enumerate(asked.requests)
+    ]
+    if asked.balance:
+        found = balance(found, asked.order)
+    events.extend(_event(exchange, id, chosen) for id, chosen in zip(ids, found, strict=True))
+    shown = [answering.decided(id, one.order[0], one.told) for id, one in zip(ids, found, strict=True)]
+    return {
+        "batchId": f"batch_{exchange.id.removeprefix('req_')}",
+        "responses": shown,
+        "batchMetrics": answering.metrics(shown, exchange.started),
+    }
+
+
+def _choose(
+    exchange: Exchange, decider: Decider, asked: Asked, id: str, goal: OptimizeFor, weighing: Weighing, within: str
+) -> Chosen:
+    # Only one with NumPy was loaded by the time that something is offered.
+    from gateway.dataplane.learned.engine import Question  # noqa: PLC0415
+
+    offered = decider.offered
+    assert offered is not None
+    now = exchange.wire.loop.time()
+    fitting = [target for target in decider.targets if (target.offers.context_length or asked.tokens) >= asked.tokens]
+    if not fitting:
+        longest = max(target.offers.context_length or 0 for target in decider.targets)
+        raise fault(f"{within}messages", f"about {asked.tokens} tokens; the longest context takes {longest}")
+    places: list[int] = []
+    resting: list[int] = []
+    for target in fitting:
+        (places if target.ready_at(now) <= now else resting).append(decider.places[target])
+    ask = Ask(
+        prompt=asked.prompt,
+        optimize_for=asked.goal or goal,
+        constraints=asked.constraints,
+        prompt_tokens=asked.tokens,
+    )
+    lessons = exchange.wire.worker.taught.of(exchange.organization)
+    try:
+        return offered.choose(Question(id, ask, weighing, lessons, places, resting))
+    except GatewayError as error:
+        raise _spelt(error, within) from None
+
+
+def _spelt(error: GatewayError, within: str) -> GatewayError:
+    """The refusal by a constraint, with the reference's name of it."""
+    name = (error.field or "").rpartition(".")[2]
+    spelt = SPELT.get(name, name)
+    field = f"{within}constraints.{spelt}"
+    message = error.message.replace(name, spelt)
+    return GatewayError(error.kind, error.code, message, field, invalid=[FieldFault(field, message)])
+
+
+def _event(exchange: Exchange, id: str, chosen: Chosen) -> UsageEvent:
+    caller, target = exchange.caller, chosen.order[0]
+    assert caller is not None
+    return UsageEvent(
+        id=id,
+        endpoint=exchange.spec.name,
+        started_ns=exchange.started_ns,
+        first_token_ns=None,
+        ended_ns=exchange.started_ns + int((time.perf_counter() - exchange.started) * 1e9),
+        credential=caller.id,
+        organization=caller.organization,
+        model=AUTO,
+        provider=target.provider.name,
+        target=target.model,
+        attempts=[],
+        tokens=Tokens(),
+        estimated=False,
+        stream=False,
+        outcome="ok",
+        status=200,
+        cost_nanos=0,
+        tags=exchange.tags,
+        user=caller.user,
+        decision=chosen.told,
+    )
+
+
+def _remaining(counters: CounterSet) -> int | None:
+    """Of the requests of the month; of the limit with the least left where none is by the month; None: no limit."""
+    left = [counter.remaining() for counter in counters.requests if counter.window == "month"]
+    return min(left or [counter.remaining() for counter in counters.requests], default=None)
+
+
+def _settle(exchange: Exchange, events: list[UsageEvent]) -> None:
+    """Tell of each decision; the answer goes out with the last one."""
+    if exchange.outcome != "ok" or not events:
+        settle(exchange)
+        return
+    worker = exchange.wire.worker
+    for event in events[:-1]:
+        worker.sink.append(event, _nothing)
+        worker.metrics.served(event)
+        worker.log.access(event)
+    settle(exchange, events[-1])
+
+
+def _nothing() -> None:
+    """The answer waits for the last event."""

@@ -1,0 +1,273 @@
+"""Targets as the router knows them, and the decision among them. The one module here that needs NumPy.
+
+A target whose price nobody knows counts as the dearest of those that are known; where a request may cost only so much
+it is left out. Long prompts are priced as short ones: tiers by size are not looked at, prices by hour are.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from msgspec.structs import replace
+
+from gateway.contract.learned_routes import Decision
+from gateway.contract.learned_routes import Estimate as Told
+from gateway.contract.usage import Tokens
+from gateway.dataplane.learned.exploring import explore
+from gateway.dataplane.learned.observed import ENOUGH, Observed
+from gateway.dataplane.learned.taught import Lessons
+from gateway.dataplane.pricing import Schedule, cost_of
+from gateway.kernel.errors import GatewayError
+from gateway.routing import default, weights
+from gateway.routing.candidates import UNPRICED, Ask, Candidate, Estimate
+from gateway.routing.confidence import confidence
+from gateway.routing.decision import among
+from gateway.routing.model import Model, Panel, Quality, tier_of
+
+if TYPE_CHECKING:
+    from gateway.dataplane.routing import Target
+    from gateway.settings.model import Weighing
+
+REPRICED: Final = 60.0
+"""Seconds after which prices that change with the time are looked at again."""
+_SAMPLE: Final = 1_000_000  # tokens whose cost is a price per million
+_UNKNOWN_TIER: Final = "medium"
+_EDGE: Final = 1e-6
+
+
+def load(path: str | None) -> Model:
+    """The weights of a folder; of the package for None. Raises :class:`~gateway.routing.weights.WeightsFault`."""
+    return default.load() if path is None else weights.load(Path(path))
+
+
+class Prices(NamedTuple):
+    """US dollars per million tokens."""
+
+    input: float
+    cached: float
+    output: float
+
+
+class Moved(NamedTuple):
+    """What was learnt of a target: by how much the logit of its quality is moved, on how many observations, and what
+    the tokens of its answers are multiplied by.
+    """
+
+    shift: float
+    weight: float
+    length: float
+
+
+NOTHING: Final = Moved(0.0, 0.0, 1.0)
+
+
+class Chosen(NamedTuple):
+    """The targets, the one to be tried first before all; what is told of the decision; what was expected of each."""
+
+    order: list[Target]
+    told: Decision
+    ranked: list[Estimate]
+
+
+class Question(NamedTuple):
+    """What is to be decided: for whom (``lessons``), by what (``ask``), among which places of the offered targets.
+
+    ``resting`` are tried behind the others, and are all there is where no other is left.
+    """
+
+    id: str
+    ask: Ask
+    weighing: Weighing
+    lessons: Lessons
+    places: Sequence[int]
+    resting: Sequence[int] = ()
+
+
+class Offered:
+    """Some targets, ready to be chosen from. Used by one thread."""
+
+    __slots__ = ("_candidates", "_learned", "_looked_at", "_model", "_panel", "_prices", "_rates", "_versions",
+                 "_where", "by_name", "targets")  # fmt: skip
+
+    def __init__(self, model: Model, targets: Sequence[Target]) -> None:
+        self._model = model
+        self.targets = tuple(targets)
+        self.by_name = {target.name: target for target in self.targets}
+        for target in self.targets:
+            if target.seen is None:
+                target.seen = Observed()
+        self._learned: list[str] = []
+        self._panel: Panel | None = None
+        self._where: list[int] = []
+        self._reprice(time.monotonic())
+
+    def choose(self, asked: Question) -> Chosen:
+        """Decide. Raises :class:`GatewayError` that names the constraint which no target meets."""
+        candidates = self._current()
+        panel = self._panel
+        assert panel is not None
+        view = panel(asked.ask.prompt)
+        known = [view.qualities[where] for where in self._where]
+        if asked.ask.constraints.max_cost is not None and None in self._prices:
+            candidates = [
+                one if price is not None else replace(one, input_price=UNPRICED, output_price=UNPRICED)
+                for one, price in zip(candidates, self._prices, strict=True)
+            ]
+        if not asked.places:
+            return self._among(asked, asked.resting, candidates, view.task, known)
+        try:
+            chosen = self._among(asked, asked.places, candidates, view.task, known)
+        except GatewayError:
+            if not asked.resting:
+                raise
+            return self._among(asked, (*asked.places, *asked.resting), candidates, view.task, known)
+        if asked.resting:
+            try:
+                later = self._among(asked, asked.resting, candidates, view.task, known)
+            except GatewayError:
+                return chosen
+            chosen.order.extend(later.order)
+        return chosen
+
+    def _among(
+        self, asked: Question, places: Sequence[int], candidates: list[Candidate], task: str, known: list[Quality]
+    ) -> Chosen:
+        lessons = asked.lessons
+        offered = [candidates[place] for place in places]
+        if lessons.timings:
+            offered = [
+                self._as_told(one, self.targets[place], lessons) for one, place in zip(offered, places, strict=True)
+            ]
+        qualities = [known[place] for place in places]
+        moved: dict[str, Moved] = {}
+        if not lessons.plain:
+            for at, one in enumerate(offered):
+                by = Moved(*lessons.shift(one.name, task), lessons.length(one.name))
+                if by != NOTHING:
+                    moved[one.name] = by
+                    qualities[at] = _taught(qualities[at], by)
+        found = among(task, qualities, offered, asked.ask)
+        return self._settled(asked, [found.chosen, *found.alternatives], found.confidence, task, moved)
+
+    def _settled(
+        self, asked: Question, ranked: list[Estimate], sure: float, task: str, moved: dict[str, Moved]
+    ) -> Chosen:
+        """The ranking with the fixed choice, or an explored one, before all."""
+        fixed = asked.lessons.fixed
+        best = 0 if fixed is None else next((at for at, one in enumerate(ranked) if one.name == fixed), 0)
+        by = asked.weighing
+        place, propensities = explore([one.quality for one in ranked], best, by.exploration, by.margin, asked.id)
+        if place:
+            sure = confidence([ranked[place], ranked[0]])
+            ranked.insert(0, ranked.pop(place))
+            propensities.insert(0, propensities.pop(place))
+        estimates = []
+        for one, chance in zip(ranked, propensities, strict=True):
+            shift, _, length = moved.get(one.name, NOTHING)
+            nanos, tokens = int(one.cost * 1e9 + 0.5), int(one.tokens + 0.5)
+            estimates.append(
+                Told(one.name, _short(one.quality), nanos, _short(one.seconds), chance, tokens, shift, length)
+            )
+        told = Decision(
+            estimates[0].target, task, asked.ask.optimize_for, _short(sure), tuple(estimates), place != best,
+            False, fixed is not None and place == best and ranked[0].name == fixed,
+        )  # fmt: skip
+        return Chosen([self.by_name[one.name] for one in ranked], told, ranked)
+
+    # what is known of the targets
+
+    def _current(self) -> list[Candidate]:
+        now = time.monotonic()
+        if now >= self._looked_at or any(
+            target.rate is not rate for target, rate in zip(self.targets, self._rates, strict=True)
+        ):
+            self._reprice(now)
+            return self._candidates
+        versions = self._versions
+        for place, target in enumerate(self.targets):
+            seen = target.seen
+            if seen is not None and seen.version != versions[place]:
+                self._candidates[place] = self._candidate(place)
+        return self._candidates
+
+    def _reprice(self, now: float) -> None:
+        self._rates = [target.rate for target in self.targets]
+        changing = any(isinstance(rate, Schedule) for rate in self._rates)
+        self._looked_at = now + REPRICED if changing else math.inf
+        self._prices = [prices_of(target) for target in self.targets]
+        names = [
+            self._model.match(target.model) or (_UNKNOWN_TIER if price is None else tier_of(price.output))
+            for target, price in zip(self.targets, self._prices, strict=True)
+        ]
+        if names != self._learned:
+            self._learned = names
+            different = list(dict.fromkeys(names))
+            self._panel = Panel(self._model, different)
+            self._where = [different.index(name) for name in names]
+        self._versions = [-1] * len(self.targets)
+        self._candidates = [self._candidate(place) for place in range(len(self.targets))]
+
+    def _candidate(self, place: int) -> Candidate:
+        target = self.targets[place]
+        seen = target.seen
+        assert seen is not None
+        price = self._prices[place]
+        if price is None:
+            known = [each for each in self._prices if each is not None]
+            price = max(known, key=lambda each: each.input + each.output) if known else Prices(0.0, 0.0, 0.0)
+        self._versions[place] = seen.version
+        return Candidate(
+            name=target.name,
+            provider=target.provider.name.lower(),
+            learned=self._learned[place],
+            input_price=price.input + seen.cached * (price.cached - price.input),
+            output_price=price.output,
+            first_token=seen.first_token,
+            per_token=seen.per_token,
+            spread=seen.spread,
+        )
+
+    def _as_told(self, candidate: Candidate, target: Target, lessons: Lessons) -> Candidate:
+        """With the times that were told, as long as little was seen here."""
+        timing, seen = lessons.timings.get(target.name), target.seen
+        if timing is None or seen is None or seen.count >= ENOUGH:
+            return candidate
+        return replace(
+            candidate, first_token=timing.first_token, per_token=timing.per_token, spread=max(1.0, timing.spread)
+        )
+
+
+def _short(number: float) -> float:
+    """A number from 0 up to six places: six times as fast as :func:`round`."""
+    return int(number * 1e6 + 0.5) / 1e6
+
+
+def prices_of(target: Target) -> Prices | None:
+    """What a target costs now; None where nobody knows."""
+    rate = target.rate
+    if rate is None:
+        return None
+    if not isinstance(rate, Schedule):
+        return Prices(rate.input / 1e6, rate.cached_input / 1e6, rate.output / 1e6)
+    # Small enough to be in the lowest tier, large enough that rounding does not show.
+    few = 1_000
+    asked = (Tokens(), Tokens(prompt=few), Tokens(prompt=few, cached=few), Tokens(completion=few))
+    costs = [cost_of(rate, tokens) for tokens in asked]
+    base, *found = [0 if cost is None else cost for cost in costs]
+    if None in costs:
+        return None
+    return Prices(*[(cost - base) * (_SAMPLE / few) / 1e9 for cost in found])
+
+
+def _taught(quality: Quality, by: Moved) -> Quality:
+    """What is expected of a target once the organization's feedback is counted in."""
+    if not by.weight:
+        return Quality(quality.probability, quality.error, quality.tokens * by.length)
+    before = min(max(quality.probability, _EDGE), 1.0 - _EDGE)
+    after = 1.0 / (1.0 + math.exp(-(math.log(before / (1.0 - before)) + by.shift)))
+    known = before * (1.0 - before) / max(quality.error * quality.error, 1e-12)  # as many observations as it is worth
+    return Quality(after, math.sqrt(after * (1.0 - after) / (known + by.weight)), quality.tokens * by.length)

@@ -1,0 +1,17 @@
+"""How sure a choice is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from gateway.routing.candidates import Estimate
+
+
+def confidence(ranked: Sequence[Estimate]) -> float:
+    """The probability that the first is better than the second by utility; 1 where there is no second."""
+    if len(ranked) < 2:
+        return 1.0
+    first, second = ranked[0], ranked[1]
+    error = math.hypot(first.error, second.error)
+    return 0.5 * (1.0 + math.erf((first.utility - second.utility) / (error * math.sqrt(2.0) + 1e-12)))
