@@ -26,6 +26,10 @@ class Estimate(Struct, frozen=True, omit_defaults=True):
     propensity: float = 0.0
     tokens: int = 0
     """Of its answer."""
+    shift: float = 0.0
+    """How far the logit of ``quality`` is moved by what was learnt: without it, it is what the model alone says."""
+    length: float = 1.0
+    """By how much ``tokens`` are multiplied by what was learnt."""
 
 
 class Decision(Struct, frozen=True, omit_defaults=True):
@@ -48,7 +52,7 @@ class Decision(Struct, frozen=True, omit_defaults=True):
 class Shift(Struct, frozen=True, omit_defaults=True):
     """How far the logit of a target's quality is moved, for prompts of ``task`` (of every task where it is empty).
 
-    ``weight`` is how many observations that rests on, those of long ago counting less.
+    Both add up. ``weight`` is how many observations that rests on, those of long ago counting less.
     """
 
     target: str
