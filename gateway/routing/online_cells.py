@@ -31,8 +31,9 @@ LOOKED: Final = 40.0
 """Observations in which a change is looked for."""
 CHANGED: Final = 5.5
 """Standard deviations between what was expected lately and what was found, from which on a target has changed."""
-LEFT: Final = 0.1
-"""The share of what is known that then stays."""
+LEFT: Final = 0.05
+"""The share of what is known that then stays, beside the latest observations."""
+LATEST: Final = 24
 STALE: Final = 8.0
 """New observations that shifts may be behind."""
 _STEP: Final = 1.0
@@ -73,6 +74,8 @@ class Quality(Struct):
     fresh: float = 0.0
     surprise: float = 0.0
     spread: float = 0.0
+    latest: list[tuple[str, float, float, float]] = field(default_factory=list)
+    """The latest observations: task, expected logit, reward and weight."""
 
     @property
     def weight(self) -> float:
@@ -93,6 +96,15 @@ class Quality(Struct):
             self.solve()
         logit = min(max(logit, -FARTHEST), FARTHEST)
         changed = self._look(sigmoid(logit + self.moved(task)), reward, weight)
+        if changed:
+            self._begin_anew(at)
+        self._note(task, logit, reward, weight, at)
+        self.latest = [*self.latest[1 - LATEST :], (task, logit, reward, weight)]
+        if changed:
+            self.solve()
+        return changed
+
+    def _note(self, task: str, logit: float, reward: float, weight: float, at: float) -> None:
         cell = self.tasks.get(task)
         if cell is None:
             cell = self._room(task, at)
@@ -104,9 +116,14 @@ class Quality(Struct):
         step[1] += weight * reward
         step[2] += weight * logit
         self.fresh += weight
-        if changed:
-            self.solve()
-        return changed
+
+    def _begin_anew(self, at: float) -> None:
+        """Let the past count little, and the latest observations whole."""
+        for cell in self.tasks.values():
+            cell.fade(LEFT)
+        for task, logit, reward, weight in self.latest:
+            self._note(task, logit, reward, weight, at)
+        self.surprise = self.spread = 0.0
 
     def solve(self) -> None:
         """Make the shifts those that follow from what is known."""
@@ -127,12 +144,7 @@ class Quality(Struct):
         kept = max(0.0, 1.0 - weight / LOOKED)
         self.surprise = self.surprise * kept + weight * (reward - expected)
         self.spread = self.spread * kept * kept + weight * weight * max(expected * (1.0 - expected), 0.01)
-        if abs(self.surprise) < CHANGED * math.sqrt(self.spread) or self.weight < LOOKED:
-            return False
-        for cell in self.tasks.values():
-            cell.fade(LEFT)
-        self.surprise = self.spread = 0.0
-        return True
+        return abs(self.surprise) >= CHANGED * math.sqrt(self.spread) and self.weight >= LOOKED
 
     def _room(self, task: str, at: float) -> Cell:
         if len(self.tasks) >= MOST_TASKS:

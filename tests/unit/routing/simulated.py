@@ -10,12 +10,14 @@ import heapq
 import random
 from dataclasses import dataclass, field
 
-from gateway.contract.learned_routes import Estimate
+from msgspec.structs import replace
+
+from gateway.contract.learned_routes import Estimate, Goal
 from gateway.routing import online
 from gateway.routing.online_cells import sigmoid
 from gateway.routing.online_worth import worth_of
 
-GOAL = "balanced"
+GOAL: Goal = "balanced"
 TASKS = ("maths", "code", "chat", "summary", "translation", "extraction")
 # Nano-dollars and seconds of an answer, and how able a target is, as a logit.
 TARGETS = {
@@ -128,8 +130,6 @@ def _decided(
     best = told.fixed or max(worth, key=worth.__getitem__)
     target = draw.choice(list(worth)) if draw.random() < EXPLORED else best
     chance = {name: EXPLORED / len(worth) + (1.0 - EXPLORED) * (name == best) for name in worth}
-    from msgspec.structs import replace
-
     named = tuple(replace(each, propensity=chance[each.target]) for each in estimates)
     return named, chance[target], target
 
@@ -142,3 +142,21 @@ def _step(
     expected = _worth(_estimates(online.Learned((), (), None), task, hard))
     warm = max(expected, key=expected.__getitem__)
     return Step(worth[target], worth[warm], worth, told.fixed is not None)
+
+
+class Found:
+    """What a run came to: the worth of what was done over some decisions, against others."""
+
+    def __init__(self, steps: list[Step]) -> None:
+        self.steps = steps
+
+    def ahead_of_fixed(self, begin: int, end: int) -> float:
+        """By how much it was ahead of always taking the target that was best over just these decisions."""
+        part = self.steps[begin:end]
+        best = max(sum(step.fixed[target] for step in part) for target in TARGETS)
+        return sum(step.acted for step in part) / best - 1.0
+
+    def ahead_of_warm(self, begin: int, end: int) -> float:
+        """By how much it was ahead of what the weights alone would have chosen."""
+        part = self.steps[begin:end]
+        return sum(step.acted for step in part) / sum(step.warm for step in part) - 1.0
