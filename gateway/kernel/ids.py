@@ -14,14 +14,3 @@ def new_id(prefix: str) -> str:
     number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
     digits = [_ALPHABET[number >> 5 * place & 31] for place in range(_LENGTH - 1, -1, -1)]
     return f"{prefix}_{''.join(digits)}"
-
-
-def made_at(id: str) -> float | None:
-    """When an identifier of :func:`new_id` was made, in Unix seconds; None for other text."""
-    text = id.rpartition("_")[2]
-    if len(text) != _LENGTH or not set(text) <= set(_ALPHABET):
-        return None
-    number = 0
-    for digit in text:
-        number = number << 5 | _ALPHABET.index(digit)
-    return (number >> 80) / 1_000

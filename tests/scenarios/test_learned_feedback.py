@@ -18,9 +18,9 @@ from click.testing import CliRunner
 from gateway.cli.main import cli
 from gateway.contract.learned_routes import Decision, Estimate, LearnedRoutes
 from gateway.contract.usage import Tokens
+from gateway.dataplane.clock import Clock
 from gateway.dataplane.emit import FileSink
 from gateway.domain.learning.keeping import ADVICE
-from gateway.kernel.ids import new_id
 from tests.support.sidecar import MASTER, START_SECONDS, RunningSidecar, running_sidecar
 from tests.support.usage import usage_event
 
@@ -48,12 +48,12 @@ def until(sidecar: RunningSidecar, organization: str, holds: Callable[[LearnedRo
 async def decided(folder: Path, credential: str) -> list[str]:
     """Decisions as a worker writes them: half of them for each target; gives their ids."""
     sink = FileSink(folder, 0, asyncio.get_running_loop())
-    now, ids = time.time_ns(), []
+    clock, now, ids = Clock(), time.time_ns(), []
     for number in range(DECISIONS):
         first, second = (STRONG, CHEAP) if number % 2 else (CHEAP, STRONG)
         provider, _, model = first.target.partition("/")
         event = usage_event(
-            id=new_id("req"), endpoint=ADVICE, organization="default", credential=credential, provider=provider,
+            id=clock.request_id(), endpoint=ADVICE, organization="default", credential=credential, provider=provider,
             target=model, started_ns=now, ended_ns=now + 1_000, first_token_ns=None, attempts=[], tokens=Tokens(),
             cost_nanos=0, decision=Decision(first.target, "code", "quality", 0.9, (first, second)),
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import Annotated
 
@@ -17,31 +18,21 @@ from gateway.domain.authentication.principal import Principal
 from gateway.domain.learning import feedback
 from gateway.domain.learning.dashboard import Whose, dashboard
 from gateway.domain.work import Works
-from gateway.kernel.errors import GatewayError
-from gateway.kernel.ids import made_at
 
 router = make_router()
 
-ENTERED_WITHIN = 5.0
-"""Seconds after a decision in which it may be on its way into the database."""
 _LOOK = 0.1
 _LONGEST_WAIT = 2.0
+_OURS = re.compile(r"req_[0-9a-f]{26}\Z")
 
 
 @router.post("/v1/analytics/track")
 async def track(asked: wire.Track, principal: Known, works: WorksOf) -> wire.Tracked:
     """Tell what came of a decision; needs ``api:write`` and a tier with analytics."""
-    until = time.monotonic() + _LONGEST_WAIT
-    while True:
-        try:
-            found = await _track(works, principal, asked.told())
-        except GatewayError as error:
-            if error.code != "decision_not_found" or time.monotonic() >= until or not _is_new(asked.request_id):
-                raise
-            # Whoever was just answered may be quicker than the decision's way into the database.
-            await asyncio.sleep(_LOOK)
-            continue
-        return wire.tracked(asked.request_id, found)
+    await _entered(works, principal, asked.request_id)
+    async with works.begin(principal.actor) as work:
+        found = await feedback.track(work, asked.told())
+    return wire.tracked(asked.request_id, found)
 
 
 @router.get("/v1/analytics/dashboard")
@@ -64,12 +55,15 @@ async def show(
     return wire.dashboard(found)
 
 
-async def _track(works: Works, principal: Principal, told: feedback.Told) -> feedback.Accuracy:
-    async with works.begin(principal.actor) as work:
-        await require_feature(work, principal.policy.plan, "analytics")
-        return await feedback.track(work, told)
-
-
-def _is_new(request_id: str) -> bool:
-    made = made_at(request_id)
-    return made is not None and abs(time.time() - made) < ENTERED_WITHIN
+async def _entered(works: Works, principal: Principal, request_id: str) -> None:
+    """Wait until a decision is in the database, for two seconds at most: whoever was just answered may be quicker than
+    its way into it. Raises what :func:`require_feature` raises."""
+    until = time.monotonic() + _LONGEST_WAIT
+    while True:
+        async with works.read(principal.actor) as work:
+            await require_feature(work, principal.policy.plan, "analytics")
+            if await feedback.is_known(work, request_id):
+                return
+        if _OURS.match(request_id) is None or time.monotonic() >= until:
+            return
+        await asyncio.sleep(_LOOK)

@@ -85,6 +85,11 @@ async def track(work: Work, told: Told) -> Accuracy:
     return _accuracy(feedback, is_new=True)
 
 
+async def is_known(work: Work, id: str) -> bool:
+    """Whether there is a decision of this id, whoever's it is."""
+    return await work.session.scalar(select(RoutingDecision.number).where(RoutingDecision.id == id)) is not None
+
+
 def not_found() -> GatewayError:
     """There is no such decision, or none that the actor may tell of."""
     message = "There is no decision of this requestId."

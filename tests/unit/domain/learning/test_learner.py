@@ -25,7 +25,7 @@ from gateway.domain.learning.sums import altogether, chosen
 from gateway.domain.ledger.ingest import Batch, Line, ingest
 from gateway.domain.ledger.rating import NoPrices
 from gateway.kernel.errors import GatewayError, Kind
-from gateway.kernel.ids import made_at, new_id
+from gateway.kernel.ids import new_id
 from gateway.routing.online_guard import LEAST
 from tests.support.accounts import START, Accounts
 from tests.support.usage import attempt, usage_event
@@ -259,10 +259,3 @@ def test_what_reports_are_taken_for(what: dict[str, Any], quality: float, weight
 )
 def test_accuracies(expected: float, actual: float, percent: float) -> None:
     assert accuracy(expected, actual) == percent
-
-
-def test_when_an_id_was_made() -> None:
-    made = made_at(new_id("req"))
-    assert made is not None
-    assert made > 1_700_000_000
-    assert [made_at(text) for text in ("req_1", "", f"req_{'u' * 26}")] == [None] * 3
