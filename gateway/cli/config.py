@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -82,3 +83,13 @@ def give_up(message: str, code: int = IMPOSSIBLE) -> NoReturn:
     """Print on standard error why a command can't be done, and exit."""
     click.echo(f"error: {message}", err=True)
     sys.exit(code)
+
+
+def needed(module: str, extra: str) -> Any:
+    """A module that needs libraries the base installation does not have; exits where ``extra`` is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.startswith("gateway"):
+            raise
+        give_up(f"{error.name} is not installed: pip install 'llm-gateway[{extra}]'")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,8 @@ import click
 import msgspec
 import orjson
 
-from gateway.cli.config import FAULTY, give_up, json_option
+from gateway.cli.config import FAULTY, give_up, json_option, needed
+from gateway.cli.learned import export_command, report_command, reset_command
 
 if TYPE_CHECKING:
     from gateway.routing.model import Model
@@ -33,6 +33,10 @@ def router() -> None:
     """The router that learns which model answers which prompt well."""
 
 
+for _command in (report_command, export_command, reset_command):
+    router.add_command(_command)
+
+
 @router.command("train", short_help="Learn from a folder of recorded outcomes, and measure it.")
 @click.option("--data", type=_FOLDER, required=True, help="The folder of Parquet files; see docs/routing.md.")
 @click.option("--out", type=_FOLDER, required=True, help="The folder to write weights and report to.")
@@ -41,7 +45,7 @@ def router() -> None:
 def train_command(data: Path, out: Path, hold_out: str | None, among: tuple[str, ...]) -> None:
     """Learn from every Parquet file of a folder; print the report and write it beside the weights."""
     run, reporting, weights, outcomes = (
-        _needed(f"gateway.routing.{name}", "training")
+        needed(f"gateway.routing.{name}", "training")
         for name in ("training.run", "training.reporting", "weights", "training.outcomes")
     )
     began = time.monotonic()
@@ -71,7 +75,7 @@ def train_command(data: Path, out: Path, hold_out: str | None, among: tuple[str,
 def score_command(folder: Path | None, source: Path, output: Path) -> None:
     """Read lines of {"prompt_id", "prompt"}; write one line each: {"prompt_id", "scores": {model: probability}}."""
     model = _load(folder)
-    panel = _needed("gateway.routing.model", "routing").Panel(model, model.models)
+    panel = needed("gateway.routing.model", "routing").Panel(model, model.models)
     count = 0
     with output.open("wb") as file:
         for each in _prompts(source):
@@ -92,7 +96,7 @@ def score_command(folder: Path | None, source: Path, output: Path) -> None:
 def explain_command(folder: Path | None, as_json: bool, most: int, prompt: str) -> None:
     """Tell what PROMPT is taken for, which features say so, and what is expected of each model."""
     model = _load(folder)
-    found = _needed("gateway.routing.explaining", "routing").explain(model, prompt, most)
+    found = needed("gateway.routing.explaining", "routing").explain(model, prompt, most)
     if as_json:
         click.echo(orjson.dumps(msgspec.to_builtins(found), option=orjson.OPT_INDENT_2))
         return
@@ -119,8 +123,8 @@ def _among(given: tuple[str, ...]) -> dict[str, list[str]]:
 
 
 def _load(folder: Path | None) -> Model:
-    weights = _needed("gateway.routing.weights", "routing")
-    default = _needed("gateway.routing.default", "routing")
+    weights = needed("gateway.routing.weights", "routing")
+    default = needed("gateway.routing.default", "routing")
     try:
         model: Model = default.load() if folder is None else weights.load(folder)
     except weights.WeightsFault as fault:
@@ -138,13 +142,3 @@ def _prompts(path: Path) -> Iterator[_Prompt]:
                     give_up(
                         f'{path}:{number}: expected {{"prompt_id": text or number, "prompt": text}}: {error}', FAULTY
                     )
-
-
-def _needed(module: str, extra: str) -> Any:
-    """A module that needs libraries the base installation does not have."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is not None and error.name.startswith("gateway"):
-            raise
-        give_up(f"{error.name} is not installed: pip install 'llm-gateway[{extra}]'")

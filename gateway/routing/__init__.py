@@ -7,8 +7,9 @@
     weights.py    the file they are kept in
     candidates.py what is chosen from, and under which constraints
     decision.py   filter, then score: a pure function
+    online*.py    what an organization's feedback teaches, and what a router was worth; the learner needs no NumPy
     training/     from recorded outcomes to weights and a report; what it imports is not loaded to decide
 
 NumPy (extra ``routing``) is imported by the modules, never by this package, so that a gateway without a learned route
-loads none of it. What is learned online does not live here: a :class:`~gateway.routing.model.Model` never changes.
+loads none of it. A :class:`~gateway.routing.model.Model` never changes; what is learned online is state of the sidecar.
 """

@@ -22,6 +22,14 @@ CHARS_PER_TOKEN: Final = 4
 BOUND: Final = 1.645
 """Standard errors between a quality and its lower bound: 95 % one-sided."""
 
+WORTH: Final[dict[OptimizeFor, tuple[float, float]]] = {
+    "cost": (0.40, 0.02),
+    "speed": (0.02, 0.40),
+    "quality": (0.01, 0.005),
+    "balanced": (0.12, 0.06),
+}
+"""By what is optimised: the worth of money and of time, in quality."""
+
 
 class Candidate(Struct, frozen=True, kw_only=True):
     """A target that may be chosen.

@@ -17,25 +17,17 @@ from typing import Final, TypeAlias
 
 from gateway.routing.candidates import (
     BOUND,
+    WORTH,
     Ask,
     Candidate,
     Decision,
     Estimate,
-    OptimizeFor,
     cost_of,
     prompt_tokens,
 )
 from gateway.routing.confidence import confidence
 from gateway.routing.model import Panel, Quality
 from gateway.routing.refusing import refusal
-
-WORTH: Final[dict[OptimizeFor, tuple[float, float]]] = {
-    "cost": (0.40, 0.02),
-    "speed": (0.02, 0.40),
-    "quality": (0.01, 0.005),
-    "balanced": (0.12, 0.06),
-}
-"""By what is optimised: the worth of money and of time, in quality."""
 
 _BY_UTILITY: Final = attrgetter("utility")
 _Met: TypeAlias = tuple[Candidate, Quality, float, float, float, float]

@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI
 from gateway import __version__
 from gateway.contract.scrape import PATH
 from gateway.dialects.common.bodies import Turns
-from gateway.sidecar import internal, metrics
+from gateway.sidecar import internal, metrics, routes
 from gateway.sidecar.parts import Sidecar
 
 RouterFactory: TypeAlias = Callable[[], APIRouter]
@@ -34,7 +34,7 @@ def create_app(sidecar: Sidecar, dialects: tuple[str, ...] = DIALECTS, shared: t
     app.state.turns = Turns(sidecar.store.large)
     app.add_exception_handler(internal.Forbidden, internal.forbidden)
     app.add_middleware(metrics.Counted)
-    app.include_router(internal.router(sidecar, (PATH, metrics.told)))
+    app.include_router(internal.router(sidecar, (PATH, metrics.told), (routes.PATH, routes.told)))
     app.include_router(metrics.router())
     for name in shared:
         importlib.import_module(name).install(app)

@@ -42,6 +42,7 @@ from gateway.settings.model import Plan, Settings
 from gateway.sidecar.changes import StoredLog
 from gateway.sidecar.feed import Feed
 from gateway.sidecar.ingesting import ingester
+from gateway.sidecar.learning import Learning
 from gateway.sidecar.metrics import Counts, Measured, Numbers
 from gateway.sidecar.rerating import Rerater
 from gateway.sidecar.retention import Retention
@@ -74,6 +75,7 @@ class Sidecar:
         self.live = Hub(store, lambda: self.feed.subscribe(None), event_of)
         self.works = Works(store, master_key=master_key, on_commit=self.feed.poke)
         self.rerater = Rerater(self.works, self.rater)
+        self.learning = Learning(self.works)
         self.counts = Counts()
         self._calculated: Counter[str] = Counter()
         self.measured = Measured(store, self._numbers)
@@ -207,6 +209,7 @@ async def opened(settings: Settings, master_key: str) -> AsyncIterator[Sidecar]:
             await stack.enter_async_context(sidecar.ingester)
             await stack.enter_async_context(Retention(store, lambda: sidecar.settings.usage.detail_days))
             await stack.enter_async_context(sidecar.rerater)
+            await stack.enter_async_context(sidecar.learning)
             await stack.enter_async_context(Trimming())
         except (DBAPIError, OSError) as error:
             raise NotNow(f"the database cannot be used: {type(error).__name__}") from error

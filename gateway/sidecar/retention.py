@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from gateway.domain.learning import keeping as decisions
 from gateway.domain.ledger.retention import CHUNK, forget_before, horizon
 from gateway.sidecar.tasks import end
 from gateway.store.engine import Store
@@ -48,6 +49,13 @@ class Retention:
             total += gone
             await asyncio.sleep(PAUSE)
         total += gone
+        routed = 0
+        while (gone := await decisions.forget_before(self.store, until)) == decisions.CHUNK:
+            routed += gone
+            await asyncio.sleep(PAUSE)
+        routed += gone
+        if routed:
+            _log.info("old decisions of routes were deleted", extra={"decisions": routed})
         if total:
             _log.info("old usage was deleted", extra={"entries": total})
         return total

@@ -123,8 +123,8 @@ def registered(app: App, plan: Plan | None, bearer: str) -> Registration:
 
 
 def details(app: App, plan: Plan | None, used: AppUsage) -> Details:
-    """An app that ``used`` this much in this month. Nothing is routed by ``/v1/ml/route``, which is not served."""
-    month = MonthUsage(requests_count=used.requests, ml_routing_count=0, total_cost=used.cost_nanos)
+    """An app that ``used`` this much in this month."""
+    month = MonthUsage(requests_count=used.requests, ml_routing_count=used.routed, total_cost=used.cost_nanos)
     analytics = Analytics(
         total_requests=used.requests,
         successful_requests=used.succeeded,
@@ -147,8 +147,13 @@ def credentials(bearer: str) -> Credentials:
     return Credentials(app_id=app_id, secret_key=secret, auth_format=f"Bearer {shown}")
 
 
-def _common(app: App, plan: Plan | None) -> dict[str, Any]:
+def limits_of(plan: Plan | None) -> Limits:
+    """The limits of a tier."""
     per = {f"requests_per_{name}": None if plan is None else plan.limit_of("requests", name) for name in _WINDOWS}
+    return Limits(**per)
+
+
+def _common(app: App, plan: Plan | None) -> dict[str, Any]:
     return {
         "id": app.id,
         "name": app.name,
@@ -156,5 +161,5 @@ def _common(app: App, plan: Plan | None) -> dict[str, Any]:
         "tier": (app.plan or "").upper() if plan is None else plan.tier,
         "status": app.status.upper(),
         "features": {to_camel(name): has for name, has in features_of(plan).items()},
-        "limits": Limits(**per),
+        "limits": limits_of(plan),
     }

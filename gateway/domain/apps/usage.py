@@ -7,6 +7,7 @@ from msgspec import Struct
 from gateway.contract.policy import LimitPolicy
 from gateway.domain.apps.model import App
 from gateway.domain.credentials import repo
+from gateway.domain.learning.sums import altogether, chosen
 from gateway.domain.ledger import totals
 from gateway.domain.ledger.query import Filter
 from gateway.domain.usage.calls import since
@@ -20,13 +21,15 @@ _NUMBERS = ("requests", "cost_nanos", "duration_ms")
 
 class AppUsage(Struct, frozen=True):
     """An app's requests of models by how they went; ``cost_nanos`` is what is priced of them, ``duration_ms`` all their
-    time. ``counted`` are its requests of any kind, as they count for its tier's limit of a month."""
+    time. ``counted`` are its requests of any kind, as they count for its tier's limit of a month. ``routed`` are
+    decisions of learned routes."""
 
     counted: int = 0
     succeeded: int = 0
     failed: int = 0
     cost_nanos: int = 0
     duration_ms: int = 0
+    routed: int = 0
 
     @property
     def requests(self) -> int:
@@ -45,7 +48,8 @@ async def usage_this_month(work: Work, counters: Counters, app: App) -> AppUsage
     credential = await repo.of_app(work.session, app.app_id)
     if credential is None:
         return AppUsage()
-    wanted = Filter(organization=app.organization_id, from_ns=since("month", work.now), credentials=(credential.id,))
+    began = since("month", work.now)
+    wanted = Filter(organization=app.organization_id, from_ns=began, credentials=(credential.id,))
     found = await totals.sums(work.session, wanted, ("outcome",), None, _NUMBERS)
     succeeded = sum(item.requests for item in found if item.group[0] in SUCCEEDED)
     requests = sum(item.requests for item in found)
@@ -56,4 +60,5 @@ async def usage_this_month(work: Work, counters: Counters, app: App) -> AppUsage
         failed=requests - succeeded,
         cost_nanos=sum(item.cost_nanos for item in found),
         duration_ms=sum(item.duration_ms for item in found),
+        routed=altogether(await chosen(work.session, app.organization_id, credential.id, began)).decisions,
     )

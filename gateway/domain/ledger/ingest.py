@@ -18,6 +18,7 @@ from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.contract.usage import Tokens, UsageEvent
+from gateway.domain.learning import keeping
 from gateway.domain.ledger import entering, repo
 from gateway.domain.ledger.model import OutboxMark, PoisonEntry
 from gateway.domain.ledger.rating import BILLED, UNITS, Rater, Rating
@@ -127,6 +128,7 @@ async def add_new(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> list
     for row in fresh if apps else ():
         row["app"] = apps.get(row["credential"])
     await entering.enter(session, fresh, are_fit=True)
+    await keeping.keep(session, fresh)
     return fresh
 
 
@@ -234,6 +236,7 @@ def row_of(event: UsageEvent, rater: Rater, now: int) -> dict[str, Any]:
         "corrects": None,
         "idempotency_key": None,
         "recorded_ns": now,
+        "decision": event.decision,  # no column: it goes into a table of its own
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, Integer, Table
+from sqlalchemy import JSON, Boolean, Float, Integer, Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 
@@ -38,7 +38,8 @@ async def run(connection: AsyncConnection, statements: dict[str, str], rows: Seq
 
 def _type(table: Table, column: str) -> str:
     kind = table.c[column].type
-    return "int8" if isinstance(kind, Integer) else "bool" if isinstance(kind, Boolean) else "text"
+    names = ((Integer, "int8"), (Boolean, "bool"), (Float, "float8"))
+    return next((name for each, name in names if isinstance(kind, each)), "text")
 
 
 def _cast(table: Table, column: str) -> str:
