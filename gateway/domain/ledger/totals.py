@@ -9,12 +9,25 @@ asked for.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import add as add_up
+from operator import itemgetter
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import BigInteger, ColumnElement, Select, Table, case, func, literal, literal_column, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    Table,
+    case,
+    cast,
+    func,
+    literal,
+    literal_column,
+    select,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.ledger import repo
@@ -28,6 +41,8 @@ Grain = Literal["day", "hour", "entry", "less"]
 Piece: TypeAlias = tuple[Grain, int | None, int | None]
 """Where to read, from when and until when, in Unix nanoseconds; None is without a bound. What is ``less`` is read from
 the entries too, and taken off."""
+Found: TypeAlias = dict[tuple[Any, ...], tuple[int, ...]]
+"""Numbers by dimensions and the bucket's start, which is 0 where there are no buckets."""
 OF_ENTRIES: frozenset[Grain] = frozenset({"entry", "less"})
 SIZES: dict[Grain, int] = {"day": DAY, "hour": HOUR}
 """Seconds of the buckets of a grain."""
@@ -44,40 +59,38 @@ async def sums(
 
     Only ``numbers`` are read, the others stay 0.
     """
-    found: dict[tuple[Any, ...], list[int]] = {}
-    for piece in pieces(wanted, bucket):
-        rows = await session.execute(_query(piece, wanted, by, bucket, numbers))
-        add(found, rows, len(by), bucket, piece[0])
+    found: Found = {}
+    queries = [_query(piece, wanted, by, bucket, numbers) for piece in pieces(wanted, bucket)]
+    if queries:
+        # As one statement: what a further one costs is more than what most pieces do.
+        add(found, (await session.execute(union_all(*queries))).all(), len(by), bucket)
     return told(found, len(by), bucket, numbers)
 
 
-def add(
-    found: dict[tuple[Any, ...], list[int]], rows: Iterable[Any], width: int, bucket: Bucket | None, grain: Grain
-) -> None:
-    """Add rows of ``width`` dimensions, the bucket's start and numbers to what was found, by start and dimensions."""
-    sign = -1 if grain == "less" else 1
-    starts: dict[int, int] = {}
+def add(found: Found, rows: Iterable[Any], width: int, bucket: Bucket | None) -> None:
+    """Add rows of ``width`` dimensions, the bucket's start and numbers to what was found, by dimensions and start."""
+    cut = width + 1
     for row in rows:
-        groups, at, numbers = row[:width], row[width], row[width + 1 :]
-        start = None
-        if bucket is not None and (start := starts.get(at)) is None:
-            start = starts[at] = start_of(at, bucket)
-        values = [sign * int(value or 0) for value in numbers]  # PostgreSQL's sums are decimals
-        key = (start, *groups) if all(groups) else (start, *(value or "" for value in groups))
+        key, values = row[:cut], row[cut:]
+        if bucket == "month":
+            key = (*key[:width], start_of(key[width], bucket))
+        elif bucket is None and not width:
+            values = tuple(value or 0 for value in values)  # of nothing at all
         before = found.get(key)
-        found[key] = values if before is None else [*map(add_up, before, values)]
+        found[key] = values if before is None else (*map(add_up, before, values),)
 
 
-def told(
-    found: Mapping[tuple[Any, ...], list[int]], width: int, bucket: Bucket | None, numbers: tuple[str, ...]
-) -> list[Sums]:
+def told(found: Found, width: int, bucket: Bucket | None, numbers: tuple[str, ...]) -> list[Sums]:
     """What :func:`add` found, in order."""
+    all_of = itemgetter(*(numbers.index(name) if name in numbers else -1 for name in SUMS))
     if not width and bucket is None:
         # A query without groups gives a row even where it found nothing.
-        values = found.get((None,), [0] * len(numbers))
-        return [Sums(group=(), start=None, **dict(zip(numbers, values, strict=True)))]
-    kept = sorted(key for key, values in found.items() if any(values))  # either all have a start, or none
-    return [Sums(group=key[1:], start=key[0], **dict(zip(numbers, found[key], strict=True))) for key in kept]
+        return [Sums((), None, *all_of((*found.get((0,), (0,) * len(numbers)), 0)))]
+    kept = sorted(key for key, values in found.items() if any(values))
+    if bucket is None:
+        return [Sums(key[:width], None, *all_of((*found[key], 0))) for key in kept]
+    kept.sort(key=itemgetter(width))
+    return [Sums(key[:width], key[width], *all_of((*found[key], 0))) for key in kept]
 
 
 def pieces(wanted: Filter, bucket: Bucket | None, now: int | None = None) -> list[Piece]:
@@ -146,7 +159,7 @@ def _query(
 ) -> Select[Any]:
     grain, begin, end = piece
     if grain in OF_ENTRIES:
-        return of_entries(wanted.between(begin, end), columns_of(by), bucket, numbers)
+        return of_entries(wanted.between(begin, end), columns_of(by), bucket, numbers, less=grain == "less")
     level = level_for((*by, *(name for name, _ in named(wanted))), wanted.organization)
     assert level is not None, "the finest level knows every dimension"
     return of_sums(level, piece, wanted, by, bucket, numbers)
@@ -165,9 +178,9 @@ def of_sums(
     table = level.table(SIZES[grain])
     start: ColumnElement[Any] = literal(0)
     if bucket is not None:
-        start = _week(table.c.start) if bucket == "week" else table.c.start
+        start = _start_in_sums(table.c.start, grain, bucket)
     columns = [table.c[name] for name in by]
-    query = select(*columns, start, *(func.sum(table.c[name]) for name in numbers))
+    query = select(*columns, start, *(_sum(table.c[name]) for name in numbers))
     query = query.where(*_within(table, begin, end), *_who(level, piece, wanted))
     query = query.where(*(table.c[name].in_(values) for name, values in named(wanted)))
     return query.group_by(*columns, *([start] if bucket is not None else []))
@@ -205,13 +218,24 @@ def _who(level: Level, piece: Piece, wanted: Filter) -> Iterator[ColumnElement[b
         )
 
 
+def _sum(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    # PostgreSQL's sums are decimals, each of which costs the driver what a row of whole numbers does.
+    return cast(func.sum(column), BigInteger)
+
+
 def of_entries(
-    wanted: Filter, columns: Sequence[ColumnElement[Any]], bucket: Bucket | None, numbers: tuple[str, ...]
+    wanted: Filter,
+    columns: Sequence[ColumnElement[Any]],
+    bucket: Bucket | None,
+    numbers: tuple[str, ...],
+    *,
+    less: bool = False,
 ) -> Select[Any]:
-    """The same as :func:`of_sums` from the entries themselves, by any columns."""
+    """The same as :func:`of_sums` from the entries themselves, by any columns; negated for what is ``less``."""
     start: ColumnElement[Any] = literal(0) if bucket is None else _start_in_entries(bucket)
     known = [func.coalesce(column, "") for column in columns]
-    query = select(*known, start, *(func.sum(_number_in_entries(name)) for name in numbers))
+    sums = (_sum(_number_in_entries(name)) for name in numbers)
+    query = select(*known, start, *(-value if less else value for value in sums))
     # Within a bit of time, the index to read is that of time.
     bounded = wanted.from_ns is not None and wanted.until_ns is not None
     query = query.where(*repo.conditions(wanted, steered="values" if bounded else "nothing"))
@@ -230,6 +254,14 @@ def _start_in_entries(bucket: Bucket) -> ColumnElement[Any]:
     seconds: Any = LedgerEntry.started_ns // literal_column(str(SECOND), BigInteger)
     found: ColumnElement[Any] = seconds - seconds % literal_column(str(size), BigInteger)
     return _week(found) if bucket == "week" else found
+
+
+def _start_in_sums(start: ColumnElement[Any], grain: Grain, bucket: Bucket) -> ColumnElement[Any]:
+    """The bucket that an hour or a day is in; for months the day."""
+    if bucket == "week":
+        return _week(start)
+    size = literal_column(str(DAY), BigInteger)
+    return start if bucket == "hour" or grain == "day" else start - start % size
 
 
 def _week(start: ColumnElement[Any]) -> ColumnElement[Any]:
