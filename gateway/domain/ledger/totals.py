@@ -1,16 +1,16 @@
-"""Sums over entries, read from the sums of days and hours wherever these tell.
+"""Sums over entries, read from the sums of weeks, days and hours wherever these tell.
 
-A span is cut into pieces: whole days from one table, whole hours from another, and what is left at its two ends from
-the entries; where that is most of what an hour has so far, from the hour, less the entries behind it. So a year costs
-what its days cost, whatever the bounds are; each of them is read from the table with the fewest rows that knows what is
-asked for.
+A span is cut into pieces: whole weeks from one table, whole days and hours from others, and what is left at its two
+ends from the entries; where that is most of what an hour has so far, from the hour, less the entries behind it. So a
+year costs what its days cost, whatever the bounds are; each of them is read from the table with the fewest rows that
+knows what is asked for.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from operator import add as add_up
 from operator import itemgetter
 from typing import Any, Literal, TypeAlias
@@ -31,20 +31,20 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.ledger import repo
-from gateway.domain.ledger.levels import DAY, HOUR, ORGANIZATIONS, SUMS, Level, level_for
+from gateway.domain.ledger.levels import DAY, HOUR, MONDAY, ORGANIZATIONS, SUMS, WEEK, Level, level_for
 from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.query import Bucket, Dimension, Filter, Sums
 
 SECOND = 1_000_000_000
 
-Grain = Literal["day", "hour", "entry", "less"]
+Grain = Literal["week", "day", "hour", "entry", "less"]
 Piece: TypeAlias = tuple[Grain, int | None, int | None]
 """Where to read, from when and until when, in Unix nanoseconds; None is without a bound. What is ``less`` is read from
 the entries too, and taken off."""
 Found: TypeAlias = dict[tuple[Any, ...], tuple[int, ...]]
 """Numbers by dimensions and the bucket's start, which is 0 where there are no buckets."""
 OF_ENTRIES: frozenset[Grain] = frozenset({"entry", "less"})
-SIZES: dict[Grain, int] = {"day": DAY, "hour": HOUR}
+SIZES: dict[Grain, int] = {"week": WEEK, "day": DAY, "hour": HOUR}
 """Seconds of the buckets of a grain."""
 
 
@@ -60,7 +60,9 @@ async def sums(
     Only ``numbers`` are read, the others stay 0.
     """
     found: Found = {}
-    queries = [_query(piece, wanted, by, bucket, numbers) for piece in pieces(wanted, bucket)]
+    level = level_for((*by, *(name for name, _ in named(wanted))), wanted.organization)
+    assert level is not None, "the finest level knows every dimension"
+    queries = [_query(level, piece, wanted, by, bucket, numbers) for piece in pieces(wanted, bucket, sizes=level.sizes)]
     if queries:
         # As one statement: what a further one costs is more than what most pieces do.
         add(found, (await session.execute(union_all(*queries))).all(), len(by), bucket)
@@ -73,7 +75,7 @@ def add(found: Found, rows: Iterable[Any], width: int, bucket: Bucket | None) ->
     for row in rows:
         key, values = row[:cut], row[cut:]
         if bucket == "month":
-            key = (*key[:width], start_of(key[width], bucket))
+            key = (*key[:width], _month_of(key[width]))
         elif bucket is None and not width:
             values = tuple(value or 0 for value in values)  # of nothing at all
         before = found.get(key)
@@ -93,17 +95,20 @@ def told(found: Found, width: int, bucket: Bucket | None, numbers: tuple[str, ..
     return [Sums(key[:width], key[width], *all_of((*found[key], 0))) for key in kept]
 
 
-def pieces(wanted: Filter, bucket: Bucket | None, now: int | None = None) -> list[Piece]:
+def pieces(
+    wanted: Filter, bucket: Bucket | None, now: int | None = None, sizes: Collection[int] = (HOUR, DAY)
+) -> list[Piece]:
     """The span of a filter, each instant of it once, in the coarsest grains that tell of it, in order.
 
     ``now``, in Unix nanoseconds, is that of the clock unless it is given: of what comes there are hardly any entries.
+    ``sizes`` are those that there are tables of.
     """
     begin, end = wanted.from_ns, wanted.until_ns
     if wanted.kinds or wanted.sources or wanted.endpoints or wanted.tags:
         return [("entry", begin, end)]
     now = time.time_ns() if now is None else now
     found: list[Piece] = []
-    for piece in _cut(begin, end, [("hour", HOUR)] if bucket == "hour" else [("day", DAY), ("hour", HOUR)]):
+    for piece in _cut(begin, end, [(grain, SIZES[grain]) for grain in _GRAINS[bucket] if SIZES[grain] in sizes]):
         for grain, first, last in _turned(piece, now):
             before = found[-1] if found else None
             if before is not None and grain == "hour" == before[0] and before[2] == first:
@@ -111,6 +116,15 @@ def pieces(wanted: Filter, bucket: Bucket | None, now: int | None = None) -> lis
             else:
                 found.append((grain, first, last))
     return found
+
+
+_GRAINS: dict[Bucket | None, tuple[Grain, ...]] = {
+    None: ("week", "day", "hour"),
+    "month": ("day", "hour"),
+    "week": ("week", "day", "hour"),
+    "day": ("day", "hour"),
+    "hour": ("hour",),
+}
 
 
 def _turned(piece: Piece, now: int) -> Iterator[Piece]:
@@ -142,8 +156,8 @@ def _cut(begin: int | None, end: int | None, grains: Sequence[tuple[Grain, int]]
         return
     (grain, seconds), finer = grains[0], grains[1:]
     size = seconds * SECOND
-    first = None if begin is None else -(-begin // size) * size
-    last = None if end is None else end // size * size
+    first = None if begin is None else begin + (MONDAY * SECOND - begin) % size
+    last = None if end is None else end - (end - MONDAY * SECOND) % size
     if first is not None and last is not None and first >= last:
         yield from _cut(begin, end, finer)
         return
@@ -155,13 +169,16 @@ def _cut(begin: int | None, end: int | None, grains: Sequence[tuple[Grain, int]]
 
 
 def _query(
-    piece: Piece, wanted: Filter, by: tuple[Dimension, ...], bucket: Bucket | None, numbers: tuple[str, ...]
+    level: Level,
+    piece: Piece,
+    wanted: Filter,
+    by: tuple[Dimension, ...],
+    bucket: Bucket | None,
+    numbers: tuple[str, ...],
 ) -> Select[Any]:
     grain, begin, end = piece
     if grain in OF_ENTRIES:
         return of_entries(wanted.between(begin, end), columns_of(by), bucket, numbers, less=grain == "less")
-    level = level_for((*by, *(name for name, _ in named(wanted))), wanted.organization)
-    assert level is not None, "the finest level knows every dimension"
     return of_sums(level, piece, wanted, by, bucket, numbers)
 
 
@@ -173,7 +190,7 @@ def of_sums(
     bucket: Bucket | None,
     numbers: tuple[str, ...],
 ) -> Select[Any]:
-    """A statement for a piece of days or hours, from the tables of a level that knows all that is asked for."""
+    """A statement for a piece of weeks, days or hours, from the tables of a level that knows all that is asked for."""
     grain, begin, end = piece
     table = level.table(SIZES[grain])
     start: ColumnElement[Any] = literal(0)
@@ -212,7 +229,7 @@ def _who(level: Level, piece: Piece, wanted: Filter) -> Iterator[ColumnElement[b
         yield table.c.organization == wanted.organization
     elif level.keys[0] == "organization" and (begin is not None or end is not None):
         # One span of the primary key for each organisation, instead of all there ever was.
-        all_of_them = ORGANIZATIONS.table(SIZES[grain])
+        all_of_them = ORGANIZATIONS.table(min(DAY, SIZES[grain]))
         yield table.c.organization.in_(
             select(all_of_them.c.organization).where(*_within(all_of_them, begin, end)).distinct()
         )
@@ -257,16 +274,16 @@ def _start_in_entries(bucket: Bucket) -> ColumnElement[Any]:
 
 
 def _start_in_sums(start: ColumnElement[Any], grain: Grain, bucket: Bucket) -> ColumnElement[Any]:
-    """The bucket that an hour or a day is in; for months the day."""
+    """The bucket that an hour, a day or a week is in; for months the day."""
     if bucket == "week":
-        return _week(start)
+        return start if grain == "week" else _week(start)
     size = literal_column(str(DAY), BigInteger)
     return start if bucket == "hour" or grain == "day" else start - start % size
 
 
 def _week(start: ColumnElement[Any]) -> ColumnElement[Any]:
     """The beginning of the week: far fewer rows than days. Months have no such size, and are added up from days."""
-    monday, size = (literal_column(str(seconds), BigInteger) for seconds in (4 * DAY, 7 * DAY))
+    monday, size = (literal_column(str(seconds), BigInteger) for seconds in (MONDAY, WEEK))
     return start - (start - monday) % size
 
 
@@ -288,13 +305,7 @@ def _number_in_entries(name: str) -> ColumnElement[Any]:
     return found
 
 
-def start_of(seconds: int, bucket: Bucket) -> int:
-    """The beginning of the bucket that holds an hour."""
-    if bucket == "hour":
-        return seconds
-    seconds -= seconds % DAY
-    if bucket == "day":
-        return seconds
-    day = datetime.fromtimestamp(seconds, UTC)
-    begin = day.replace(day=1) if bucket == "month" else day - timedelta(days=day.weekday())
-    return int(begin.timestamp())
+def _month_of(seconds: int) -> int:
+    """The beginning of the month, in Unix seconds."""
+    first = datetime.fromtimestamp(seconds, UTC).replace(day=1, hour=0, minute=0, second=0)
+    return int(first.timestamp())
