@@ -19,9 +19,9 @@ BEFORE = {
 }
 AFTER = {
     "ix_ledger_entries_of_organization": [
-        "organization", "started_ns", "number", "kind", "model", "provider", "user", "credential",
+        "organization", "started_ns", "number", "kind", "model", "provider", "user", "credential", "cost_nanos",
     ],
-    "ix_ledger_entries_in_time": ["started_ns", "number", "kind"],
+    "ix_ledger_entries_in_time": ["started_ns", "number", "kind", "cost_nanos"],
 }  # fmt: skip
 
 DAYS, WEEKS = "usage_days_by_credential", "usage_weeks_by_credential"
