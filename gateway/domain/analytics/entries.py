@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.analytics import seeking
 from gateway.domain.ledger import repo, totals
+from gateway.domain.ledger.levels import CALLERS, WEEK
 from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.query import Dimension, Filter, Sort
 
@@ -49,6 +50,8 @@ async def read(
     within = await _kept(session, wanted)
     if within is None:
         return [], 0
+    if wanted.kinds != ALL_ACTIVITY:
+        within = await _of_one_organization(session, within)
     # A correction takes a request back and enters it again, so that requests count what was reported, once.
     sought = seeking.Sought(within, wanted.kinds, "entries" if wanted.kinds == COSTS else "requests")
     by = _narrowing(within)
@@ -134,23 +137,27 @@ async def _in_time(
     )
 
 
+async def _of_one_organization(session: AsyncSession, within: Filter) -> Filter:
+    """The same entries by the organization as well, which indexes begin with: a user and a key are of one."""
+    if within.organization is not None or not (within.users or within.credentials):
+        return within
+    weeks = CALLERS.table(WEEK).c
+    known = [weeks[name].in_(values) for name, values in totals.named(within) if name in CALLERS.keys]
+    found = list(await session.scalars(select(weeks.organization).where(*known).distinct().limit(2)))
+    return within.within(found[0]) if len(found) == 1 else within
+
+
 def _narrowing(within: Filter) -> tuple[Dimension, ...]:
-    """What to count by as well, since an index knows it: a user is of one organisation, a model of one provider."""
-    if within.organization is not None:
-        return ()
-    if within.users or within.credentials:
-        return ("organization",)
-    return ("provider",) if len(within.models) == 1 else ()
+    """What to count by as well, since an index knows it: a model is of one provider."""
+    return ("provider",) if within.organization is None and len(within.models) == 1 else ()
 
 
 def _narrowed(within: Filter, by: tuple[Dimension, ...], groups: Collection[tuple[str, ...]]) -> Filter:
     """The same entries by the filter that an index knows, where there is one."""
     if not by or len(groups) != 1:
         return within
-    ((value,),) = groups
-    if by == ("organization",):
-        return within.within(value)
-    return structs.replace(within, providers=(value,)) if value else within
+    ((provider,),) = groups
+    return structs.replace(within, providers=(provider,)) if provider else within
 
 
 def _by_day(counts: Sequence[seeking.Counted]) -> Iterator[seeking.Counted]:
