@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlalchemy import func, insert, select, text, true
+from sqlalchemy import func, insert, literal_column, select, text, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.ledger import totals
-from gateway.domain.ledger.levels import DAY, EVERY, HOUR, MODELS, OWN_TAGS, SUMS
+from gateway.domain.ledger.levels import DAY, EVERY, HOUR, LEVELS, MODELS, MONDAY, OWN_TAGS, SUMS, WEEK, Level
 from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.query import Bucket, Dimension, Filter
 from gateway.domain.ledger.rollup import SOURCES
@@ -84,6 +84,10 @@ async def fill(store: Store, entries: int, until: int, say: Callable[[str], None
     for day in range(first_day, until + 1, DAY):
         async with store.writing() as session:
             await _sum(session, day, is_sqlite=store.is_sqlite)
+    for level in LEVELS:
+        if WEEK in level.sizes:
+            async with store.writing() as session:
+                await _sum_weeks(session, level)
     if not store.is_sqlite:
         async with store.writing() as session:
             await session.execute(text("ANALYZE"))
@@ -106,3 +110,12 @@ async def _sum(session: AsyncSession, day: int, *, is_sqlite: bool) -> None:
             query = select(*keys, *(func.sum(table.c[name]) for name in SUMS)).group_by(*keys)
             query = query.where(table.c.start >= day, table.c.start < day + DAY)
             await session.execute(insert(level.table(size)).from_select([*level.keys, *SUMS], query))
+
+
+async def _sum_weeks(session: AsyncSession, level: Level) -> None:
+    """Fill the sums of weeks from those of days."""
+    days = level.table(DAY).c
+    week = days.start - (days.start - literal_column(str(MONDAY))) % literal_column(str(WEEK))
+    keys = [week if name == "start" else days[name] for name in level.keys]
+    query = select(*keys, *(func.sum(days[name]) for name in SUMS)).group_by(*keys)
+    await session.execute(insert(level.table(WEEK)).from_select([*level.keys, *SUMS], query))

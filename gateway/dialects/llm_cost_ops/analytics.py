@@ -94,15 +94,16 @@ async def get_analytics(work: Reading, chosen: Annotated[Chosen, Query()]) -> An
     by_start: dict[int | None, list[Sums]] = {}
     for item in whole:
         by_start.setdefault(item.start, []).append(item)
+    sums = {start: added(items) for start, items in by_start.items()}
     series = [
         Point(
             timestamp=of_seconds(start),
-            metrics=told(added(by_start.get(start, ())), metrics)
+            metrics=told(sums.get(start, Sums()), metrics)
             | {name: parts.get(start, {}) for name, parts in breakdowns.items()},
         )
         for start in starts
     ]
-    return AnalyticsAnswer(data=Analytics(time_series=series, summary=told(added(whole), _SUMMARY)))
+    return AnalyticsAnswer(data=Analytics(time_series=series, summary=told(added(sums.values()), _SUMMARY)))
 
 
 def _starts(within: Range, interval: Interval) -> list[int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from msgspec import structs
@@ -11,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.analytics import seeking
 from gateway.domain.ledger import repo, totals
+from gateway.domain.ledger.levels import CALLERS, WEEK
 from gateway.domain.ledger.model import LedgerEntry
-from gateway.domain.ledger.query import Filter, Sort
+from gateway.domain.ledger.query import Dimension, Filter, Sort
 
 REPORTED = ("usage", "external")
 """The kinds of entries that are a request's own; corrections are of one of these."""
@@ -47,17 +50,26 @@ async def read(
     within = await _kept(session, wanted)
     if within is None:
         return [], 0
+    if wanted.kinds != ALL_ACTIVITY:
+        within = await _of_one_organization(session, within)
     # A correction takes a request back and enters it again, so that requests count what was reported, once.
-    number = "entries" if wanted.kinds == COSTS else "requests"
-    days = [(row.start or 0, getattr(row, number)) for row in await totals.sums(session, within, (), "day", (number,))]
-    total = sum(count for _, count in days)
+    sought = seeking.Sought(within, wanted.kinds, "entries" if wanted.kinds == COSTS else "requests")
+    by = _narrowing(within)
+    counts = await seeking.counts(session, sought, "day", by)
+    total = sum(each.count for each in counts)
     if wanted.kinds == ALL_ACTIVITY:
         total += await _activities(session, within)
     elif by_time and (totals.named(wanted) or offset > _NEAR):
-        narrow = await _narrowed(session, within)
+        narrow = _narrowed(within, by, {each.group for each in counts})
         ahead, seen = _ahead(narrow, order[0], after)
         spans, offset = await seeking.stretches(
-            session, days, ahead, number, descending=order[0].descending, offset=offset, limit=limit
+            session,
+            [(each.start, each.count) for each in _by_day(counts)],
+            structs.replace(sought, span=ahead),
+            is_exact=after is None,
+            descending=order[0].descending,
+            offset=offset,
+            limit=limit,
         )
         spans = seeking.joined([*seen, *seeking.clipped(spans, ahead)])
         return await _among(session, spans, narrow, wanted.kinds, order, limit, after, offset), total
@@ -76,10 +88,14 @@ async def _among(
 ) -> list[LedgerEntry]:
     """A page, all of which is within ``spans``, one behind the other."""
     found: list[LedgerEntry] = []
-    started, wanted = LedgerEntry.started_ns, structs.replace(narrow, kinds=kinds)
+    started = LedgerEntry.started_ns
     for start in range(0, len(spans), _SPANS):
-        within = or_(*(and_(started >= begin, started < end) for begin, end in spans[start : start + _SPANS]))
-        found += await _in_time(session, wanted, order, limit - len(found), after, offset, (within,))
+        some = spans[start : start + _SPANS]
+        begin, end = min(begin for begin, _ in some), max(end for _, end in some)
+        wanted = structs.replace(narrow, from_ns=begin, until_ns=end, kinds=kinds)
+        within = or_(*(and_(started >= begin, started < end) for begin, end in some))
+        more = (within,) if len(some) > 1 else ()
+        found += await _in_time(session, wanted, order, limit - len(found), after, offset, more)
         if len(found) == limit:
             break
         offset = 0  # all that is passed over is in the first ones
@@ -121,17 +137,33 @@ async def _in_time(
     )
 
 
-async def _narrowed(session: AsyncSession, within: Filter) -> Filter:
-    """The same entries by a filter that an index knows: a user is of one organisation, a model of one provider."""
-    if within.organization is not None:
+async def _of_one_organization(session: AsyncSession, within: Filter) -> Filter:
+    """The same entries by the organization as well, which indexes begin with: a user and a key are of one."""
+    if within.organization is not None or not (within.users or within.credentials):
         return within
-    if within.users or within.credentials:
-        found = await totals.sums(session, within, ("organization",), None, ("requests",))
-        return within.within(found[0].group[0]) if len(found) == 1 else within
-    if len(within.models) == 1:
-        found = await totals.sums(session, within, ("provider",), None, ("requests",))
-        return structs.replace(within, providers=found[0].group) if len(found) == 1 and found[0].group[0] else within
-    return within
+    weeks = CALLERS.table(WEEK).c
+    known = [weeks[name].in_(values) for name, values in totals.named(within) if name in CALLERS.keys]
+    found = list(await session.scalars(select(weeks.organization).where(*known).distinct().limit(2)))
+    return within.within(found[0]) if len(found) == 1 else within
+
+
+def _narrowing(within: Filter) -> tuple[Dimension, ...]:
+    """What to count by as well, since an index knows it: a model is of one provider."""
+    return ("provider",) if within.organization is None and len(within.models) == 1 else ()
+
+
+def _narrowed(within: Filter, by: tuple[Dimension, ...], groups: Collection[tuple[str, ...]]) -> Filter:
+    """The same entries by the filter that an index knows, where there is one."""
+    if not by or len(groups) != 1:
+        return within
+    ((provider,),) = groups
+    return structs.replace(within, providers=(provider,)) if provider else within
+
+
+def _by_day(counts: Sequence[seeking.Counted]) -> Iterator[seeking.Counted]:
+    """The same with one for each day."""
+    for start, each in groupby(counts, key=attrgetter("start")):
+        yield seeking.Counted((), start, sum(one.count for one in each))
 
 
 def _ahead(within: Filter, first: Sort, after: Sequence[Any] | None) -> tuple[Filter, list[seeking.Stretch]]:

@@ -6,24 +6,66 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias
 
-from msgspec import structs
+from msgspec import Struct, structs
+from sqlalchemy import union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.ledger import totals
-from gateway.domain.ledger.levels import DAY, HOUR
-from gateway.domain.ledger.query import Filter
+from gateway.domain.ledger.levels import DAY, HOUR, level_for
+from gateway.domain.ledger.query import Dimension, Filter
 
 Stretch: TypeAlias = tuple[int, int]
 """From a time on until before another, in Unix nanoseconds."""
 _SECOND = 1_000_000_000
 
 
+class Counted(Struct, frozen=True, gc=False):
+    """How many entries an hour or a day has, which begins at Unix second ``start``. ``group`` is as asked for."""
+
+    group: tuple[str, ...]
+    start: int
+    count: int
+
+
+class Sought(Struct, frozen=True):
+    """Entries of ``kinds`` within ``span``, which has a beginning and names nothing that sums don't know."""
+
+    span: Filter
+    kinds: tuple[str, ...]
+    number: str
+    """The sum that counts them."""
+
+
+async def counts(
+    session: AsyncSession, sought: Sought, bucket: Literal["hour", "day"], by: tuple[Dimension, ...] = ()
+) -> list[Counted]:
+    """How many there are in each hour or day, in order; none is read but at the ends of the span."""
+    queries = []
+    for piece in totals.pieces(sought.span, bucket):
+        grain, begin, end = piece
+        if grain in totals.OF_ENTRIES:
+            # By their kinds, which an index has, and not by a sum, for which each would have to be read.
+            within = structs.replace(sought.span, from_ns=begin, until_ns=end, kinds=sought.kinds)
+            columns = totals.columns_of(by)
+            queries.append(totals.of_entries(within, columns, bucket, ("entries",), less=grain == "less"))
+            continue
+        level = level_for((*by, *(name for name, _ in totals.named(sought.span))), sought.span.organization)
+        assert level is not None, "the finest level knows every dimension"
+        queries.append(totals.of_sums(level, piece, sought.span, by, bucket, (sought.number,)))
+    if not queries:
+        return []
+    found: totals.Found = {}
+    totals.add(found, (await session.execute(union_all(*queries))).all(), len(by), bucket)
+    told = [Counted(key[:-1], key[-1], count) for key, (count,) in found.items() if count]
+    return sorted(told, key=lambda each: (each.start, each.group))
+
+
 async def stretches(
     session: AsyncSession,
     days: Iterable[tuple[int, int]],
-    ahead: Filter,
-    number: str,
+    ahead: Sought,
     *,
+    is_exact: bool,
     descending: bool,
     offset: int,
     limit: int,
@@ -31,25 +73,33 @@ async def stretches(
     """Where ``limit`` entries behind the first ``offset`` are, in the order of reading; and how many are to be passed
     over there.
 
-    ``days`` are the beginnings of days in Unix seconds and how many entries each has; ``ahead`` is the filter of what
-    is not passed yet: it has a beginning, may cut days, and names nothing that sums don't know. ``number`` is the sum
-    that counts.
+    ``days`` are the beginnings of days in Unix seconds and how many entries each has; ``ahead`` is what is not passed
+    yet: it may cut days, and unless counts are ``is_exact``, these days have an unknown part of what they are told to.
     """
-    found: list[Stretch] = []
+    chosen: list[int] = []
     passed = reached = 0
     for day, on_day in sorted(days, reverse=descending):
-        cut = _cut(ahead, day)
-        if cut == "all" or (cut == "none" and reached + on_day <= offset):
-            passed = reached = reached + (on_day if cut == "none" else 0)
+        cut = _cut(ahead.span, day)
+        if cut == "all":
             continue
-        for hour, count in sorted(await _hours(session, ahead, number, day), reverse=descending):
-            reached += count
-            if reached <= offset:
-                passed = reached
-                continue
-            found.append((hour * _SECOND, (hour + HOUR) * _SECOND))
-            if reached >= offset + limit:
-                return joined(found), offset - passed
+        known = on_day if is_exact or cut == "none" else None
+        if known is not None and not chosen and reached + known <= offset:
+            passed = reached = reached + known
+            continue
+        chosen.append(day)
+        reached += known or 0
+        if reached >= offset + limit:
+            break
+    found: list[Stretch] = []
+    reached = passed
+    for hour, count in await _hours(session, ahead, chosen, descending=descending):
+        reached += count
+        if reached <= offset:
+            passed = reached
+            continue
+        found.append((hour * _SECOND, (hour + HOUR) * _SECOND))
+        if reached >= offset + limit:
+            break
     return joined(found), max(0, offset - passed)
 
 
@@ -62,11 +112,16 @@ def _cut(ahead: Filter, day: int) -> Literal["all", "some", "none"]:
     return "some" if begin < first or last < end else "none"
 
 
-async def _hours(session: AsyncSession, wanted: Filter, number: str, day: int) -> list[tuple[int, int]]:
-    begin, end = max(wanted.from_ns or 0, day * _SECOND), (day + DAY) * _SECOND
-    end = end if wanted.until_ns is None else min(end, wanted.until_ns)
-    rows = await totals.sums(session, structs.replace(wanted, from_ns=begin, until_ns=end), (), "hour", (number,))
-    return [(row.start or 0, getattr(row, number)) for row in rows]
+async def _hours(
+    session: AsyncSession, sought: Sought, days: Sequence[int], *, descending: bool
+) -> list[tuple[int, int]]:
+    """The hours of these days, and of those between them: at once, as each statement costs what many rows do."""
+    if not days:
+        return []
+    begin, end = max(sought.span.from_ns or 0, min(days) * _SECOND), (max(days) + DAY) * _SECOND
+    end = end if sought.span.until_ns is None else min(end, sought.span.until_ns)
+    rows = await counts(session, structs.replace(sought, span=sought.span.between(begin, end)), "hour")
+    return [(row.start, row.count) for row in (reversed(rows) if descending else rows)]
 
 
 def joined(found: Iterable[Stretch]) -> list[Stretch]:

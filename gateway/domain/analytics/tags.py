@@ -38,20 +38,22 @@ async def sums(
 
     An entry with several tags counts for each of them; what has none is "".
     """
-    found: dict[tuple[Any, ...], list[int]] = {}
+    found: totals.Found = {}
     level = _level_for(wanted, by)
     every: list[totals.Piece] = [("entry", wanted.from_ns, wanted.until_ns)]
     for piece in every if level is None else totals.pieces(wanted, bucket):
         rows: Sequence[Any]
         if level is None or piece[0] in totals.OF_ENTRIES:
             within = wanted.between(piece[1], piece[2])
-            rows = (await session.execute(_of_entries(within, by, bucket, is_sqlite=is_sqlite))).all()
+            rows = (
+                await session.execute(_of_entries(within, by, bucket, is_sqlite=is_sqlite, less=piece[0] == "less"))
+            ).all()
         elif "tag" in by:
             query = totals.of_sums(level, piece, wanted, by, bucket, NUMBERS)
             rows = (await session.execute(query)).all()
         else:
             rows = await _projects(session, level, piece, wanted, by, bucket)
-        totals.add(found, rows, len(by), bucket, piece[0])
+        totals.add(found, rows, len(by), bucket)
     return totals.told(found, len(by), bucket, NUMBERS)
 
 
@@ -90,10 +92,12 @@ async def _projects(
     return [*rows, *((*key[:at], "", *key[at:], *numbers) for key, numbers in left.items())]
 
 
-def _of_entries(wanted: Filter, by: Sequence[Grouping], bucket: Bucket | None, *, is_sqlite: bool) -> Select[Any]:
+def _of_entries(
+    wanted: Filter, by: Sequence[Grouping], bucket: Bucket | None, *, is_sqlite: bool, less: bool
+) -> Select[Any]:
     entry: Any = LedgerEntry
     tag = rows_of(is_sqlite=is_sqlite)
     special = {"project": func.substr(column_of("project"), 1, LONGEST - len(PROJECT) - 1), "tag": spelt_in(tag)}
     columns = [special[name] if name in special else getattr(entry, name) for name in by]
-    query = totals.of_entries(wanted, columns, bucket, NUMBERS)
+    query = totals.of_entries(wanted, columns, bucket, NUMBERS, less=less)
     return query.select_from(entry.__table__.outerjoin(tag, true()) if "tag" in by else entry.__table__)

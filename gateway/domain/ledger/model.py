@@ -41,8 +41,12 @@ class LedgerEntry(Base):
 
     __tablename__ = "ledger_entries"
     __table_args__ = (
-        Index(None, "organization", "started_ns", "number", "model"),
-        Index(None, "started_ns", "number"),
+        # With what pages are filtered and sorted by, so that no entry is read only to be passed over.
+        Index(
+            "ix_ledger_entries_of_organization",
+            "organization", "started_ns", "number", "kind", "model", "provider", "user", "credential", "cost_nanos",
+        ),
+        Index("ix_ledger_entries_in_time", "started_ns", "number", "kind", "cost_nanos"),
         Index(None, "provider", "model", "started_ns"),
         Index(
             "uq_ledger_entries_idempotency_key", "organization", "idempotency_key",

@@ -52,7 +52,7 @@ class Sort(Struct, frozen=True):
 NEWEST_FIRST = (Sort("started_ns", descending=True),)
 
 
-class Sums(Struct, kw_only=True, gc=False):
+class Sums(Struct, gc=False):
     """Sums over some entries, in the units of :mod:`gateway.domain.ledger.model`.
 
     ``group`` has the value of each dimension asked for, in their order; "" where an entry had none. ``start`` is the

@@ -1,4 +1,4 @@
-"""The sums over hours and days, kept in the transaction that adds the entries."""
+"""The sums over hours, days and weeks, kept in the transaction that adds the entries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.ledger.levels import (
     CALLERS,
-    DAY,
     EVERY,
     HOUR,
     LEVELS,
@@ -20,10 +19,10 @@ from gateway.domain.ledger.levels import (
     ORGANIZATIONS,
     OWN_MODELS,
     OWN_TAGS,
-    SIZES,
     SUMS,
     TAGS,
     Level,
+    beginning,
 )
 from gateway.domain.ledger.statements import insert_statements, run
 from gateway.domain.ledger.tags import spelt
@@ -47,7 +46,7 @@ def upserts(table: Table, keys: Iterable[str]) -> dict[str, str]:
 
 
 _UPSERTS = {
-    (level, size): upserts(level.table(size), level.keys) for level in LEVELS for size in SIZES
+    (level, size): upserts(level.table(size), level.keys) for level in LEVELS for size in level.sizes
 }  # fmt: skip
 
 
@@ -79,7 +78,9 @@ def levelled(every: Summed, tagged: Summed) -> dict[tuple[Level, int], Summed]:
         hours[level] = projected(hours[source], _KEPT[level])
     found: dict[tuple[Level, int], Summed] = {}
     for level in LEVELS:
-        found[level, HOUR], found[level, DAY] = hours[level], by_day(level, hours[level])
+        sums = hours[level]
+        for size in level.sizes:
+            found[level, size] = sums = sums if size == HOUR else added_up(level, sums, size)
     return found
 
 
@@ -93,15 +94,14 @@ def projected(sums: Mapping[Key, Numbers], kept: _Kept) -> Summed:
     return found
 
 
-def by_day(level: Level, hours: Mapping[Key, Numbers]) -> Summed:
-    """Sums of hours added up to days."""
+def added_up(level: Level, sums: Mapping[Key, Numbers], size: int) -> Summed:
+    """Sums over shorter times added up to buckets of ``size`` seconds."""
     at = level.keys.index("start")
-    starts = {key[at] for key in hours}
+    starts = {key[at] for key in sums}
     if len(starts) == 1:  # what is entered as it happens
-        (start,) = starts
-        day = (start - start % DAY,)
-        return {key[:at] + day + key[at + 1 :]: numbers for key, numbers in hours.items()}
-    return projected(hours, lambda key: (*key[:at], key[at] - key[at] % DAY, *key[at + 1 :]))
+        begun = (beginning(starts.pop(), size),)
+        return {key[:at] + begun + key[at + 1 :]: numbers for key, numbers in sums.items()}
+    return projected(sums, lambda key: (*key[:at], beginning(key[at], size), *key[at + 1 :]))
 
 
 def keys_kept(level: Level, names: Iterable[str]) -> _Kept:
@@ -111,7 +111,7 @@ def keys_kept(level: Level, names: Iterable[str]) -> _Kept:
 
 
 async def add(session: AsyncSession, sums: Mapping[tuple[Level, int], Sequence[tuple[Any, ...]]]) -> None:
-    """Add to the sums of hours and days, by rows that :func:`rows_of` gave."""
+    """Add to the sums of every table, by rows that :func:`rows_of` gave."""
     connection = await session.connection()
     for place, rows in sums.items():
         if rows:

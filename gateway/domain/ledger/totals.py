@@ -1,35 +1,50 @@
-"""Sums over entries, read from the sums of days and hours wherever these tell.
+"""Sums over entries, read from the sums of weeks, days and hours wherever these tell.
 
-A span is cut into pieces: whole days from one table, whole hours from another, and what is left at its two ends from
-the entries; where that is most of what an hour has so far, from the hour, less the entries behind it. So a year costs
-what its days cost, whatever the bounds are; each of them is read from the table with the fewest rows that knows what is
-asked for.
+A span is cut into pieces: whole weeks from one table, whole days and hours from others, and what is left at its two
+ends from the entries; where that is most of what an hour has so far, from the hour, less the entries behind it. So a
+year costs what its days cost, whatever the bounds are; each of them is read from the table with the fewest rows that
+knows what is asked for.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from operator import add as add_up
+from operator import itemgetter
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import BigInteger, ColumnElement, Select, Table, case, func, literal, literal_column, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    Table,
+    case,
+    cast,
+    func,
+    literal,
+    literal_column,
+    select,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.ledger import repo
-from gateway.domain.ledger.levels import DAY, HOUR, ORGANIZATIONS, SUMS, Level, level_for
+from gateway.domain.ledger.levels import DAY, HOUR, MONDAY, ORGANIZATIONS, SUMS, WEEK, Level, level_for
 from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.query import Bucket, Dimension, Filter, Sums
 
 SECOND = 1_000_000_000
 
-Grain = Literal["day", "hour", "entry", "less"]
+Grain = Literal["week", "day", "hour", "entry", "less"]
 Piece: TypeAlias = tuple[Grain, int | None, int | None]
 """Where to read, from when and until when, in Unix nanoseconds; None is without a bound. What is ``less`` is read from
 the entries too, and taken off."""
+Found: TypeAlias = dict[tuple[Any, ...], tuple[int, ...]]
+"""Numbers by dimensions and the bucket's start, which is 0 where there are no buckets."""
 OF_ENTRIES: frozenset[Grain] = frozenset({"entry", "less"})
-SIZES: dict[Grain, int] = {"day": DAY, "hour": HOUR}
+SIZES: dict[Grain, int] = {"week": WEEK, "day": DAY, "hour": HOUR}
 """Seconds of the buckets of a grain."""
 
 
@@ -44,53 +59,56 @@ async def sums(
 
     Only ``numbers`` are read, the others stay 0.
     """
-    found: dict[tuple[Any, ...], list[int]] = {}
-    for piece in pieces(wanted, bucket):
-        rows = await session.execute(_query(piece, wanted, by, bucket, numbers))
-        add(found, rows, len(by), bucket, piece[0])
+    found: Found = {}
+    level = level_for((*by, *(name for name, _ in named(wanted))), wanted.organization)
+    assert level is not None, "the finest level knows every dimension"
+    queries = [_query(level, piece, wanted, by, bucket, numbers) for piece in pieces(wanted, bucket, sizes=level.sizes)]
+    if queries:
+        # As one statement: what a further one costs is more than what most pieces do.
+        add(found, (await session.execute(union_all(*queries))).all(), len(by), bucket)
     return told(found, len(by), bucket, numbers)
 
 
-def add(
-    found: dict[tuple[Any, ...], list[int]], rows: Iterable[Any], width: int, bucket: Bucket | None, grain: Grain
-) -> None:
-    """Add rows of ``width`` dimensions, the bucket's start and numbers to what was found, by start and dimensions."""
-    sign = -1 if grain == "less" else 1
-    starts: dict[int, int] = {}
+def add(found: Found, rows: Iterable[Any], width: int, bucket: Bucket | None) -> None:
+    """Add rows of ``width`` dimensions, the bucket's start and numbers to what was found, by dimensions and start."""
+    cut = width + 1
     for row in rows:
-        groups, at, numbers = row[:width], row[width], row[width + 1 :]
-        start = None
-        if bucket is not None and (start := starts.get(at)) is None:
-            start = starts[at] = start_of(at, bucket)
-        values = [sign * int(value or 0) for value in numbers]  # PostgreSQL's sums are decimals
-        key = (start, *groups) if all(groups) else (start, *(value or "" for value in groups))
+        key, values = row[:cut], row[cut:]
+        if bucket == "month":
+            key = (*key[:width], _month_of(key[width]))
+        elif bucket is None and not width:
+            values = tuple(value or 0 for value in values)  # of nothing at all
         before = found.get(key)
-        found[key] = values if before is None else [*map(add_up, before, values)]
+        found[key] = values if before is None else (*map(add_up, before, values),)
 
 
-def told(
-    found: Mapping[tuple[Any, ...], list[int]], width: int, bucket: Bucket | None, numbers: tuple[str, ...]
-) -> list[Sums]:
+def told(found: Found, width: int, bucket: Bucket | None, numbers: tuple[str, ...]) -> list[Sums]:
     """What :func:`add` found, in order."""
+    all_of = itemgetter(*(numbers.index(name) if name in numbers else -1 for name in SUMS))
     if not width and bucket is None:
         # A query without groups gives a row even where it found nothing.
-        values = found.get((None,), [0] * len(numbers))
-        return [Sums(group=(), start=None, **dict(zip(numbers, values, strict=True)))]
-    kept = sorted(key for key, values in found.items() if any(values))  # either all have a start, or none
-    return [Sums(group=key[1:], start=key[0], **dict(zip(numbers, found[key], strict=True))) for key in kept]
+        return [Sums((), None, *all_of((*found.get((0,), (0,) * len(numbers)), 0)))]
+    kept = sorted(key for key, values in found.items() if any(values))
+    if bucket is None:
+        return [Sums(key[:width], None, *all_of((*found[key], 0))) for key in kept]
+    kept.sort(key=itemgetter(width))
+    return [Sums(key[:width], key[width], *all_of((*found[key], 0))) for key in kept]
 
 
-def pieces(wanted: Filter, bucket: Bucket | None, now: int | None = None) -> list[Piece]:
+def pieces(
+    wanted: Filter, bucket: Bucket | None, now: int | None = None, sizes: Collection[int] = (HOUR, DAY)
+) -> list[Piece]:
     """The span of a filter, each instant of it once, in the coarsest grains that tell of it, in order.
 
     ``now``, in Unix nanoseconds, is that of the clock unless it is given: of what comes there are hardly any entries.
+    ``sizes`` are those that there are tables of.
     """
     begin, end = wanted.from_ns, wanted.until_ns
     if wanted.kinds or wanted.sources or wanted.endpoints or wanted.tags:
         return [("entry", begin, end)]
     now = time.time_ns() if now is None else now
     found: list[Piece] = []
-    for piece in _cut(begin, end, [("hour", HOUR)] if bucket == "hour" else [("day", DAY), ("hour", HOUR)]):
+    for piece in _cut(begin, end, [(grain, SIZES[grain]) for grain in _GRAINS[bucket] if SIZES[grain] in sizes]):
         for grain, first, last in _turned(piece, now):
             before = found[-1] if found else None
             if before is not None and grain == "hour" == before[0] and before[2] == first:
@@ -98,6 +116,15 @@ def pieces(wanted: Filter, bucket: Bucket | None, now: int | None = None) -> lis
             else:
                 found.append((grain, first, last))
     return found
+
+
+_GRAINS: dict[Bucket | None, tuple[Grain, ...]] = {
+    None: ("week", "day", "hour"),
+    "month": ("day", "hour"),
+    "week": ("week", "day", "hour"),
+    "day": ("day", "hour"),
+    "hour": ("hour",),
+}
 
 
 def _turned(piece: Piece, now: int) -> Iterator[Piece]:
@@ -129,8 +156,8 @@ def _cut(begin: int | None, end: int | None, grains: Sequence[tuple[Grain, int]]
         return
     (grain, seconds), finer = grains[0], grains[1:]
     size = seconds * SECOND
-    first = None if begin is None else -(-begin // size) * size
-    last = None if end is None else end // size * size
+    first = None if begin is None else begin + (MONDAY * SECOND - begin) % size
+    last = None if end is None else end - (end - MONDAY * SECOND) % size
     if first is not None and last is not None and first >= last:
         yield from _cut(begin, end, finer)
         return
@@ -142,13 +169,16 @@ def _cut(begin: int | None, end: int | None, grains: Sequence[tuple[Grain, int]]
 
 
 def _query(
-    piece: Piece, wanted: Filter, by: tuple[Dimension, ...], bucket: Bucket | None, numbers: tuple[str, ...]
+    level: Level,
+    piece: Piece,
+    wanted: Filter,
+    by: tuple[Dimension, ...],
+    bucket: Bucket | None,
+    numbers: tuple[str, ...],
 ) -> Select[Any]:
     grain, begin, end = piece
     if grain in OF_ENTRIES:
-        return of_entries(wanted.between(begin, end), columns_of(by), bucket, numbers)
-    level = level_for((*by, *(name for name, _ in named(wanted))), wanted.organization)
-    assert level is not None, "the finest level knows every dimension"
+        return of_entries(wanted.between(begin, end), columns_of(by), bucket, numbers, less=grain == "less")
     return of_sums(level, piece, wanted, by, bucket, numbers)
 
 
@@ -160,14 +190,14 @@ def of_sums(
     bucket: Bucket | None,
     numbers: tuple[str, ...],
 ) -> Select[Any]:
-    """A statement for a piece of days or hours, from the tables of a level that knows all that is asked for."""
+    """A statement for a piece of weeks, days or hours, from the tables of a level that knows all that is asked for."""
     grain, begin, end = piece
     table = level.table(SIZES[grain])
     start: ColumnElement[Any] = literal(0)
     if bucket is not None:
-        start = _week(table.c.start) if bucket == "week" else table.c.start
+        start = _start_in_sums(table.c.start, grain, bucket)
     columns = [table.c[name] for name in by]
-    query = select(*columns, start, *(func.sum(table.c[name]) for name in numbers))
+    query = select(*columns, start, *(_sum(table.c[name]) for name in numbers))
     query = query.where(*_within(table, begin, end), *_who(level, piece, wanted))
     query = query.where(*(table.c[name].in_(values) for name, values in named(wanted)))
     return query.group_by(*columns, *([start] if bucket is not None else []))
@@ -199,19 +229,30 @@ def _who(level: Level, piece: Piece, wanted: Filter) -> Iterator[ColumnElement[b
         yield table.c.organization == wanted.organization
     elif level.keys[0] == "organization" and (begin is not None or end is not None):
         # One span of the primary key for each organisation, instead of all there ever was.
-        all_of_them = ORGANIZATIONS.table(SIZES[grain])
+        all_of_them = ORGANIZATIONS.table(min(DAY, SIZES[grain]))
         yield table.c.organization.in_(
             select(all_of_them.c.organization).where(*_within(all_of_them, begin, end)).distinct()
         )
 
 
+def _sum(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    # PostgreSQL's sums are decimals, each of which costs the driver what a row of whole numbers does.
+    return cast(func.sum(column), BigInteger)
+
+
 def of_entries(
-    wanted: Filter, columns: Sequence[ColumnElement[Any]], bucket: Bucket | None, numbers: tuple[str, ...]
+    wanted: Filter,
+    columns: Sequence[ColumnElement[Any]],
+    bucket: Bucket | None,
+    numbers: tuple[str, ...],
+    *,
+    less: bool = False,
 ) -> Select[Any]:
-    """The same as :func:`of_sums` from the entries themselves, by any columns."""
+    """The same as :func:`of_sums` from the entries themselves, by any columns; negated for what is ``less``."""
     start: ColumnElement[Any] = literal(0) if bucket is None else _start_in_entries(bucket)
     known = [func.coalesce(column, "") for column in columns]
-    query = select(*known, start, *(func.sum(_number_in_entries(name)) for name in numbers))
+    sums = (_sum(_number_in_entries(name)) for name in numbers)
+    query = select(*known, start, *(-value if less else value for value in sums))
     # Within a bit of time, the index to read is that of time.
     bounded = wanted.from_ns is not None and wanted.until_ns is not None
     query = query.where(*repo.conditions(wanted, steered="values" if bounded else "nothing"))
@@ -232,9 +273,17 @@ def _start_in_entries(bucket: Bucket) -> ColumnElement[Any]:
     return _week(found) if bucket == "week" else found
 
 
+def _start_in_sums(start: ColumnElement[Any], grain: Grain, bucket: Bucket) -> ColumnElement[Any]:
+    """The bucket that an hour, a day or a week is in; for months the day."""
+    if bucket == "week":
+        return start if grain == "week" else _week(start)
+    size = literal_column(str(DAY), BigInteger)
+    return start if bucket == "hour" or grain == "day" else start - start % size
+
+
 def _week(start: ColumnElement[Any]) -> ColumnElement[Any]:
     """The beginning of the week: far fewer rows than days. Months have no such size, and are added up from days."""
-    monday, size = (literal_column(str(seconds), BigInteger) for seconds in (4 * DAY, 7 * DAY))
+    monday, size = (literal_column(str(seconds), BigInteger) for seconds in (MONDAY, WEEK))
     return start - (start - monday) % size
 
 
@@ -256,13 +305,7 @@ def _number_in_entries(name: str) -> ColumnElement[Any]:
     return found
 
 
-def start_of(seconds: int, bucket: Bucket) -> int:
-    """The beginning of the bucket that holds an hour."""
-    if bucket == "hour":
-        return seconds
-    seconds -= seconds % DAY
-    if bucket == "day":
-        return seconds
-    day = datetime.fromtimestamp(seconds, UTC)
-    begin = day.replace(day=1) if bucket == "month" else day - timedelta(days=day.weekday())
-    return int(begin.timestamp())
+def _month_of(seconds: int) -> int:
+    """The beginning of the month, in Unix seconds."""
+    first = datetime.fromtimestamp(seconds, UTC).replace(day=1, hour=0, minute=0, second=0)
+    return int(first.timestamp())

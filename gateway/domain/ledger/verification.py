@@ -3,15 +3,16 @@ were written are in it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from operator import add as add_up
 from typing import Any
 
 from msgspec import Struct, field
-from sqlalchemy import BigInteger, Select, func, literal_column, select, true
+from sqlalchemy import BigInteger, ColumnElement, Select, func, literal_column, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.ledger import repo, rollup, tags, totals
-from gateway.domain.ledger.levels import DAY, EVERY, HOUR, OWN_TAGS, SUMS, TABLES, Level
+from gateway.domain.ledger.levels import DAY, EVERY, LEVELS, OWN_TAGS, SIZES, SUMS, TABLES, WEEK, Level, beginning
 from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.query import Dimension, Filter
 from gateway.domain.work import Work
@@ -63,11 +64,46 @@ async def verify(work: Work) -> Verified:
     """Add up every entry and compare. All of it as of one moment, a day at a time: call it in a work that reads."""
     session, found = work.session, Verified()
     found.from_ns = await session.scalar(select(func.min(LedgerEntry.started_ns)))
+    weeks = _Weeks(session, found)
     for day in await _days(session, found.from_ns):
         found.days += 1
-        await _verify_day(session, found, day)
+        await weeks.reach(day)
+        weeks.add(await _verify_day(session, found, day))
+    await weeks.end()
     await _verify_parts(session, found)
     return found
+
+
+class _Weeks:
+    """Compares the sums of weeks, when all days of each have been added."""
+
+    def __init__(self, session: AsyncSession, found: Verified) -> None:
+        self._session = session
+        self._found = found
+        self._week: int | None = None
+        self._sums: dict[Level, rollup.Summed] = {}
+
+    async def reach(self, day: int) -> None:
+        """Go on to a day. Of those before the first one no entries are kept, but their sums."""
+        week, is_first = beginning(day, WEEK), self._week is None
+        if week != self._week:
+            await self.end()
+            self._week, self._sums = week, {level: {} for level in LEVELS if WEEK in level.sizes}
+        for level, sums in self._sums.items() if is_first else ():
+            table = level.table(DAY)
+            gone = await _read_sums(self._session, level, DAY, table.c.start >= week, table.c.start < day)
+            _add(sums, rollup.added_up(level, gone, WEEK))
+
+    def add(self, sums: Mapping[Level, rollup.Summed]) -> None:
+        """Add the sums of a day, by the beginning of its week."""
+        for level, more in sums.items():
+            _add(self._sums[level], more)
+
+    async def end(self) -> None:
+        """Compare the week that was reached."""
+        for level, sums in self._sums.items():
+            kept = await _read_sums(self._session, level, WEEK, level.table(WEEK).c.start == self._week)
+            _compare(self._found, level, WEEK, kept, {key: numbers for key, numbers in sums.items() if any(numbers)})
 
 
 async def verify_written(session: AsyncSession, found: Verified, ids: Sequence[str]) -> None:
@@ -92,19 +128,20 @@ async def _days(session: AsyncSession, first_ns: int | None) -> list[int]:
     return sorted(found)
 
 
-async def _verify_day(session: AsyncSession, found: Verified, day: int) -> None:
+async def _verify_day(session: AsyncSession, found: Verified, day: int) -> dict[Level, rollup.Summed]:
+    """Compare a day and its hours; gives what it adds to weeks."""
     within = Filter(from_ns=day * NS, until_ns=(day + DAY) * NS)
     query = totals.of_entries(within, totals.columns_of(_BY), "hour", SUMS)
     real = rollup.projected(await _read(session, query, len(_BY) + 1), rollup.keys_kept(EVERY, (*_BY, "start")))
     hours = rollup.levelled(real, await _tagged(session, within))
     for (level, size), sums in hours.items():
-        table = level.table(size)
-        query = select(*(table.c[name] for name in (*level.keys, *SUMS)))
-        query = query.where(table.c.start >= day, table.c.start < day + DAY)
-        _compare(found, level, size, await _read(session, query, len(level.keys)), sums)
+        if size != WEEK:
+            start = level.table(size).c.start
+            _compare(found, level, size, await _read_sums(session, level, size, start >= day, start < day + DAY), sums)
     for numbers in real.values():
         found.cost_nanos += numbers[SUMS.index("cost_nanos")]
         found.unpriced += numbers[SUMS.index("unpriced")]
+    return {level: sums for (level, size), sums in hours.items() if size == WEEK}
 
 
 async def _tagged(session: AsyncSession, within: Filter) -> rollup.Summed:
@@ -115,6 +152,12 @@ async def _tagged(session: AsyncSession, within: Filter) -> rollup.Summed:
     return rollup.projected(await _read(session, query, len(names)), rollup.keys_kept(OWN_TAGS, names))
 
 
+async def _read_sums(session: AsyncSession, level: Level, size: int, *within: ColumnElement[bool]) -> rollup.Summed:
+    table = level.table(size)
+    query = select(*(table.c[name] for name in (*level.keys, *SUMS))).where(*within)
+    return await _read(session, query, len(level.keys))
+
+
 async def _read(session: AsyncSession, query: Select[Any], width: int) -> rollup.Summed:
     """Rows of ``width`` columns of a key, then numbers; without those that are 0 altogether."""
     rows = await session.execute(query)
@@ -122,8 +165,14 @@ async def _read(session: AsyncSession, query: Select[Any], width: int) -> rollup
     return {key: numbers for key, numbers in found.items() if any(numbers)}
 
 
+def _add(sums: rollup.Summed, more: rollup.Summed) -> None:
+    for key, numbers in more.items():
+        before = sums.get(key)
+        sums[key] = numbers if before is None else (*map(add_up, before, numbers),)
+
+
 def _compare(found: Verified, level: Level, size: int, kept: rollup.Summed, real: rollup.Summed) -> None:
-    at, bucket = level.keys.index("start"), "hour" if size == HOUR else "day"
+    at, bucket = level.keys.index("start"), SIZES[size].removesuffix("s")
     for key in sorted(kept.keys() | real.keys()):
         if kept.get(key) != real.get(key):
             named = ", ".join(str(part) for part in (*key[:at], *key[at + 1 :]))

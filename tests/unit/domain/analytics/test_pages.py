@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event as sqlalchemy_event
 
 from gateway.contract.usage import UsageEvent
 from gateway.domain.actor import SYSTEM, Actor
@@ -131,6 +132,47 @@ async def test_entries_that_are_gone_are_not_passed_over(tmp_path: Path) -> None
     assert (found.total, [shown.entry.id for shown in found.items]) == (2, ["req_11", "req_7"])
     await forget_before(store, START + 24_000 * HOUR_NS)
     assert (await read(store, Filter(kinds=REPORTED), offset=7)).total == 0
+    await store.close()
+
+
+DEAREST_FIRST = (Sort("cost_nanos", descending=True),)
+
+
+@pytest.mark.usefixtures("far")
+@pytest.mark.parametrize(
+    ("wanted", "order", "index"),
+    [
+        ({"organization": "acme", "users": ("u",)}, NEWEST_FIRST, "of_organization"),
+        ({"organization": "acme", "credentials": ("demo",), "providers": ("fake",)}, OLDEST_FIRST, "of_organization"),
+        ({"organization": "acme", "models": ("fake-chat",)}, NEWEST_FIRST, "of_organization"),
+        ({"organization": "acme"}, DEAREST_FIRST, "of_organization"),
+        ({}, NEWEST_FIRST, "in_time"),
+        ({}, DEAREST_FIRST, "in_time"),
+    ],
+)
+async def test_what_is_passed_over_is_passed_over_in_an_index(
+    tmp_path: Path, wanted: dict[str, Any], order: tuple[Sort, ...], index: str
+) -> None:
+    """No entry is read but those on the page: SQLite says so of the statement that gives them."""
+    store = Store.open(None, str(tmp_path))
+    await store.migrate()
+    await enter(store, *EVENTS)
+    asked: list[tuple[str, Any]] = []
+
+    def noted(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.startswith("SELECT ledger_entries.number, ledger_entries.id,"):
+            asked.append((statement, parameters))
+
+    sqlalchemy_event.listen(store.engine.sync_engine, "before_cursor_execute", noted)
+    found = await read(store, Filter(**wanted, kinds=REPORTED), order=order, limit=2, offset=1)
+    assert len(found.items) == min(2, found.total - 1)
+    async with store.engine.connect() as connection:
+        for statement, parameters in list(asked):
+            plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            steps = [str(row["detail"]) for row in plan.mappings()]
+            assert any(f"COVERING INDEX ix_ledger_entries_{index}" in step for step in steps), steps
+            assert not any("USING INDEX" in step for step in steps), steps
+    assert asked
     await store.close()
 
 

@@ -15,7 +15,7 @@ from gateway.domain.actor import SYSTEM
 from gateway.domain.ledger.corrections import Meant, rerate
 from gateway.domain.ledger.entering import blank, enter
 from gateway.domain.ledger.ingest import row_of
-from gateway.domain.ledger.levels import DAY, EVERY, HOUR, LEVELS, SIZES, SUMS, TABLES, level_for
+from gateway.domain.ledger.levels import DAY, EVERY, HOUR, LEVELS, SIZES, SUMS, TABLES, WEEK, beginning, level_for
 from gateway.domain.ledger.query import NewUsage
 from gateway.domain.ledger.service import LedgerService
 from gateway.domain.ledger.verification import Verified, verify
@@ -135,6 +135,11 @@ def test_the_level_with_the_fewest_rows_is_taken() -> None:
 
 
 def test_coarser_sums_are_sums_of_finer_ones() -> None:
-    assert set(SIZES) == {HOUR, DAY}
-    assert len(TABLES) == 2 * len(LEVELS)
+    assert set(SIZES) == {HOUR, DAY, WEEK}
+    assert set(TABLES) == {(level, size) for level in LEVELS for size in level.sizes}
+    assert all(level.sizes[:2] == (HOUR, DAY) for level in LEVELS)
+    monday = 1_772_409_600  # 2026-03-02
+    assert [beginning(monday + seconds, WEEK) for seconds in (0, WEEK - 1, WEEK, -1)] == [
+        monday, monday, monday + WEEK, monday - WEEK,
+    ]  # fmt: skip
     assert all([column.name for column in table.columns][-len(SUMS) :] == list(SUMS) for table in TABLES.values())

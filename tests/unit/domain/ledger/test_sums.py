@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.contract.usage import Tokens
 from gateway.domain.actor import SYSTEM
 from gateway.domain.ledger import totals
-from gateway.domain.ledger.levels import DAY, HOUR, SUMS
+from gateway.domain.ledger.levels import DAY, HOUR, SUMS, WEEK, Level
 from gateway.domain.ledger.query import Bucket, Dimension, Filter, NewUsage, Sums
 from gateway.domain.ledger.service import LedgerService
 from gateway.domain.ledger.totals import pieces
@@ -100,10 +100,15 @@ _NS = MONDAY * SECOND
 _NOW = st.one_of(st.just(0), st.integers(-2 * DAY * SECOND, 42 * DAY * SECOND).map(lambda ns: _NS + ns))
 
 
-@given(begin=_TIMES, end=_TIMES, bucket=st.sampled_from([None, "hour", "day", "week", "month"]), now=_NOW)
-def test_the_pieces_of_a_span_are_the_span(begin: int | None, end: int | None, bucket: Bucket | None, now: int) -> None:
+_SIZES = st.sampled_from([(HOUR, DAY), (HOUR, DAY, WEEK)])
+
+
+@given(begin=_TIMES, end=_TIMES, bucket=st.sampled_from([None, "hour", "day", "week", "month"]), now=_NOW, sizes=_SIZES)
+def test_the_pieces_of_a_span_are_the_span(
+    begin: int | None, end: int | None, bucket: Bucket | None, now: int, sizes: tuple[int, ...]
+) -> None:
     begin, end = (None if value is None else _NS + value for value in (begin, end))
-    found = pieces(Filter(from_ns=begin, until_ns=end), bucket, now)
+    found = pieces(Filter(from_ns=begin, until_ns=end), bucket, now, sizes)
     if begin is not None and end is not None and begin >= end:
         assert found == []
         return
@@ -112,8 +117,9 @@ def test_the_pieces_of_a_span_are_the_span(begin: int | None, end: int | None, b
     for (_, _, until), (_, next_, _) in pairwise(added):
         assert until == next_
     for grain, first, last in found:
-        size = {"day": DAY, "hour": HOUR, "entry": 0, "less": 0}[grain] * SECOND
-        assert all(value % size == 0 for value in (first, last) if size and value is not None)
+        size = {"week": WEEK, "day": DAY, "hour": HOUR, "entry": 0, "less": 0}[grain] * SECOND
+        assert all((value - _NS) % size == 0 for value in (first, last) if size and value is not None)
+        assert grain != "week" or (WEEK in sizes and bucket in (None, "week"))
         assert first is None or last is None or first < last
     # What is taken off is all that is added behind the end, which is less than was left of the hour until now.
     taken = [piece for piece in found if piece[0] == "less"]
@@ -122,7 +128,7 @@ def test_the_pieces_of_a_span_are_the_span(begin: int | None, end: int | None, b
         assert first is not None
         assert last is not None
         assert min(last, now) - first < first - (last - HOUR * SECOND)
-    assert len(found) - sum(grain in ("day", "hour") for grain, _, _ in found) <= 2
+    assert len(found) - sum(grain in ("week", "day", "hour") for grain, _, _ in found) <= 2
 
 
 @pytest.mark.parametrize("end", [0.5, 0.7, 1.0, 1.2])
@@ -134,9 +140,9 @@ async def test_the_beginning_of_an_hour_is_the_hour_less_its_entries_behind(
     read: list[str] = []
     query = totals._query
 
-    def noted(piece: totals.Piece, *rest: Any) -> Any:
+    def noted(level: Level, piece: totals.Piece, *rest: Any) -> Any:
         read.append(piece[0])
-        return query(piece, *rest)
+        return query(level, piece, *rest)
 
     monkeypatch.setattr(totals, "_query", noted)
     (found,) = await sums(store, Filter(from_ns=_at(0), until_ns=_at(end)))
