@@ -25,7 +25,7 @@ from gateway.dataplane.beside import Beside
 from gateway.dataplane.emit import FileSink
 from gateway.dataplane.gauges import Gauges
 from gateway.dataplane.retiring import linger, retire
-from gateway.dataplane.runtime import build_runtime
+from gateway.dataplane.runtime import Runtime, build_runtime
 from gateway.dataplane.scrape import Scrape
 from gateway.dataplane.server import GatewayProtocol
 from gateway.dataplane.stored.store import store_for
@@ -145,15 +145,7 @@ class _Process:
         if admission.prices is not None:
             admission.prices.serve(runtime.router)
         log = AccessLog(loop, settings.telemetry.access_log)
-        self.worker = worker = Worker(runtime, sink, log, scrape, admission.learnt, options.sidecar)
-        worker.taught = admission.taught
-        worker.stored = store_for(settings)
-        worker.catalogue.source = admission.source
-        worker.batching = Batching(worker, Path(settings.data_dir))
-        if options.sidecar is not None and options.sidecar.startswith("unix:"):
-            worker.beside = Beside(options.sidecar, options.master_key)
-        elif options.sidecar is not None:
-            worker.forward.introduction = (f"{FORWARDED}: {forwarded_token(options.master_key)}".encode(),)
+        worker = self._work(runtime, sink, log, scrape)
         self.server = _Server(_server_config(worker, settings), worker)
         self.gauges = Gauges(worker, sink, self.server.server_state.connections, admission.lender)
         for number, act in (
@@ -173,12 +165,27 @@ class _Process:
             await self._run_server()
         finally:
             await worker.counter.close(COUNTING_END)
-            await worker.stored.close()
-            await worker.batching.close()
+            for kept in (worker.stored, worker.batching):
+                if kept is not None:
+                    await kept.close()
             sink.close()
             await admission.stop()
             await self._close(log)
         return 0
+
+    def _work(self, runtime: Runtime, sink: FileSink, log: AccessLog, scrape: Scrape) -> Worker:
+        """Put together what serves requests."""
+        options, settings, admission = self.options, self.options.settings, self.admission
+        self.worker = worker = Worker(runtime, sink, log, scrape, admission.learnt, options.sidecar)
+        worker.taught = admission.taught
+        worker.stored = store_for(settings)
+        worker.catalogue.source = admission.source
+        worker.batching = Batching(worker, Path(settings.data_dir))
+        if options.sidecar is not None and options.sidecar.startswith("unix:"):
+            worker.beside = Beside(options.sidecar, options.master_key)
+        elif options.sidecar is not None:
+            worker.forward.introduction = (f"{FORWARDED}: {forwarded_token(options.master_key)}".encode(),)
+        return worker
 
     async def _close(self, log: AccessLog) -> None:
         """Let go what is left once usage and limits are written."""

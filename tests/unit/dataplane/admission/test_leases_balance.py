@@ -92,6 +92,7 @@ class Process:
         self.held: list[Held] = []
         self.spent: dict[Window, int] = defaultdict(int)
         self.told: dict[Window, int] = {}
+        self.late = False  # whether a request ended after its window slid away, and nobody was told yet
 
     async def end(self) -> None:
         """Stop as a process that is killed stops: nobody is told."""
@@ -169,13 +170,16 @@ class Books(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 9), which=st.integers(0, 1), tokens=st.integers(0, 60), cost=st.integers(0, 300))
     def request(self, number: int, which: int, tokens: int, cost: int) -> None:
-        """A request comes; whether it is admitted is known beforehand, but while a dead process still holds leases."""
+        """A request comes; whether it is admitted is known beforehand, but while a dead process still holds leases.
+
+        What was under way when its window slid away counts as spent for the others until its process beats again.
+        """
         process = self.one(number)
         fits = all(self._room(policy) >= amount_of(policy, tokens, cost) for policy in SETS[which])
         refused = self.run(self._admit(process, which, tokens, cost))
         if refused is None:
             assert fits
-        elif not self.dead:
+        elif not self.dead and not any(each.late for each in self.living):
             assert not fits, refused.message
 
     async def _admit(self, process: Process, which: int, tokens: int, cost: int) -> GatewayError | None:
@@ -209,7 +213,7 @@ class Books(RuleBasedStateMachine):
         """A request is over, and used a quarter, a half, all, or nothing of what it had reserved."""
         process = self.one(number)
         if process.held:
-            held = process.held.pop(which % len(process.held))
+            held = self._over(process, which)
             tokens, cost = held.tokens * part // 4, held.cost * part // 4
             settle(held.grant, tokens, cost)
             for window, amount in held.amounts.items():
@@ -223,7 +227,13 @@ class Books(RuleBasedStateMachine):
         """A request is taken back whole."""
         process = self.one(number)
         if process.held:
-            undo(process.held.pop(which % len(process.held)).grant)
+            undo(self._over(process, which).grant)
+
+    def _over(self, process: Process, which: int) -> Held:
+        held = process.held.pop(which % len(process.held))
+        slid_away = any(window.kind == "s" and window.resets_at <= self.now for window in held.amounts)
+        process.late = process.late or slid_away
+        return held
 
     @rule(number=st.integers(0, 9))
     def beat(self, number: int) -> None:
@@ -232,6 +242,7 @@ class Books(RuleBasedStateMachine):
 
     async def _beat(self, process: Process) -> None:
         await process.leases.beat()
+        process.late = False
 
     @rule(seconds=st.sampled_from((0.02, 0.5, 1.0, 3.0, 11.0)))
     def wait(self, seconds: float) -> None:
