@@ -41,7 +41,8 @@ compiled: setup
 	.venv/bin/python scripts/compile.py build/compiled
 
 test-compiled: compiled
-	PYTHONPATH=build/compiled:. .venv/bin/pytest -n 2 tests/unit/dataplane tests/unit/plugin tests/scenarios plugins $(ARGS)
+	PYTHONPATH=$(CURDIR)/build/compiled:$(CURDIR) .venv/bin/pytest -n 2 tests/unit/bus tests/unit/dataplane \
+		tests/unit/plugin tests/scenarios plugins $(ARGS)
 
 kills: setup
 	@scripts/install-redis

@@ -189,6 +189,7 @@ def _write(path: Path, offset: int, left: bytes) -> None:
         arrived = max(0, os.fstat(fd).st_size - offset)
         rest = memoryview(left)[arrived:]
         while rest:
-            rest = rest[os.write(fd, rest) :]
+            written = os.write(fd, rest)  # not within the brackets, where it would happen twice once compiled
+            rest = rest[written:]
     finally:
         os.close(fd)

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES: tuple[str, ...] = runpy.run_path(str(ROOT / "scripts" / "compile.py"))["MODULES"]
+PURE = {"len", "min", "max", "index", "end"}
 NOT_COMPILED = {"Enum", "Exception", "NamedTuple", "Protocol"}
 
 
@@ -35,6 +36,15 @@ def test_no_other_class_inherits_from_a_compiled_one(path: str) -> None:
         }
         for node in _classes(path):
             assert not {ast.unparse(base) for base in node.bases} & compiled & imported, f"{path}: {node.name}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_bounds_of_slices_do_nothing(name: str) -> None:
+    """Of what is no list, text or bytes they are evaluated twice: bytes would be written twice."""
+    for node in ast.walk(_tree(name)):
+        if isinstance(node, ast.Slice):
+            called = {ast.unparse(call.func) for call in ast.walk(node) if isinstance(call, ast.Call)}
+            assert {function.rpartition(".")[2] for function in called} <= PURE, f"{name}:{node.lineno}: {called}"
 
 
 def _classes(name: str) -> list[ast.ClassDef]:
