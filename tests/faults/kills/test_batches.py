@@ -20,7 +20,7 @@ from tests.support.gateway import RunningGateway, children_of, running_gateway
 
 LINES = 60
 AT_ONCE = 4
-LONG = 30.0
+LONG = 60.0
 
 
 def said(number: int) -> str:

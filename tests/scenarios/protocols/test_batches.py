@@ -25,7 +25,7 @@ from tests.support.fake_openai import FakeOpenAI
 from tests.support.gateway import RunningGateway, running_gateway
 
 OTHER_KEY = "gw_live_protocols_other_0123456789"
-LONG = 30.0
+LONG = 60.0
 OVER = ("completed", "failed", "expired", "cancelled")
 
 

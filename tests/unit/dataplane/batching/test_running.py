@@ -12,8 +12,8 @@ import orjson
 import pytest
 
 from gateway.dataplane.auth import credentials_from
+from gateway.dataplane.batching import judging, yielding
 from gateway.dataplane.batching import runner as runners
-from gateway.dataplane.batching import yielding
 from gateway.settings.model import Batches, Concurrency, Key, Limit, Price, Retry, Settings
 from gateway.settings.plans import Budget
 from tests.support.raw_upstream import Peer, answer, completion, raw_upstream, serve_completions
@@ -119,7 +119,8 @@ async def test_a_rate_limit_is_waited_for(tmp_path: Path) -> None:
         assert here.batching.runner.retried >= 2
 
 
-async def test_a_budget_that_is_spent_ends_the_batch(tmp_path: Path) -> None:
+async def test_a_budget_that_is_spent_ends_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judging, "_SPENT", 1)  # each time takes a second
     prices = (Price(provider="up", model="x", input_per_1k=1.0, output_per_1k=1.0),)
     async with raw_upstream(serve_completions) as upstream:
         settings = settings_for(provider(upstream.base_url), prices=prices, budget=Budget(amount=0.1, period="month"))
@@ -234,7 +235,8 @@ async def test_what_was_settled_of_a_batch_stays_so(tmp_path: Path) -> None:
         assert upstream.requests == []
 
 
-async def test_one_worker_of_a_machine_works_at_a_time(tmp_path: Path) -> None:
+async def test_one_worker_of_a_machine_works_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runners, "LOOK", 0.05)
     async with (
         raw_upstream(serve_completions) as upstream,
         place(settings_for(provider(upstream.base_url)), tmp_path) as here,
