@@ -13,6 +13,7 @@ from gateway.dataplane.admission.limiter import CounterSet, Grant, Shortage, set
 from gateway.dataplane.auth import Credential, check, secret_in
 from gateway.dataplane.forward import Passage
 from gateway.dataplane.forwarding import Asked, Headers
+from gateway.dataplane.plans import plans_of
 from gateway.kernel.errors import GatewayError, Kind, LimitDetails, Upgrade
 from gateway.kernel.money import to_nanos
 from gateway.settings.model import Plan, Settings
@@ -74,7 +75,7 @@ def with_upgrades(error: GatewayError, settings: Settings) -> GatewayError:
     """An error that names the caller's tier, and the plans which allow more of what was refused."""
     details = error.details
     if details is not None and details.plan is not None:
-        plans = [plan for plan in settings.plans if isinstance(plan, Plan)]
+        plans = plans_of(settings)
         tier = next((plan.tier for plan in plans if plan.name == details.plan), None)
         error.details = structs.replace(details, upgrades=upgrades(details, plans), tier=details.tier or tier)
     return error

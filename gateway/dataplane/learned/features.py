@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
+from gateway.dataplane.plans import plans_of
 from gateway.kernel.errors import GatewayError, Kind
-from gateway.kernel.shipped import shipped
 from gateway.settings.model import Plan
 
 if TYPE_CHECKING:
@@ -26,18 +23,7 @@ def plan_of(exchange: Exchange) -> Plan | None:
     name = None if caller is None else caller.plan
     if name is None:
         return None
-    return next((plan for plan in _plans(exchange) if plan.name == name), None)
-
-
-def _plans(exchange: Exchange) -> list[Plan]:
-    """Those of the configuration; where it has none, those that the sidecar goes by then."""
-    return [plan for plan in exchange.runtime.settings.plans if isinstance(plan, Plan)] or _shipped()
-
-
-@cache
-def _shipped() -> list[Plan]:
-    found: list[Plan] = msgspec.yaml.decode(shipped("plans.yaml").read_bytes(), type=list[Plan])
-    return found
+    return next((plan for plan in plans_of(exchange.runtime.settings) if plan.name == name), None)
 
 
 def tier_of(exchange: Exchange) -> str | None:
@@ -62,7 +48,7 @@ def require_feature(exchange: Exchange, feature: str) -> None:
         return
     tiers = [
         each.tier or each.name.upper()
-        for each in _plans(exchange)
+        for each in plans_of(exchange.runtime.settings)
         if feature in each.features and (not each.catalogs or _CATALOG in each.catalogs)
     ]
     tier = tier_of(exchange)
