@@ -112,6 +112,8 @@ def test_projections_go_on_as_it_was_and_are_surer_the_steadier_and_the_later_it
     assert (steady.requests, uneven.requests) == (310, 310)
     assert 99 == steady.confidence > uneven.confidence > project(early, days(0, 20, 0, 20)).confidence
     assert project(datetime(2026, 3, 2, tzinfo=UTC), days(10)).confidence <= 25
+    # A month without anything until today says little of the days to come.
+    assert project(late.replace(hour=18), days(*[0] * 20, 100)).confidence < 50
     assert (project(late, []).requests, project(late, []).confidence) == (0, 0)
     end = datetime(2026, 3, 31, 23, 59, 59, tzinfo=UTC)
     assert project(end, days(*[10] * 31)).requests == 310
