@@ -70,6 +70,8 @@ async def test_usage_as_documented(served: Served) -> None:
         {"provider": "ANTHROPIC", "count": 2, "totalCost": 0},
     ]
     assert data["history"] is None
+    details = (await served.ask("GET", f"/v1/apps/{bearer.partition(':')[0]}", bearer)).json()["app"]
+    assert details["usage"]["currentMonthUsage"]["mlRoutingCount"] == 2
     longer = await usage(served, bearer, "?period=3months&includeProjections=false&includeBreakdown=false")
     assert (longer["projections"], longer["breakdown"]) == (None, None)
     assert [(each["start"][:7], each["requestsCount"], each["totalCost"]) for each in longer["history"]] == [
