@@ -113,7 +113,10 @@ def project(now: datetime, days: Sequence[Sums]) -> Projection:
     factor = 1.0 + left / gone
     counts = {of_seconds(day.start).day: day.requests for day in days if day.start is not None}
     whole = [counts.get(number, 0) for number in range(1, now.day)]
-    sure = 1.0 - min(1.0, _error(whole, left) / (requests * factor)) if len(whole) > 1 else 0.5
+    days_seen = list(whole)
+    if counts.get(now.day, 0) > sum(whole) / max(1, len(whole)):
+        days_seen.append(counts[now.day])  # the present day is no less than this
+    sure = 1.0 - min(1.0, _error(days_seen, left) / (requests * factor)) if len(days_seen) > 1 else 0.5
     if len(whole) < _UNSURE:
         sure /= 2.0
     return Projection(round(requests * factor), round(cost * factor), min(99, round(100 * sure)))

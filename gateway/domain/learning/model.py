@@ -24,7 +24,7 @@ class RoutingDecision(Base):
     __table_args__ = (
         Index(None, "organization", "started_ns"),
         Index(None, "started_ns"),
-        Index("ix_routing_decisions_waiting", "number", sqlite_where=_ONE, postgresql_where=_WAITING),
+        Index("ix_routing_decisions_waiting", "organization", "number", sqlite_where=_ONE, postgresql_where=_WAITING),
     )
 
     number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
@@ -54,7 +54,7 @@ class RoutingFeedback(Base):
     __tablename__ = "routing_feedback"
     __table_args__ = (
         Index(None, "at_ns"),
-        Index("ix_routing_feedback_waiting", "number", sqlite_where=_ONE, postgresql_where=_WAITING),
+        Index("ix_routing_feedback_waiting", "organization", "number", sqlite_where=_ONE, postgresql_where=_WAITING),
     )
 
     number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)

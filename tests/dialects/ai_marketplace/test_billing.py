@@ -70,6 +70,8 @@ async def test_usage_as_documented(served: Served) -> None:
         {"provider": "ANTHROPIC", "count": 2, "totalCost": 0},
     ]
     assert data["history"] is None
+    details = (await served.ask("GET", f"/v1/apps/{bearer.partition(':')[0]}", bearer)).json()["app"]
+    assert details["usage"]["currentMonthUsage"]["mlRoutingCount"] == 2
     longer = await usage(served, bearer, "?period=3months&includeProjections=false&includeBreakdown=false")
     assert (longer["projections"], longer["breakdown"]) == (None, None)
     assert [(each["start"][:7], each["requestsCount"], each["totalCost"]) for each in longer["history"]] == [
@@ -112,6 +114,8 @@ def test_projections_go_on_as_it_was_and_are_surer_the_steadier_and_the_later_it
     assert (steady.requests, uneven.requests) == (310, 310)
     assert 99 == steady.confidence > uneven.confidence > project(early, days(0, 20, 0, 20)).confidence
     assert project(datetime(2026, 3, 2, tzinfo=UTC), days(10)).confidence <= 25
+    # A month without anything until today says little of the days to come.
+    assert project(late.replace(hour=18), days(*[0] * 20, 100)).confidence < 50
     assert (project(late, []).requests, project(late, []).confidence) == (0, 0)
     end = datetime(2026, 3, 31, 23, 59, 59, tzinfo=UTC)
     assert project(end, days(*[10] * 31)).requests == 310

@@ -42,7 +42,7 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_routing_decisions_started_ns"), ["started_ns"], unique=False)
         batch_op.create_index(
             "ix_routing_decisions_waiting",
-            ["number"],
+            ["organization", "number"],
             unique=False,
             sqlite_where=sa.text("waiting = 1"),
             postgresql_where=sa.text("waiting"),
@@ -73,7 +73,7 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_routing_feedback_at_ns"), ["at_ns"], unique=False)
         batch_op.create_index(
             "ix_routing_feedback_waiting",
-            ["number"],
+            ["organization", "number"],
             unique=False,
             sqlite_where=sa.text("waiting = 1"),
             postgresql_where=sa.text("waiting"),
