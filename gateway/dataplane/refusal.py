@@ -52,7 +52,7 @@ def status_told(body: bytes) -> int | None:
         if error.get("type") == "invalid_request_error" or error.get("code") == "content_filter":
             return 400
         word = error.get("code")
-        if isinstance(word, str):
+        if isinstance(word, str) and "type" not in error:  # a Response's error has a code alone
             return 400 if _ASKED.match(word) else _STATUSES.get(word, 502)
     return 502
 

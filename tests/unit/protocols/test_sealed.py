@@ -13,7 +13,7 @@ from gateway.kernel.errors import GatewayError
 from gateway.plugin.sse import data_of, split_events
 from gateway.protocols.messages import MESSAGES
 from gateway.protocols.responses.protocol import RESPONSES
-from gateway.protocols.sealed import is_sealed, seal, unseal
+from gateway.protocols.sealed import carries, is_sealed, seal, unseal
 
 SIGNED = {"google": {"thought_signature": "c2ln"}}
 CALL: Any = {
@@ -118,3 +118,17 @@ def test_a_changed_one_is_refused_by_name() -> None:
     turns: Any = [{"role": "user", "content": "x"}, {"role": "assistant", "content": [block]}]
     with pytest.raises(GatewayError, match=r"messages\.1\.content\.data"):
         MESSAGES.request({"model": "m", "max_tokens": 9, "messages": turns})
+
+
+@pytest.mark.parametrize(
+    ("raw", "is_so"),
+    [
+        (orjson.dumps({"data": seal({})}), True),
+        (b'{"thinking":"x","signature":""}', True),
+        (b'{"thinking":"x","signature" : ""}', True),
+        (b'{"thinking":"x","signature":"EqoB"}', False),
+        (b'{"text":"a gw1. and a signature"}', False),
+    ],
+)
+def test_what_only_another_vendor_reads_is_seen(raw: bytes, is_so: bool) -> None:
+    assert carries(raw) is is_so
