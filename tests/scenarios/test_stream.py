@@ -45,7 +45,8 @@ async def listening(gateway: RunningGateway, secret: str, *channels: str) -> Cli
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            client = await connect(f"{gateway.root.replace('http', 'ws')}/v1/stream?token={secret}")
+            url = f"{gateway.root.replace('http', 'ws')}/v1/stream?token={secret}"
+            client = await connect(url, open_timeout=60)
             break
         except InvalidStatus as error:
             if error.response.status_code != 503 or time.monotonic() > deadline:
@@ -95,7 +96,9 @@ async def test_who_may_not_read_costs_may_not_hear_them(gateway: RunningGateway)
     assert caught.value.response.status_code == 401
     assert len(caught.value.response.headers.get_all("date")) == 1
     client = await connect(
-        f"{gateway.root.replace('http', 'ws')}/v1/stream", additional_headers={"authorization": f"Bearer {STATIC}"}
+        f"{gateway.root.replace('http', 'ws')}/v1/stream",
+        additional_headers={"authorization": f"Bearer {STATIC}"},
+        open_timeout=60,
     )
     for channel in ("costs:default", "costs:*", "costs:acme"):
         await client.send(json.dumps({"action": "subscribe", "channels": [channel]}))

@@ -44,7 +44,9 @@ class Served:
         """A client, its credential in the header or in the query."""
         headers = {} if secret is None or query else {"authorization": f"Bearer {secret}"}
         path = "/v1/stream" + (f"?token={secret}" if query else "")
-        client = unix_connect(str(self.path), f"ws://gateway{path}", additional_headers=headers, **more)
+        client = unix_connect(
+            str(self.path), f"ws://gateway{path}", additional_headers=headers, open_timeout=60, **more
+        )
         return await self._stack.enter_async_context(client)
 
     async def listen(self, secret: str, *channels: str) -> ClientConnection:
