@@ -95,7 +95,17 @@ async def usage_of(gateway: RunningGateway, app_id: str, counted: int, *, of_mod
         await asyncio.sleep(0.05)
 
 
-async def test_an_app_is_counted_limited_and_rotated(gateway: RunningGateway) -> None:
+async def test_an_app_is_counted_and_limited(gateway: RunningGateway) -> None:
+    while True:
+        minute = time.time() // 60
+        try:
+            return await _counted_and_limited(gateway)
+        except AssertionError:
+            if time.time() // 60 == minute:
+                raise  # else the limit began anew in the midst of it
+
+
+async def _counted_and_limited(gateway: RunningGateway) -> None:
     app_id, bearer = await registered(gateway, tier="COMMUNITY")
     for _ in range(3):
         assert (await chat(gateway, bearer))[0] == 200

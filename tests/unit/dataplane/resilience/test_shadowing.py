@@ -215,7 +215,7 @@ async def test_a_share_is_copied_and_what_is_large_is_not(tmp_path: Path) -> Non
 
 
 async def test_a_copy_counts_against_no_limit(tmp_path: Path) -> None:
-    limit = Limit(metric="requests", limit=100, window="minute")
+    limit = Limit(metric="requests", limit=100, window="month")
     async with mirrored(tmp_path, serve_completions, None, limit) as (gateway, _, _):
         await ask(gateway, stream=False)
         events = await gateway.usage(2)
