@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.dataplane.app import Worker
     from gateway.dataplane.worker import _Server
 
-IDLE = 2.0  # seconds after which an unused connection is closed
+IDLE = 5.0  # seconds after which an unused connection is closed
 LINGER = 1.0  # the same in a worker that has to end, where nobody is served anyway
 LOOK = 0.05  # seconds
 _INCOMPLETE = 60.0  # seconds a client may take to send one request

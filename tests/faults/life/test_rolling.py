@@ -160,20 +160,22 @@ async def test_counts_go_from_hand_to_hand(tmp_path: Path) -> None:
                     statuses.append(answer.status_code)
                     return answer.status_code
 
-            async with httpx.AsyncClient(base_url=gateway.root, headers=headers) as streaming:
-                for _ in range(3):
-                    while len([status for status in statuses if status == 200]) % 10 != 9:
-                        assert await ask() == 200
-                    before = workers_of(gateway)
-                    long = body | {"stream": True}
-                    async with streaming.stream("POST", "/v1/chat/completions", json=long) as answer:
-                        assert answer.status_code == 200
-                        gateway.process.send_signal(signal.SIGUSR2)
-                        await until(partial(_is_joined, gateway, before), "a new worker")
-                        text = (await answer.aread()).decode()
-                        assert text.endswith("data: [DONE]\n\n")
-                        statuses.append(200)
-                    await until(partial(_are_gone, gateway, before), "the old worker ends")
+            for _ in range(3):
+                while len([status for status in statuses if status == 200]) % 10 != 9:
+                    assert await ask() == 200
+                before = workers_of(gateway)
+                long = body | {"stream": True}
+                async with (
+                    httpx.AsyncClient(base_url=gateway.root, headers=headers) as client,
+                    client.stream("POST", "/v1/chat/completions", json=long) as answer,
+                ):
+                    assert answer.status_code == 200
+                    gateway.process.send_signal(signal.SIGUSR2)
+                    await until(partial(_is_joined, gateway, before), "a new worker")
+                    text = (await answer.aread()).decode()
+                    assert text.endswith("data: [DONE]\n\n")
+                    statuses.append(200)
+                await until(partial(_are_gone, gateway, before), "the old worker ends")
             while await ask() == 200:
                 pass
             assert statuses.count(200) == 40
