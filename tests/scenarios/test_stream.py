@@ -45,7 +45,8 @@ async def listening(gateway: RunningGateway, secret: str, *channels: str) -> Cli
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            client = await connect(f"{gateway.root.replace('http', 'ws')}/v1/stream?token={secret}")
+            url = f"{gateway.root.replace('http', 'ws')}/v1/stream?token={secret}"
+            client = await connect(url, open_timeout=START_SECONDS)  # a sidecar that is being started is waited for
             break
         except InvalidStatus as error:
             if error.response.status_code != 503 or time.monotonic() > deadline:
