@@ -46,7 +46,7 @@ async def listening(gateway: RunningGateway, secret: str, *channels: str) -> Cli
     while True:
         try:
             url = f"{gateway.root.replace('http', 'ws')}/v1/stream?token={secret}"
-            client = await connect(url, open_timeout=60)
+            client = await connect(url, open_timeout=START_SECONDS)  # a sidecar that is being started is waited for
             break
         except InvalidStatus as error:
             if error.response.status_code != 503 or time.monotonic() > deadline:
@@ -96,9 +96,7 @@ async def test_who_may_not_read_costs_may_not_hear_them(gateway: RunningGateway)
     assert caught.value.response.status_code == 401
     assert len(caught.value.response.headers.get_all("date")) == 1
     client = await connect(
-        f"{gateway.root.replace('http', 'ws')}/v1/stream",
-        additional_headers={"authorization": f"Bearer {STATIC}"},
-        open_timeout=60,
+        f"{gateway.root.replace('http', 'ws')}/v1/stream", additional_headers={"authorization": f"Bearer {STATIC}"}
     )
     for channel in ("costs:default", "costs:*", "costs:acme"):
         await client.send(json.dumps({"action": "subscribe", "channels": [channel]}))
