@@ -23,10 +23,12 @@ from gateway.settings.model import Plan, Settings
 class Credential:
     """A caller as the data plane knows it. ``models`` empty means every model.
 
-    ``guarded``: more than the secret has to be looked at before a call may go on, see :func:`check`.
+    ``guarded``: more than the secret has to be looked at before a call may go on, see :func:`check`. ``as_of`` is the
+    last change that its policy knows of, where the sidecar told it.
     """
 
     __slots__ = (
+        "as_of",
         "expires_at",
         "guarded",
         "hit",
@@ -53,6 +55,7 @@ class Credential:
         self.expires_at = policy.expires_at
         self.networks: tuple[Network, ...] = tuple(ipaddress.ip_network(cidr, strict=False) for cidr in policy.cidrs)
         self.hit = False
+        self.as_of = 0
         elsewhere = environment is not None and policy.environment not in (None, environment)
         self.guarded = bool(
             policy.status != "active"

@@ -227,6 +227,7 @@ class Learnt:
         overtaken = answer.seq < self._seq
         counters = self._registry.counters(policy.limits, overtaken=overtaken)
         credential = Credential(policy, Limiter(counters), self.environment)
+        credential.as_of = answer.seq
         if not overtaken:
             self._hold(digest, credential)
             if self._known is not None:
@@ -312,11 +313,11 @@ class Learnt:
         self.changes += 1
         self.lag = max(0.0, (time.time_ns() - change.at_ns) / 1e9)
         for digest in tuple(self._digests.get((change.kind, change.id), ())):
-            self._drop(digest)
+            self._overtake(digest, change)
         if change.digest is not None:
             digest = bytes.fromhex(change.digest)
             self._unknown.pop(digest, None)
-            self._drop(digest)
+            self._overtake(digest, change)
 
     def forget_all(self) -> None:
         """Hold nothing any longer."""
@@ -324,6 +325,12 @@ class Learnt:
         self._held.clear()
         self._unknown.clear()
         self._digests.clear()
+
+    def _overtake(self, digest: bytes, change: Change) -> None:
+        """Drop what is older than a change; the sidecar may have told of it before the change was heard."""
+        credential = self._held.get(digest)
+        if credential is not None and credential.as_of < change.seq:
+            self._drop(digest)
 
     def _drop(self, digest: bytes) -> None:
         credential = self._held.pop(digest, None)

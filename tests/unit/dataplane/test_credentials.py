@@ -156,6 +156,20 @@ async def test_a_change_of_anything_it_depends_on_drops_it(accounts: Accounts, k
         check(after, None, None)
 
 
+async def test_a_change_that_it_was_told_with_leaves_it(accounts: Accounts) -> None:
+    """The sidecar may be gone when the change is heard at last: then who was told of it must not be refused."""
+    learnt = learnt_from(accounts)
+    secret = accounts.add(b"gw_live_one", "key_1")
+    made = accounts.change("credential", "key_1", digest_of(secret))
+    told = await find(learnt, secret)
+    accounts.down = True
+    learnt.heard(made)
+    assert await find(learnt, secret) is told
+    learnt.heard(accounts.change("credential", "key_1"))
+    with pytest.raises(GatewayError):
+        await find(learnt, secret)
+
+
 async def test_an_answer_that_was_under_way_brings_no_old_record_back(accounts: Accounts) -> None:
     learnt = learnt_from(accounts)
     secret = accounts.add(b"gw_live_one", "key_1")
