@@ -96,7 +96,9 @@ async def test_who_may_not_read_costs_may_not_hear_them(gateway: RunningGateway)
     assert caught.value.response.status_code == 401
     assert len(caught.value.response.headers.get_all("date")) == 1
     client = await connect(
-        f"{gateway.root.replace('http', 'ws')}/v1/stream", additional_headers={"authorization": f"Bearer {STATIC}"}
+        f"{gateway.root.replace('http', 'ws')}/v1/stream",
+        additional_headers={"authorization": f"Bearer {STATIC}"},
+        open_timeout=START_SECONDS,
     )
     for channel in ("costs:default", "costs:*", "costs:acme"):
         await client.send(json.dumps({"action": "subscribe", "channels": [channel]}))
