@@ -15,7 +15,7 @@ import orjson
 from gateway.contract.usage import Tokens
 from gateway.dataplane.attempt import PASSING, Attempt
 from gateway.dataplane.decoding import is_text
-from gateway.dataplane.envelope import body_of, event_of, status_of, told, upstream_failure
+from gateway.dataplane.envelope import body_of, event_of, reworded, status_of, told, upstream_failure
 from gateway.dataplane.pricing import cost_of
 from gateway.dataplane.refusal import is_too_long, status_told
 from gateway.dataplane.retries import asked_pause
@@ -247,10 +247,17 @@ def hold_whole(exchange: Exchange, attempt: Attempt, response: Response | None =
         nanos = cost_of(rate, exchange.tokens)
         if nanos is not None:
             lines += b"x-gateway-cost: %d.%09d\r\n" % (nanos // NANOS_PER_DOLLAR, nanos % NANOS_PER_DOLLAR)
-    if response is None:
-        exchange.hold(attempt.status or 200, lines, attempt.body())
-    else:
-        exchange.hold(response.status, lines, response.body)
+    status, body = (attempt.status or 200, attempt.body()) if response is None else (response.status, response.body)
+    exchange.hold(status, lines, begun(exchange.spec.begin, body) if exchange.spec.begin else body)
+
+
+def begun(fields: bytes, body: bytes) -> bytes:
+    """A JSON object with fields before its own; anything else as it is."""
+    own = body.strip()
+    if own[:1] != b"{":
+        return body
+    rest = own[1:].lstrip()
+    return b"{" + fields + (b"" if rest[:1] == b"}" else b",") + rest
 
 
 def _give_upstream_error(exchange: Exchange, attempt: Attempt, status: int) -> None:
@@ -261,6 +268,9 @@ def _give_upstream_error(exchange: Exchange, attempt: Attempt, status: int) -> N
         text = body[:500].decode("utf-8", "replace").strip() or "no body"
         message = f"The upstream answered with status {status}: {text}"
         body = body_of(GatewayError(Kind.UPSTREAM, "upstream_error", message))
+        attempt.content_type = b"application/json"
+    if exchange.spec.reference == "gatewayz":
+        body = reworded(body, status)
         attempt.content_type = b"application/json"
     exchange.hold(status if 400 <= status <= 599 else 502, attempt.head_lines(), body)
 
@@ -293,7 +303,8 @@ def give(exchange: Exchange, answer: Answer) -> None:
         exchange.hold_end(b"".join(events[-1:]))
         return
     content_type = answer.content_type.replace("\r", "").replace("\n", "").encode("latin-1", "replace")
-    exchange.hold(answer.status, b"content-type: %b\r\n%b" % (content_type, lines), answer.body)
+    body = begun(exchange.spec.begin, answer.body) if exchange.spec.begin else answer.body
+    exchange.hold(answer.status, b"content-type: %b\r\n%b" % (content_type, lines), body)
 
 
 def _tell_saved(exchange: Exchange, answer: Answer) -> None:
@@ -319,8 +330,8 @@ def fail(exchange: Exchange, error: GatewayError) -> None:
         else:
             exchange.hold_end(b"", intact=False)
         return
-    if exchange.spec.decides:
-        answer = told(error, "ai_marketplace", exchange.id)
+    if exchange.spec.reference != "openai":
+        answer = told(error, exchange.spec.reference, exchange.id)
         # Those of the limit that refused are among an error's own.
         exchange.rate_lines = b"" if error.details is not None else exchange.rate_lines
         exchange.hold(answer.status, b"".join([b"%b: %b\r\n" % line for line in answer.headers]), answer.body)

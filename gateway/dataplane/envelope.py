@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import orjson
 
-from gateway.contract.envelopes import openai, render
+from gateway.contract.envelopes import gatewayz, openai, render
 from gateway.contract.envelopes.openai import status_of
 from gateway.contract.owners import Reference
 from gateway.dataplane.upstream.errors import QUEUED, UpstreamError
 from gateway.kernel.errors import GatewayError, Kind
 
-__all__ = ["Told", "body_of", "event_of", "status_of", "told", "upstream_failure"]
+__all__ = ["Told", "body_of", "event_of", "reworded", "status_of", "told", "upstream_failure"]
 
 
 class Told(NamedTuple):
@@ -34,6 +34,13 @@ def told(error: GatewayError, owner: Reference, request_id: str) -> Told:
 def body_of(error: GatewayError) -> bytes:
     """``{"error": {"message", "type", "param", "code"}}`` as JSON."""
     return orjson.dumps(openai.body_of(error))
+
+
+def reworded(body: bytes, status: int) -> bytes:
+    """An upstream's error, which has OpenAI's envelope, in Gatewayz'."""
+    error = orjson.loads(body)["error"]
+    message = error.get("message") if isinstance(error, dict) else error
+    return orjson.dumps(gatewayz.body_of(str(message), status, datetime.now(UTC)))
 
 
 def event_of(error: GatewayError) -> bytes:

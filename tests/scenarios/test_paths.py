@@ -55,6 +55,38 @@ def test_models(root: httpx.Client, fake: FakeOpenAI, prefix: str) -> None:
     assert fake.recording.since(mark) == []
 
 
+IMAGE = {"model": "fake-image", "prompt": "A sunset", "size": "1024x1024", "quality": "standard"}
+
+
+def test_images_as_gatewayz_has_them(root: httpx.Client, fake: FakeOpenAI) -> None:
+    mark = fake.recording.mark()
+    answer = root.post("/images/generate", json=IMAGE)
+    told = answer.json()
+    assert (answer.status_code, told["success"]) == (200, True)
+    assert told["data"] == root.post("/v1/images/generations", json=IMAGE).json()["data"]
+    assert [request.path for request in fake.recording.since(mark)] == ["/v1/images/generations"] * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "detail"),
+    [
+        ({"prompt": None}, 400, "prompt"),
+        ({"model": "no-such-model"}, 404, "no-such-model"),
+        ({"model": "fake-chat", "prompt": 7}, 400, "prompt"),
+    ],
+)
+def test_what_is_wrong_with_them_is_told_in_gatewayzs_envelope(
+    root: httpx.Client, change: dict[str, Any], status: int, detail: str
+) -> None:
+    answer = root.post("/images/generate", json=IMAGE | change)
+    told = answer.json()
+    assert (answer.status_code, told["status_code"]) == (status, status)
+    assert detail in told["detail"]
+    assert answer.headers["x-request-id"]
+    bare = httpx.post(root.base_url.join("/images/generate"), json=IMAGE)
+    assert (bare.status_code, bare.json()["status_code"]) == (401, 401)
+
+
 def test_models_need_a_key(gateway: RunningGateway) -> None:
     answer = httpx.get(gateway.base_url + "/models")
     assert answer.status_code == 401

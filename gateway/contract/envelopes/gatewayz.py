@@ -41,10 +41,15 @@ TABLE = Table(
 )
 
 
+def body_of(detail: str, status: int, now: datetime) -> dict[str, Any]:
+    """What every error says."""
+    return {"detail": detail, "status_code": status, "timestamp": timestamp(now)}
+
+
 def render(error: GatewayError, *, request_id: str, now: datetime) -> Rendered:
     """An error in Gatewayz' envelope; the request's id is in the header alone."""
     status, _ = TABLE.find(error)
-    body: dict[str, Any] = {"detail": sentence(error), "status_code": status, "timestamp": timestamp(now)}
+    body = body_of(sentence(error), status, now)
     if error.details is not None and error.kind in (Kind.QUOTA_EXCEEDED, Kind.PAYMENT_REQUIRED):
         body |= quota_of(error.details)
     return Rendered(status, body, headers_of(error))

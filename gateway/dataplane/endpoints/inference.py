@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from gateway.contract.owners import Reference
 from gateway.protocols.base import ClientProtocol
 from gateway.protocols.messages import COUNT_TOKENS, MESSAGES
 from gateway.protocols.responses.protocol import COMPACT, INPUT_TOKENS, RESPONSES
@@ -25,6 +26,7 @@ class Endpoint(NamedTuple):
     ``protocol`` is what its clients speak where that is neither OpenAI's Chat Completions nor what it has beside them.
     ``free``: it uses no tokens. ``stateful``: what was answered is kept, and later requests go on from it.
     ``decides``: it is answered with what a learned route would choose, by no model, in AI Marketplace's form.
+    ``reference``: whose envelope its errors have. ``begin``: fields that stand before those of a successful answer.
     ``json_answer``: a successful answer is JSON or an event stream, and anything else is a fault of the upstream.
     """
 
@@ -39,6 +41,8 @@ class Endpoint(NamedTuple):
     free: bool = False
     stateful: bool = False
     decides: bool = False
+    reference: Reference = "openai"
+    begin: bytes = b""
 
     @property
     def shape(self) -> str:
@@ -70,11 +74,17 @@ ENDPOINTS = (
     Endpoint("images.variations", b"/images/variations", form=True, default_model="dall-e-2"),
 )
 
-ML_ROUTE = Endpoint("/v1/ml/route", b"/ml/route", decides=True)
-ML_ROUTE_BATCH = Endpoint("/v1/ml/route", b"/ml/route/batch", decides=True)
+GATEWAYZ_IMAGES = Endpoint(
+    "images.generations", b"/images/generations", prompt="prompt", reference="gatewayz", begin=b'"success":true'
+)
+"""Gatewayz' reference, "Image Generation": what OpenAI has, with ``success``, under one path of its own."""
+
+ML_ROUTE = Endpoint("/v1/ml/route", b"/ml/route", decides=True, reference="ai_marketplace")
+ML_ROUTE_BATCH = Endpoint("/v1/ml/route", b"/ml/route/batch", decides=True, reference="ai_marketplace")
 """Both tell of each decision by the same name."""
 
 BY_PATH: dict[bytes, Endpoint] = {
     **{prefix + endpoint.path: endpoint for prefix in PREFIXES for endpoint in ENDPOINTS},
     **{b"/v1" + endpoint.path: endpoint for endpoint in (ML_ROUTE, ML_ROUTE_BATCH)},
+    b"/images/generate": GATEWAYZ_IMAGES,
 }
