@@ -1,7 +1,7 @@
 """What AI Marketplace's routing API answers (reference, "ML Routing"), out of decisions.
 
-``estimatedCost`` is US dollars, ``estimatedLatency`` and ``processingTime`` are whole milliseconds. Providers are named
-as in ``gateway.yaml``, in capitals; models as their provider calls them.
+``estimatedCost`` is US dollars, null of a target whose price nobody knows; ``estimatedLatency`` and ``processingTime``
+are whole milliseconds. Providers are named as in ``gateway.yaml``, in capitals; models as their provider calls them.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def decided(request_id: str, target: Target, decision: Decision) -> Json:
         "requestId": request_id,
         "provider": target.provider.name.upper(),
         "model": target.model,
-        "estimatedCost": best.cost_nanos / 1e9,
+        "estimatedCost": _dollars(target, best),
         "estimatedLatency": round(best.seconds * 1000),
         "confidence": round(decision.confidence, 4),
-        "reasoning": _reasoning(decision),
+        "reasoning": _reasoning(decision, _dollars(target, best)),
         "optimizationType": decision.goal,
     }
 
@@ -47,9 +47,9 @@ def whole(request_id: str, order: list[Target], decision: Decision) -> Json:
         {
             "provider": target.provider.name.upper(),
             "model": target.model,
-            "estimatedCost": other.cost_nanos / 1e9,
+            "estimatedCost": _dollars(target, other),
             "estimatedLatency": round(other.seconds * 1000),
-            "reasoning": _compared(best, other),
+            "reasoning": _compared(best, other, is_priced=order[0].rate is not None and target.rate is not None),
         }
         for target, other in zip(order[1 : ALTERNATIVES + 1], decision.estimates[1:], strict=False)
     ]
@@ -59,11 +59,12 @@ def whole(request_id: str, order: list[Target], decision: Decision) -> Json:
 
 def metrics(answers: list[Json], started: float) -> Json:
     """The ``batchMetrics`` of decisions that were begun at ``started`` (``time.perf_counter()``)."""
+    costs = [one["estimatedCost"] for one in answers]
     spread: dict[str, int] = {}
     for one in answers:
         spread[one["provider"]] = spread.get(one["provider"], 0) + 1
     return {
-        "totalEstimatedCost": round(sum(one["estimatedCost"] for one in answers), 9),
+        "totalEstimatedCost": round(sum(costs), 9) if None not in costs else None,
         "avgEstimatedLatency": round(sum(one["estimatedLatency"] for one in answers) / len(answers)),
         "providerDistribution": spread,
         "processingTime": since(started),
@@ -80,19 +81,24 @@ def _written(second: int) -> str:
     return timestamp(datetime.fromtimestamp(second, UTC))
 
 
-def _reasoning(decision: Decision) -> str:
+def _dollars(target: Target, estimate: Estimate) -> float | None:
+    return None if target.rate is None else estimate.cost_nanos / 1e9
+
+
+def _reasoning(decision: Decision, dollars: float | None) -> str:
     best = decision.estimates[0]
     why = "Taken to learn of it" if decision.explored else f"Optimized for {decision.goal}"
     if decision.fixed:
         why = "The best fixed choice so far"
+    cost = "at a price nobody knows" if dollars is None else f"for ${dollars:.6f}"
     return (
         f"{why}: answers such prompts ({decision.task}) well with a probability of {best.quality:.2f},"
-        f" for ${best.cost_nanos / 1e9:.6f} in {best.seconds:.1f} s"
+        f" {cost} in {best.seconds:.1f} s"
     )
 
 
-def _compared(best: Estimate, other: Estimate) -> str:
-    cost = _than(other.cost_nanos, best.cost_nanos, "lower", "higher", "cost")
+def _compared(best: Estimate, other: Estimate, *, is_priced: bool) -> str:
+    cost = _than(other.cost_nanos, best.cost_nanos, "lower", "higher", "cost") if is_priced else "cost not known"
     latency = _than(other.seconds, best.seconds, "lower", "higher", "latency")
     return f"{cost}, {latency}, quality {other.quality:.2f} instead of {best.quality:.2f}".capitalize()
 

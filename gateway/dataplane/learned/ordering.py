@@ -118,7 +118,7 @@ def _note(exchange: Exchange, choice: Choice, decider: Decider, chosen: Chosen, 
         choice.order = usual
         choice.decision = replace(chosen.told, shadow=True)
     # Beside the rate headers: what every answer of this request has, errors too.
-    exchange.rate_lines += lines_of(choice.decision)
+    exchange.rate_lines += lines_of(choice.decision, is_priced=chosen.order[0].rate is not None)
 
 
 def permitted(exchange: Exchange, targets: list[Target]) -> list[Target]:
