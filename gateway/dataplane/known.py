@@ -5,8 +5,9 @@ the policy behind it. Each row is sealed with a key made of the master key and t
 write the file, but does not know the master key, can add a credential or give one more.
 
 What it holds is true as of its ``seq``, the last change that any worker of the machine heard of: a change takes what it
-is about out of the file, and an answer older than the last change does not go in. ``heard`` is when changes were last
-heard; from then on the grace is counted, over a restart too. A file that can't be written is removed.
+is about out of the file, unless that was learnt since, and an answer older than the last change does not go in.
+``heard`` is when changes were last heard; from then on the grace is counted, over a restart too. A file that can't be
+written is removed.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ _MOST_WAITING = 100_000  # rows and changes; a disk that stands still so long is
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS known (
     number INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, policy BLOB NOT NULL, seal BLOB NOT NULL,
-    credential TEXT NOT NULL, organization TEXT NOT NULL, user TEXT, plan TEXT, app TEXT
+    credential TEXT NOT NULL, organization TEXT NOT NULL, user TEXT, plan TEXT, app TEXT,
+    seq INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS known_credential ON known (credential);
 CREATE INDEX IF NOT EXISTS known_organization ON known (organization);
@@ -44,12 +46,12 @@ CREATE INDEX IF NOT EXISTS known_app ON known (app);
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
 _FORGET = {
-    kind: f"DELETE FROM known WHERE {kind} = ?"  # noqa: S608 - the names of columns
+    kind: f"DELETE FROM known WHERE {kind} = ? AND seq < ?"  # noqa: S608 - the names of columns
     for kind in ("credential", "organization", "user", "plan", "app")
 }
 _KEEP = (
-    "INSERT OR REPLACE INTO known (digest, policy, seal, credential, organization, user, plan, app)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT OR REPLACE INTO known (digest, policy, seal, credential, organization, user, plan, app, seq)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(CredentialPolicy).decode
@@ -81,6 +83,11 @@ class Known:
         write_ahead(database)
         database.execute("PRAGMA synchronous=NORMAL")
         database.executescript(_SCHEMA)
+        database.execute("BEGIN IMMEDIATE")
+        if all(column[1] != "seq" for column in database.execute("PRAGMA table_info(known)")):
+            # A file from before; a worker of before may still write to it. Any change takes such a row out.
+            database.execute("ALTER TABLE known ADD COLUMN seq INTEGER NOT NULL DEFAULT 0")
+        database.execute("COMMIT")
         seal = hmac.digest(self._key, b"file", "sha256")
         found = database.execute("SELECT value FROM state WHERE name = 'seal'").fetchone()
         if found is None or not hmac.compare_digest(found[0], seal):
@@ -183,7 +190,7 @@ class Known:
             if isinstance(one, Change):
                 seq = self._forget(database, one, seq)
             elif one[2] >= seq:
-                database.execute(_KEEP, self._row(one[0], one[1]))
+                database.execute(_KEEP, self._row(*one))
         self._seq = seq
         heard_ns = max(self._heard_ns, self._state("heard_ns"))
         database.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", (("seq", seq), ("heard_ns", heard_ns)))
@@ -197,15 +204,16 @@ class Known:
             database.execute("DELETE FROM known")
             return change.seq  # the sidecar may have begun to count anew
         if change.kind in _FORGET:
-            database.execute(_FORGET[change.kind], (change.id,))
+            database.execute(_FORGET[change.kind], (change.id, change.seq))
         if change.digest is not None:
-            database.execute("DELETE FROM known WHERE digest = ?", (bytes.fromhex(change.digest),))
+            digest = bytes.fromhex(change.digest)
+            database.execute("DELETE FROM known WHERE digest = ? AND seq < ?", (digest, change.seq))
         return max(seq, change.seq)
 
-    def _row(self, digest: bytes, policy: CredentialPolicy) -> tuple[Any, ...]:
+    def _row(self, digest: bytes, policy: CredentialPolicy, seq: int) -> tuple[Any, ...]:
         data = _encode(policy)
         names = (policy.id, policy.organization, policy.user, policy.plan, policy.app)
-        return (digest, data, self._seal(digest, data), *names)
+        return (digest, data, self._seal(digest, data), *names, seq)
 
     def _seal(self, digest: bytes, data: bytes) -> bytes:
         return hmac.digest(self._key, digest + data, "sha256")

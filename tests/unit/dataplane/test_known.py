@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.contract.internal import KNOWN as FILE
@@ -142,3 +143,26 @@ def test_what_cannot_be_written_is_removed(known: Known, tmp_path: Path) -> None
     known.flush()
     assert not (tmp_path / FILE).exists()
     assert known.find(digest("one")) is None
+
+
+@pytest.mark.parametrize("seq", [2, 3])
+def test_a_change_that_was_known_when_it_was_learnt_leaves_it(known: Known, tmp_path: Path, seq: int) -> None:
+    """The sidecar may tell of a change by an answer before the feed does."""
+    known.learnt(digest("two"), msgspec.structs.replace(POLICY, id="key_2"), 3)
+    known.changed(change(seq, "credential", "key_2", digest("two")))
+    assert known.find(digest("two")) is not None
+    known.changed(change(4, "credential", "key_2", digest("two")))
+    assert known.find(digest("two")) is None
+
+
+def test_a_file_of_before_is_read_and_forgets_at_any_change(tmp_path: Path) -> None:
+    made = opened(tmp_path)
+    made.learnt(digest("one"), POLICY, 9)
+    made.close()
+    with closing(sqlite3.connect(tmp_path / FILE)) as database:
+        database.execute("ALTER TABLE known DROP COLUMN seq")
+    after = opened(tmp_path)
+    assert after.find(digest("one")) == POLICY
+    after.changed(change(1, "credential", "key_1"))
+    assert after.find(digest("one")) is None
+    after.close()
