@@ -252,6 +252,13 @@ class Route:
             found.sort(key=lambda target: target.ready_at(now))
         return found
 
+    def translates(self, endpoint: str) -> bool:
+        """Whether some target serves an endpoint by another API than OpenAI's."""
+        routes = (*(other for _, _, other in self.splits), *self.chain)
+        return any(
+            target.translator is not None and target.serves(endpoint) for route in routes for target in route.targets
+        )
+
     def link(self, model: Model, routes: dict[str, Route]) -> None:
         """Find the other models it names."""
         self.fallbacks = tuple(routes[name] for name in model.fallbacks)
