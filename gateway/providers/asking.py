@@ -252,6 +252,24 @@ def texts_of(chat: Json) -> list[str]:
     return found
 
 
+def documents_of(chat: Json) -> list[str]:
+    """The texts to rank; an object is told by its text, or by all its fields."""
+    documents = chat.get("documents")
+    if not isinstance(documents, list) or not documents:
+        raise wrong("documents", "an array of texts or objects")
+    return [_document(item, index) for index, item in enumerate(documents)]
+
+
+def _document(item: object, index: int) -> str:
+    if isinstance(item, str):
+        return item
+    if isinstance(item, dict) and isinstance(item.get("text"), str):
+        return str(item["text"])
+    if isinstance(item, dict) and item:
+        return "\n".join(f"{name}: {value}" for name, value in item.items())
+    raise wrong(f"documents[{index}]", "a text or an object")
+
+
 def url_of(part: Json, name: str, at: str) -> str:
     """The URL of a part such as ``image_url``, which is a text or an object with one."""
     value = part.get(name)
