@@ -5,7 +5,9 @@ Sources: "Images" and "Audio" in OpenAI's API reference.
 
 from __future__ import annotations
 
+import io
 import re
+import wave
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any, Final
@@ -33,6 +35,8 @@ TRANSCRIBED: Final[dict[str, tuple[Any, ...]]] = {
     "temperature": ("0",),
 }
 """What every transcript is anyhow."""
+RATE: Final = 24_000
+"""Samples a second of OpenAI's ``pcm``: of 16 bits, one channel."""
 _TEXT: Final = "text/plain; charset=utf-8"
 
 
@@ -119,6 +123,44 @@ def transcript(words: str, as_text: bool, usage: Json | None) -> Json | Media:
 def is_text_wanted(chat: Json) -> bool:
     """Whether a transcript is wanted without JSON around it."""
     return chat.get("response_format") == "text"
+
+
+def texts(chat: Json, name: str) -> list[str]:
+    """A field that is a text or several; none where it is absent."""
+    value = chat.get(name)
+    found = [value] if isinstance(value, str) else value or []
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise asking.wrong(name, "a text or several")
+    return [each for each in found if each]
+
+
+def samples_of(sound: bytes) -> tuple[bytes, int]:
+    """The samples in a WAV file, of 16 bits and little-endian, and how many make a second. Raises
+    :class:`ValueError`.
+    """
+    try:
+        with wave.open(io.BytesIO(sound)) as file:
+            if (file.getsampwidth(), file.getnchannels()) != (2, 1):
+                raise ValueError("expected one channel of 16 bits")
+            return file.readframes(file.getnframes()), file.getframerate()
+    except (wave.Error, EOFError) as error:
+        raise ValueError(f"the sound is no WAV file: {error}") from None
+
+
+def plain_sound(samples: bytes, rate: int, usage: Json | None) -> Media:
+    """OpenAI's ``pcm``; a rate that is not its own is told."""
+    return Media("audio/pcm" if rate == RATE else f"audio/pcm;rate={rate}", samples, usage)
+
+
+def wav_of(samples: bytes, rate: int) -> bytes:
+    """A WAV file of samples as in :func:`samples_of`."""
+    made = io.BytesIO()
+    with wave.open(made, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(samples)
+    return made.getvalue()
 
 
 def form(fields: Iterable[tuple[str, str | File]]) -> tuple[str, bytes]:

@@ -7,9 +7,7 @@ text and tell plain samples; those since have a field for it and may tell a WAV 
 from __future__ import annotations
 
 import base64
-import io
 import re
-import wave
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -22,8 +20,6 @@ from gateway.providers.gemini.images import nothing_made
 from gateway.providers.gemini.response import parts_of, usage_from
 
 ENDPOINT: Final = "audio.speech"
-RATE: Final = 24_000
-"""Samples a second, of 16 bits, one channel, where nothing else is told; that of OpenAI's ``pcm`` too."""
 _KNOWN: Final = frozenset(("input", "voice", "instructions"))
 _ANYHOW: Final[dict[str, tuple[Any, ...]]] = {
     "response_format": ("wav", "pcm"),
@@ -74,29 +70,11 @@ def response(data: bytes, is_plain: bool) -> Json | Media:
     sound = b"".join(base64.b64decode(each["data"]) for each in sounds)
     if not sound.startswith(b"RIFF"):
         found = _RATE.search(kind)
-        rate = int(found[1]) if found else RATE
-        return _samples(sound, rate, counted) if is_plain else Media("audio/wav", _file(sound, rate), counted)
-    if not is_plain:
-        return Media("audio/wav", sound, counted)
-    try:
-        with wave.open(io.BytesIO(sound)) as file:
-            return _samples(file.readframes(file.getnframes()), file.getframerate(), counted)
-    except (wave.Error, EOFError) as error:
-        raise ValueError(f"the sound is no WAV file: {error}") from None
-
-
-def _samples(sound: bytes, rate: int, usage: Json | None) -> Media:
-    return Media("audio/pcm" if rate == RATE else f"audio/pcm;rate={rate}", sound, usage)
-
-
-def _file(samples: bytes, rate: int) -> bytes:
-    made = io.BytesIO()
-    with wave.open(made, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(samples)
-    return made.getvalue()
+        rate = int(found[1]) if found else media.RATE
+        if is_plain:
+            return media.plain_sound(sound, rate, counted)
+        return Media("audio/wav", media.wav_of(sound, rate), counted)
+    return media.plain_sound(*media.samples_of(sound), counted) if is_plain else Media("audio/wav", sound, counted)
 
 
 def _usage(told: Json) -> Json:

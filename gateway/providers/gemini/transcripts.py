@@ -41,7 +41,7 @@ def request(question: Question, headers: tuple[tuple[str, str], ...]) -> Call:
     parts = [_sound(chat)]
     config: Json = {}
     if configured:
-        wanted = {"languageCodes": _languages(chat), "customVocabulary": _texts(chat, "keywords")}
+        wanted = {"languageCodes": _languages(chat), "customVocabulary": media.texts(chat, "keywords")}
         told = {name: value for name, value in wanted.items() if value}
         config = {"audioTranscriptionConfig": told} if told else {}
     else:
@@ -68,7 +68,7 @@ def _sound(chat: Json) -> Json:
 
 def _words(chat: Json, *, is_translation: bool) -> str:
     told = [_TRANSLATE if is_translation else _WRITE]
-    languages, keywords = _languages(chat), _texts(chat, "keywords")
+    languages, keywords = _languages(chat), media.texts(chat, "keywords")
     if languages:
         told.append(f"Languages that are spoken (ISO 639-1): {', '.join(languages)}.")
     if keywords:
@@ -79,15 +79,7 @@ def _words(chat: Json, *, is_translation: bool) -> str:
 
 
 def _languages(chat: Json) -> list[str]:
-    return [*_texts(chat, "language"), *_texts(chat, "languages")]
-
-
-def _texts(chat: Json, name: str) -> list[str]:
-    value = chat.get(name)
-    found = [value] if isinstance(value, str) else value or []
-    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
-        raise asking.wrong(name, "a text or several")
-    return [each for each in found if each]
+    return [*media.texts(chat, "language"), *media.texts(chat, "languages")]
 
 
 def _number(chat: Json, name: str) -> float:
