@@ -17,8 +17,7 @@ from gateway.dataplane.form import fields_of
 from gateway.dataplane.numbering import Numbers
 from gateway.dataplane.places import who_waits
 from gateway.dataplane.upload import whole_body
-from gateway.kernel.errors import Kind
-from gateway.providers.base import Call, Headed, Json, Media, Question, Translator, Unsupported, refuse_dropped
+from gateway.providers.base import Call, Headed, Json, Media, Question, Translator, refuse_dropped
 from gateway.providers.openai import plain
 from gateway.providers.quirks import adapt
 from gateway.settings.kinds import ProviderKind
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from gateway.dataplane.endpoints.inference import Endpoint
     from gateway.dataplane.exchange import Exchange
     from gateway.dataplane.routing import Target
-    from gateway.dataplane.upload import Upload
     from gateway.dataplane.upstream.connection import Headers
 
 NATIVE: Final = object()
@@ -68,7 +66,8 @@ def foreign_request(exchange: Exchange, target: Target) -> list[bytes | memoryvi
     if calls is None:
         calls = exchange.foreign = {}
     if exchange.upload is not None:
-        sent = _asked(form_of(exchange, exchange.upload), target, exchange.spec, _allowed(exchange))
+        form = fields_of(exchange.content_type.decode("latin-1"), whole_body(exchange, exchange.upload))
+        sent = _asked(form, target, exchange.spec, _allowed(exchange))
         note_dropped(exchange, sent.dropped)
         calls[target] = sent.memo
         return [sent.head + exchange.forwarded + sent.framing, sent.body]
@@ -96,16 +95,6 @@ def foreign_request(exchange: Exchange, target: Target) -> list[bytes | memoryvi
         head += f"x-gateway-organization: {who_waits(exchange)}\r\n".encode("latin-1", "replace")
         head += b"x-gateway-usage: each\r\n"
     return [head + sent.framing + sent.body]
-
-
-def form_of(exchange: Exchange, upload: Upload) -> Json:
-    """The fields of a form that is here whole. Raises :class:`~gateway.kernel.errors.GatewayError`: a plugin may have
-    named a model for which the form would have had to be kept.
-    """
-    if not upload.whole and not exchange.complete:
-        message = f"The provider of the model '{exchange.model}' takes no form that is still arriving."
-        raise Unsupported(Kind.INVALID, "unsupported_endpoint", message, "model")
-    return fields_of(exchange.content_type.decode("latin-1"), whole_body(exchange, upload))
 
 
 def _allowed(exchange: Exchange) -> tuple[str, ...]:

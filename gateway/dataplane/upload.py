@@ -26,7 +26,7 @@ class Upload:
 
     ``span`` is where the model's value lies in the body, as offsets of bytes. A second ``model`` part is refused: an
     upstream might read that one. ``whole`` says that the form is kept until it is complete, because a provider
-    of the model has another API (None: that is not known yet); ``body`` is it then.
+    may have another API (None: that is not known yet); ``body`` is it then.
     """
 
     def __init__(self, content_type: str) -> None:
@@ -115,10 +115,13 @@ class Upload:
 
 
 def is_kept(exchange: Exchange, upload: Upload) -> bool:
-    """Whether a form must be here whole before it is served: its model has a target of another API than OpenAI's."""
+    """Whether a form must be here whole before it is served: its model, or one that a plugin may put in its place, has
+    a target of another API than OpenAI's.
+    """
     if upload.whole is None and upload.model is not None:
-        route = exchange.runtime.router.routes.get(upload.model)
-        upload.whole = route is not None and route.translates(exchange.spec.name)
+        routes = exchange.runtime.router.routes
+        named = routes.values() if exchange.runtime.chain.on_request else (routes.get(upload.model),)
+        upload.whole = any(route is not None and route.translates(exchange.spec.name) for route in named)
     return bool(upload.whole)
 
 
