@@ -40,6 +40,7 @@ _NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
     "verbosity": ("medium",),
     "tool_choice": ("auto",),
     "top_logprobs": (0,),
+    "size": ("auto",),
 }
 _DATA_URL: Final = re.compile(r"data:([^;,]*)((?:;[^;,]*)*?)(;base64)?,", re.IGNORECASE)
 
