@@ -15,8 +15,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 _ARENAS = 1
 _LARGE = 262_144  # bytes, from which a block is given back at once
 _KEPT = 1_048_576  # bytes at the end of the heap
-_MUCH = 16_777_216
-"""Bytes, both of a block that is given back at once and of what is kept at the end of the heap."""
+_HUGE = 4_194_304  # bytes, from which a block is given back at once even by who keeps what was freed
+_MUCH = 16_777_216  # bytes that such a one keeps at the end of the heap
 
 STATM = Path("/proc/self/statm")
 
@@ -36,7 +36,7 @@ def keep_freed() -> None:
     """
     mallopt = _glibc("mallopt")
     if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _MUCH)
+        mallopt(_M_MMAP_THRESHOLD, _HUGE)
         mallopt(_M_TRIM_THRESHOLD, _MUCH)
 
 
