@@ -67,12 +67,16 @@ def asks(chat: Json, name: str) -> Any:
 
 
 def own_options(chat: Json, vendor: str, dropped: list[str]) -> Json:
-    """``provider_options`` of a vendor; those of others are named in ``dropped``."""
+    """``provider_options`` of a vendor; those of others are named in ``dropped``. They can't name another model than
+    the one whose use was checked and whose price holds.
+    """
     options = chat.get("provider_options") or {}
     if not isinstance(options, dict) or not all(isinstance(each, dict) for each in options.values()):
         raise wrong("provider_options", "an object of objects by vendor")
     dropped += [f"provider_options.{name}" for name in options if name != vendor]
     own: Json = options.get(vendor, {})
+    if "model" in own:
+        raise wrong(f"provider_options.{vendor}.model", "nothing: 'model' names the model")
     return own
 
 

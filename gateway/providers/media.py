@@ -37,6 +37,8 @@ TRANSCRIBED: Final[dict[str, tuple[Any, ...]]] = {
 """What every transcript is anyhow."""
 RATE: Final = 24_000
 """Samples a second of OpenAI's ``pcm``: of 16 bits, one channel."""
+_UNQUOTABLE: Final = re.compile(r'[\x00-\x1f"\\\x7f]')
+_BYTES: Final = "application/octet-stream"
 _TEXT: Final = "text/plain; charset=utf-8"
 
 
@@ -172,13 +174,14 @@ def form(fields: Iterable[tuple[str, str | File]]) -> tuple[str, bytes]:
     boundary = digest.hexdigest()
     pieces = []
     for name, value in fields:
-        pieces.append(f'--{boundary}\r\ncontent-disposition: form-data; name="{name}"'.encode())
+        pieces.append(f'--{boundary}\r\ncontent-disposition: form-data; name="{_quoted(name)}"'.encode())
         if isinstance(value, File):
-            told = re.sub(r'[\x00-\x1f"\\\x7f]', "_", value.name) or "file"
+            told = _quoted(value.name) or "file"
             pieces.append(f'; filename="{told}"\r\ncontent-type: {media_type_of(value, _BYTES)}'.encode())
         pieces += [b"\r\n\r\n", value.data if isinstance(value, File) else value.encode(), b"\r\n"]
     pieces.append(f"--{boundary}--\r\n".encode())
     return f"multipart/form-data; boundary={boundary}", b"".join(pieces)
 
 
-_BYTES: Final = "application/octet-stream"
+def _quoted(name: str) -> str:
+    return _UNQUOTABLE.sub("_", name)

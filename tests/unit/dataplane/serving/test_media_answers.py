@@ -134,6 +134,33 @@ async def test_tokens_of_embeddings(
         assert (event.tokens.prompt, event.estimated) == (tokens or 3, estimated)
 
 
+async def test_pictures_are_paid_by_their_number(tmp_path: Path) -> None:
+    async def draws(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(answer(b'{"images": ["aQ==", "ag=="], "error": null}'))
+
+    price = Price(provider="up", model="amazon.nova-canvas-v1:0", per_image=0.04)
+    async with (
+        raw_upstream(draws) as upstream,
+        running_worker(
+            settings_for(
+                provider(upstream.base_url, kind="bedrock", api_key="k"),
+                prices=(price,),
+                models=models_for("amazon.nova-canvas-v1:0"),
+            ),
+            tmp_path,
+        ) as gateway,
+        wire(gateway.address) as client,
+    ):
+        await client.send(post("/images/generate", {"model": "m", "prompt": "x", "n": 2}))
+        got = await client.answer()
+
+        assert (got.json["success"], len(got.json["data"])) == (True, 2)  # in Gatewayz' form
+        assert got.headers["x-gateway-cost"] == "0.080000000"
+        (event,) = await gateway.usage()
+        assert (event.tokens.images, event.estimated) == (2, False)
+
+
 async def test_a_picture_that_was_refused_with_200(tmp_path: Path) -> None:
     async def refuses(peer: Peer) -> None:
         await peer.request()

@@ -27,6 +27,7 @@ FLAGS = {
     "selfharm": False,
     "pii": False,
 }
+OTHER = {"mistral": {"model": "dearer"}}
 SCORES = {name: 0.9 if flag else 0.1 for name, flag in FLAGS.items()}
 
 
@@ -146,6 +147,13 @@ def test_a_verbose_transcript() -> None:
     TranscriptionVerbose.construct(**told)
 
 
+def test_no_name_of_a_field_makes_another_field() -> None:
+    name = 'a"\r\n\r\nx\r\n--b\r\ncontent-disposition: form-data; name="model'
+    call = asked("audio.transcriptions", file=File("a.mp3", "", b"x"), provider_options={"mistral": {name: "y"}})
+
+    assert [field for field, _, _ in fields(call)].count("model") == 1
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -200,6 +208,13 @@ def test_what_no_speech_can_be_is_named(name: str, value: Any) -> None:
         ("audio.transcriptions", {"file": [File("a", "", b"x")] * 2}, "file"),
         ("audio.transcriptions", {"file": File("a", "", b"x"), "language": ["a", "b"]}, "language"),
         ("audio.speech", {"input": "a"}, "voice"),
+        ("moderations", {"input": "a", "provider_options": OTHER}, "provider_options.mistral.model"),
+        ("audio.speech", {"input": "a", "voice": "v", "provider_options": OTHER}, "provider_options.mistral.model"),
+        (
+            "audio.transcriptions",
+            {"file": File("a", "", b"x"), "provider_options": OTHER},
+            "provider_options.mistral.model",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(endpoint: str, chat: Any, field: str) -> None:
