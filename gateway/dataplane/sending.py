@@ -111,6 +111,7 @@ def request_for(exchange: Exchange, target: Target) -> list[bytes | memoryview]:
         return foreign_request(exchange, target)
     head = target.head_for(exchange.spec.path)
     if exchange.upload is not None:
+        note_dropped(exchange, ())  # of a target before this one
         return request_with(exchange, exchange.upload, head, target.model)
     fields = exchange.fields
     assert fields is not None

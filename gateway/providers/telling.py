@@ -126,8 +126,8 @@ def count(usage: Json, name: str) -> int:
 
 
 def embeddings(model: str, vectors: Sequence[Sequence[float]], prompt: int | None, as_base64: bool) -> Json:
-    """The answer of OpenAI's embeddings endpoint; base64 is of 32-bit floats, little-endian. Without a usage where the
-    provider tells no tokens: zero would say that there were none.
+    """The answer of OpenAI's embeddings endpoint; base64 is of 32-bit floats, little-endian. ``prompt`` is None
+    where the provider tells no tokens: OpenAI's clients want a number, and the gateway takes none for not counted.
     """
     data = []
     for index, vector in enumerate(vectors):
@@ -135,10 +135,8 @@ def embeddings(model: str, vectors: Sequence[Sequence[float]], prompt: int | Non
         if as_base64:
             told = base64.b64encode(pack(f"<{len(vector)}f", *vector)).decode()
         data.append({"object": "embedding", "index": index, "embedding": told})
-    made: Json = {"object": "list", "data": data, "model": model}
-    if prompt is not None:
-        made["usage"] = {"prompt_tokens": prompt, "total_tokens": prompt}
-    return made
+    usage = {"prompt_tokens": prompt or 0, "total_tokens": prompt or 0}
+    return {"object": "list", "data": data, "model": model, "usage": usage}
 
 
 def add_documents(results: list[Json], documents: list[Any] | None) -> None:

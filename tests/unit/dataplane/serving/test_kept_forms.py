@@ -95,8 +95,10 @@ async def test_it_falls_back_to_a_target_of_openais_api_and_back(tmp_path: Path)
             await peer.request()
             await peer.send(BUSY)
 
+    tag = b'--b\r\ncontent-disposition: form-data; name="user_tag"\r\n\r\nx\r\n'
+    whole = MODEL + tag + FORM.removeprefix(MODEL)
     async with raw_upstream(busy) as upstream, raw_upstream(hears) as other:
-        up = provider(upstream.base_url, kind="gemini")
+        up = provider(upstream.base_url, kind="gemini", drop_params=("user_tag",))
         beside = provider(other.base_url, "beside")
         models = (
             Model(name="m", targets=(Target(provider="up", model="x"), Target(provider="beside", model="whisper"))),
@@ -105,10 +107,11 @@ async def test_it_falls_back_to_a_target_of_openais_api_and_back(tmp_path: Path)
         async with running_worker(settings_for(up, beside, models=models), tmp_path) as gateway:
             for model in (b"m", b"n"):
                 async with wire(gateway.address) as client:
-                    named = FORM.replace(b"\r\n\r\nm\r\n", b"\r\n\r\n" + model + b"\r\n")
+                    named = whole.replace(b"\r\n\r\nm\r\n", b"\r\n\r\n" + model + b"\r\n")
                     await client.send(post(PATH, named, content_type=TYPE))
-                    assert (await client.answer()).status == 200
-                assert other.requests[-1].body == FORM.replace(b"\r\n\r\nm\r\n", b"\r\n\r\nwhisper\r\n")
+                    got = await client.answer()
+                assert (got.status, got.headers.get("x-gateway-dropped")) == (200, None)
+                assert other.requests[-1].body == whole.replace(b"\r\n\r\nm\r\n", b"\r\n\r\nwhisper\r\n")
                 assert other.requests[-1].headers["content-type"] == TYPE
 
 
