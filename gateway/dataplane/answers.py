@@ -80,8 +80,8 @@ def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
     if attempt.events is not None:
         _end_relayed(exchange, attempt)  # plugins left nothing of the stream
         return Verdict.DONE
-    if exchange.spec.json_answer or not is_text(attempt.content_type):
-        body = attempt.body()
+    if exchange.spec.json_answer or attempt.apart is not None or not is_text(attempt.content_type):
+        body = attempt.body() if attempt.apart is None else attempt.apart
         try:
             if not body.isascii():
                 body.decode()
@@ -128,7 +128,7 @@ def _refused(exchange: Exchange, attempt: Attempt, status: int, reason: str) -> 
 
 def may_follow(exchange: Exchange, attempt: Attempt, target: Target) -> bool:
     """Whether another target may be asked after an attempt that failed."""
-    if exchange.upload is not None or exchange.wire.loop.time() >= exchange.deadline:
+    if not exchange.repeatable or exchange.wire.loop.time() >= exchange.deadline:
         return False
     if not attempt.too_long:
         return True
@@ -231,7 +231,10 @@ def _end_relayed(exchange: Exchange, attempt: Attempt) -> None:
 
 
 async def give_whole(exchange: Exchange, attempt: Attempt) -> None:
-    """Return a whole answer through the plugins."""
+    """Return a whole answer through the plugins; sound, which they could make nothing of, past them."""
+    if attempt.apart is not None and not is_text(attempt.content_type):
+        hold_whole(exchange, attempt)
+        return
     response = Response(attempt.status or 200, attempt.content_type.decode("latin-1"), attempt.body())
     await exchange.runtime.chain.response(exchange, response)
     hold_whole(exchange, attempt, response)

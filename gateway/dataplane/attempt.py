@@ -72,9 +72,9 @@ class Attempt:
 
     __slots__ = (
         "_chunks", "_decoder", "_done", "_holders", "_load", "_mode", "_relay", "_sent_at", "_size", "_started_ns",
-        "cancelled", "connection", "content_type", "error", "events", "exchange", "finished", "head_at", "inbound",
-        "length", "lines", "native", "number", "race", "refused", "relayed", "status", "tail", "target", "told",
-        "too_long",
+        "apart", "cancelled", "connection", "content_type", "error", "events", "exchange", "finished", "head_at",
+        "inbound", "length", "lines", "native", "number", "race", "refused", "relayed", "status", "tail", "target",
+        "told", "too_long",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, target: Target) -> None:
@@ -92,6 +92,7 @@ class Attempt:
         self.too_long = False
         self.native = False  # the answer is in the client's own protocol
         self.inbound: Inbound | None = None  # what makes the answer one of OpenAI's API
+        self.apart: bytes | None = None  # what tells the usage of a translated answer that is no JSON
         self.told = b""  # the event in which the upstream reported an error
         self.length: int | None = None
         self.error: UpstreamError | None = None
@@ -165,7 +166,7 @@ class Attempt:
         if self.exchange.seam is not None and self.exchange.wire.flow.write_paused:
             self.hold_upstream(CLIENT, True)  # the client is told of as full only once, and that was the attempt before
         if self.exchange.foreign is not None:
-            begin_reading(self, self.exchange.foreign)
+            begin_reading(self, self.exchange.foreign, headers)
         self._mode = self._mode_for(status)
         if self._mode is Mode.EVENTS:
             self._relay = relay = EventRelay(self)
@@ -336,7 +337,7 @@ class Attempt:
             and connection is not None
             and connection.used > 1
             and not connection.received
-            and self.exchange.upload is None
+            and self.exchange.repeatable
         )
 
     def finish(self) -> None:

@@ -246,23 +246,10 @@ class Exchange(Request):
 
     # an upload's body, relayed as it arrives
 
-    def upload_request(self, head: bytes, model: str) -> tuple[bytes, bytes]:
-        """The head and the first piece of an upload for a target, with the target's model in the form."""
-        assert self.upload is not None
-        body = self.take_body()
-        replaced = len(body)
-        if self.upload.model is not None and self.upload.model != model:
-            first, last = self.upload.span
-            body = body[:first] + model.encode() + body[last:]
-        elif self.upload.model is None and model != self.spec.default_model:
-            body = self.upload.named(body, model)
-        if self.declared_length is None:
-            framing = b"transfer-encoding: chunked\r\n"
-            body = b"%x\r\n%b\r\n" % (len(body), body) + (_LAST_CHUNK if self.complete else b"")
-        else:
-            framing = b"content-length: %d\r\n" % (self.declared_length + len(body) - replaced)
-        self.wire.read_more(True)
-        return head + self.forwarded + b"content-type: %b\r\n%b\r\n" % (self.content_type, framing), body
+    @property
+    def repeatable(self) -> bool:
+        """Whether the request can be sent once more: what is relayed while it arrives can't."""
+        return self.upload is None or bool(self.upload.whole)
 
     def upload_more(self, data: bytes) -> bool:
         """Pass a piece on. False: no upstream takes it yet."""
@@ -410,6 +397,8 @@ class Exchange(Request):
         self._raw = self._body = self.fields = self.uncounted = None  # an idle connection keeps its last request
         self.transcript = self.seam = self.interpreter = self.foreign = None
         self._chunks.clear()
+        if self.upload is not None:
+            self.upload.body = b""
         self.raw_headers = []
         self.state = {}
         if not self.disconnected:

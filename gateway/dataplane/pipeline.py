@@ -214,9 +214,17 @@ async def call(exchange: Exchange) -> None:
         else:
             answers.give_up(exchange, attempt)
         return
-    raise refusal or bodies.invalid(
-        f"The model '{exchange.model}' does not serve {exchange.spec.path.decode()}.", "model", "unsupported_endpoint"
+    raise refusal or not_served(exchange, route)
+
+
+def not_served(exchange: Exchange, route: Route) -> GatewayError:
+    """The refusal of an endpoint that none of a model's targets has."""
+    kinds = ", ".join(dict.fromkeys(f"'{target.provider.kind}'" for one in route.chain for target in one.targets))
+    message = (
+        f"The model '{exchange.model}' does not serve {exchange.spec.path.decode()}: providers of kind {kinds} don't"
+        " have that here."
     )
+    return bodies.invalid(message, "model", "unsupported_endpoint")
 
 
 async def settle_with_plugins(exchange: Exchange) -> None:

@@ -19,6 +19,7 @@ from gateway.dataplane.flow import Flow
 from gateway.dataplane.opening import open_exchange
 from gateway.dataplane.receiving import DISCARDED, answer_early, receive
 from gateway.dataplane.settlement import settle
+from gateway.dataplane.upload import is_kept
 
 if TYPE_CHECKING:
     from gateway.dataplane.endpoints.inference import Endpoint
@@ -151,7 +152,7 @@ def start(wire: GatewayProtocol, exchange: Exchange) -> None:
     elif exchange.refusal is not None:
         if expected or (exchange.declared_length or 0) > DISCARDED:
             answer_early(wire, exchange)
-    elif exchange.upload is not None and exchange.upload.model is not None:
+    elif exchange.upload is not None and exchange.upload.model is not None and not is_kept(exchange, exchange.upload):
         run(wire, exchange)
 
 

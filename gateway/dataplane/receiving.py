@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.dataplane.admitting import identify
 from gateway.dataplane.opening import body_too_large
+from gateway.dataplane.upload import is_kept
 from gateway.kernel.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -82,7 +83,9 @@ def _upload(wire: GatewayProtocol, exchange: Exchange, upload: Upload, data: byt
     if exchange.flow is not None:
         if held > _WINDOW:
             wire.read_more(False)
-    elif upload.model is not None and exchange.turn:
+        return
+    wire.busy_since = wire.loop.time()
+    if upload.model is not None and exchange.turn and not is_kept(exchange, upload):
         wire.run(exchange)
     elif exchange.caller is None and held > _WINDOW:
         _look_up(wire, exchange)

@@ -72,7 +72,7 @@ def pause_before_retry(exchange: Exchange, attempt: Attempt, tries: int, *, is_l
     target = attempt.target
     retry = target.provider.retry
     error = attempt.error
-    if tries >= retry.attempts or exchange.upload is not None or (error is not None and error.reason in _NOT_AGAIN):
+    if tries >= retry.attempts or not exchange.repeatable or (error is not None and error.reason in _NOT_AGAIN):
         return None
     if attempt.too_long or target.breaker.state != CLOSED or _is_final(attempt.refused):
         return None

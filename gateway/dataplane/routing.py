@@ -96,7 +96,8 @@ class Target:
         self.adapts: ProviderKind | None = None  # whose parameters differ from OpenAI's
         self.paths: dict[bytes, bytes] = {}
         if self.kind is not None and self.translator is None:
-            self.adapts = self.kind if self.kind.renamed or self.kind.unsupported else None
+            differs = self.kind.renamed or self.kind.unsupported or self.kind.split
+            self.adapts = self.kind if differs else None
             self.paths = _paths(self.kind, provider, model)
         self.vendor = LOCAL if self.local else vendor_of(provider.name, provider.base_url, provider.kind)
         self.name = f"{provider.name}/{model}"
@@ -251,6 +252,13 @@ class Route:
         if len(found) > 1:
             found.sort(key=lambda target: target.ready_at(now))
         return found
+
+    def translates(self, endpoint: str) -> bool:
+        """Whether some target serves an endpoint by another API than OpenAI's."""
+        routes = (*(other for _, _, other in self.splits), *self.chain)
+        return any(
+            target.translator is not None and target.serves(endpoint) for route in routes for target in route.targets
+        )
 
     def link(self, model: Model, routes: dict[str, Route]) -> None:
         """Find the other models it names."""

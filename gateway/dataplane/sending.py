@@ -11,6 +11,7 @@ from gateway.dataplane.attempt import Attempt
 from gateway.dataplane.flow import INTO_TASK
 from gateway.dataplane.places import take_turn, weight_of, who_waits
 from gateway.dataplane.translating import adapted, foreign_request, note_dropped
+from gateway.dataplane.upload import request_with
 from gateway.dataplane.upstream.errors import UpstreamError
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ async def _attempt(exchange: Exchange, target: Target) -> Attempt:
     """
     pool = target.pool
     # Made before a connection is held, because it may refuse; of an upload more arrives while one is being made.
-    request = request_for(exchange, target) if exchange.upload is None else None
+    is_relayed = exchange.upload is not None and target.translator is None
+    request = None if is_relayed else request_for(exchange, target)
     again = False
     while True:
         attempt = Attempt(exchange, target)
@@ -109,7 +111,8 @@ def request_for(exchange: Exchange, target: Target) -> list[bytes | memoryview]:
         return foreign_request(exchange, target)
     head = target.head_for(exchange.spec.path)
     if exchange.upload is not None:
-        return list(exchange.upload_request(head, target.model))
+        note_dropped(exchange, ())  # of a target before this one
+        return request_with(exchange, exchange.upload, head, target.model)
     fields = exchange.fields
     assert fields is not None
     if exchange.seam is not None:

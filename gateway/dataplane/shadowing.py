@@ -18,7 +18,7 @@ from gateway.dataplane.admission.limiter import BYTES_PER_TOKEN, DEFAULT_COMPLET
 from gateway.dataplane.breaker import CLOSED
 from gateway.dataplane.pricing import cost_of, worst_case
 from gateway.dataplane.streaming import EventStream, OversizedEvent
-from gateway.dataplane.translating import Inbound, outgoing
+from gateway.dataplane.translating import Inbound, outgoing, usage_apart
 from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.dataplane.usage import read_answer
 from gateway.kernel.errors import GatewayError
@@ -162,16 +162,17 @@ class Copy:
         if self._spec.protocol is not None or target.translator is not None:
             # Nobody gets the answer: what the target can't say is left out.
             sent = outgoing(fields, target, self._spec, ("*",))
-            head, body = sent.head, sent.body
+            head, body, framing = sent.head, sent.body, sent.framing
             if sent.memo is not None and target.translator is not None:
                 self._inbound = Inbound(target.translator, sent.memo)
         else:
             head, body = target.head_for(self._spec.path), bodies.encode(fields)
+            framing = _HEAD % len(body)
         if target.local:
             head += f"x-gateway-organization: {self._organization}\r\n".encode("latin-1", "replace")
             head += b"x-gateway-usage: each\r\n"
         self._size = len(body)
-        request = head + _HEAD % len(body) + body
+        request = head + framing + body
         connection = target.pool.take_idle()
         if connection is not None:
             self._send(connection, request)
@@ -290,6 +291,8 @@ class Copy:
             try:
                 if self._inbound is not None:
                     body = self._inbound.whole(self._status, body)[1]
+                    if self._inbound.media is not None:
+                        body = usage_apart(self._inbound.media)
                 told = read_answer(body, vendor, endpoint)[0]
             except ValueError:  # msgspec's faults are such, too
                 told = None

@@ -13,9 +13,11 @@ import orjson
 from msgspec.structs import replace
 
 from gateway.dataplane import body as bodies
+from gateway.dataplane.form import fields_of
 from gateway.dataplane.numbering import Numbers
 from gateway.dataplane.places import who_waits
-from gateway.providers.base import Call, Json, Question, Translator, refuse_dropped
+from gateway.dataplane.upload import whole_body
+from gateway.providers.base import Call, Headed, Json, Media, Question, Translator, refuse_dropped
 from gateway.providers.openai import plain
 from gateway.providers.quirks import adapt
 from gateway.settings.kinds import ProviderKind
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from gateway.dataplane.endpoints.inference import Endpoint
     from gateway.dataplane.exchange import Exchange
     from gateway.dataplane.routing import Target
+    from gateway.dataplane.upstream.connection import Headers
 
 NATIVE: Final = object()
 """The memo of a call that was relayed as it came, in the client's own protocol."""
@@ -35,18 +38,22 @@ _DONE: Final = b"data: [DONE]\n\n"
 _UNREADABLE: Final = (ValueError, KeyError, TypeError, AttributeError, IndexError)
 """What reading an answer raises that is not what the provider's API sends."""
 _JSON_BODY: Final = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
+_BODY: Final = b"content-type: %b\r\ncontent-length: %d\r\n\r\n"
 _DROPPED: Final = "x-gateway-dropped"
 _CLIENT_HEADERS: Final = {"anthropic": (b"anthropic-beta",)}
 """Headers of the client that mean something to a kind of provider alone."""
 
 
 class Outgoing(NamedTuple):
-    """A request ready to send. ``memo`` is None for a target of OpenAI's API, whose answer needs no translation."""
+    """A request ready to send. ``memo`` is None for a target of OpenAI's API, whose answer needs no translation.
+    ``framing`` are the last lines of its head.
+    """
 
     head: bytes
     body: bytes
     memo: Any
     dropped: tuple[str, ...]
+    framing: bytes
 
 
 def foreign_request(exchange: Exchange, target: Target) -> list[bytes | memoryview]:
@@ -58,6 +65,12 @@ def foreign_request(exchange: Exchange, target: Target) -> list[bytes | memoryvi
     calls = exchange.foreign
     if calls is None:
         calls = exchange.foreign = {}
+    if exchange.upload is not None:
+        form = fields_of(exchange.content_type.decode("latin-1"), whole_body(exchange, exchange.upload))
+        sent = _asked(form, target, exchange.spec, _allowed(exchange))
+        note_dropped(exchange, sent.dropped)
+        calls[target] = sent.memo
+        return [sent.head + exchange.forwarded + sent.framing, sent.body]
     if interpreter is not None:
         if interpreter.is_native(exchange, target):
             calls[target] = NATIVE
@@ -71,8 +84,7 @@ def foreign_request(exchange: Exchange, target: Target) -> list[bytes | memoryvi
         fields = exchange.seam.fields_for(fields, target)
     if exchange.stream and exchange.spec.generates and not exchange.hide_usage and interpreter is None:
         exchange.hide_usage = bodies.ask_for_usage(fields)
-    route = exchange.route
-    sent = outgoing(fields, target, exchange.spec, () if route is None else route.drop_params)
+    sent = outgoing(fields, target, exchange.spec, _allowed(exchange))
     note_dropped(exchange, sent.dropped)
     if sent.memo is not None:
         calls[target] = sent.memo
@@ -82,7 +94,11 @@ def foreign_request(exchange: Exchange, target: Target) -> list[bytes | memoryvi
     if target.local and exchange.caller is not None:
         head += f"x-gateway-organization: {who_waits(exchange)}\r\n".encode("latin-1", "replace")
         head += b"x-gateway-usage: each\r\n"
-    return [head + _JSON_BODY % len(sent.body) + sent.body]
+    return [head + sent.framing + sent.body]
+
+
+def _allowed(exchange: Exchange) -> tuple[str, ...]:
+    return () if exchange.route is None else exchange.route.drop_params
 
 
 def outgoing(fields: Fields, target: Target, spec: Endpoint, allowed: tuple[str, ...]) -> Outgoing:
@@ -96,14 +112,24 @@ def outgoing(fields: Fields, target: Target, spec: Endpoint, allowed: tuple[str,
             chat, more = adapt(chat, target.adapts)
             dropped = (*dropped, *more)
         refuse_dropped(dropped, (*allowed, *target.provider.drop_params), target.name)
-        return Outgoing(target.head_for(spec.sent_path), orjson.dumps(chat), None, dropped)
+        body = orjson.dumps(chat)
+        return Outgoing(target.head_for(spec.sent_path), body, None, dropped, _JSON_BODY % len(body))
+    return _asked(asked, target, spec, allowed)
+
+
+def _asked(asked: Json, target: Target, spec: Endpoint, allowed: tuple[str, ...]) -> Outgoing:
+    """What a target of another API is asked."""
+    translator = target.translator
+    assert translator is not None
     endpoint = "chat.completions" if spec.protocol else spec.name
     upstream = target.upstream
     if target.tokens is not None:
         upstream = replace(upstream, api_key=target.tokens.value)
     call = translator.request(Question(asked, upstream, endpoint, time.time()))
     refuse_dropped(call.dropped, (*allowed, *target.provider.drop_params), target.name)
-    return Outgoing(target.head_for(call.path.encode()) + _lines(call, target), call.body, call.memo, call.dropped)
+    head = target.head_for(call.path.encode()) + _lines(call, target)
+    framing = _BODY % (call.content_type.encode(), len(call.body))
+    return Outgoing(head, call.body, call.memo, call.dropped, framing)
 
 
 def adapted(exchange: Exchange, target: Target, kind: ProviderKind, fields: Fields) -> Fields:
@@ -112,8 +138,7 @@ def adapted(exchange: Exchange, target: Target, kind: ProviderKind, fields: Fiel
     Raises :class:`~gateway.providers.base.Unsupported` for one that it does not take.
     """
     made, dropped = adapt(fields, kind)
-    allowed = () if exchange.route is None else exchange.route.drop_params
-    refuse_dropped(dropped, (*allowed, *target.provider.drop_params), target.name)
+    refuse_dropped(dropped, (*_allowed(exchange), *target.provider.drop_params), target.name)
     note_dropped(exchange, dropped)
     return made
 
@@ -165,10 +190,12 @@ def _client_headers(exchange: Exchange, target: Target) -> bytes:
     return b"".join([b"%b: %b\r\n" % (name, value) for name, value in exchange.raw_headers if name in wanted])
 
 
-def begin_reading(attempt: Attempt, calls: dict[Target, Any]) -> None:
+def begin_reading(attempt: Attempt, calls: dict[Target, Any], headers: Headers) -> None:
     """The head of an answer is here: have what follows translated, where that is to be."""
     target = attempt.target
     memo = calls.get(target, _NOT_ASKED)
+    if type(memo) is Headed:
+        memo = memo.heard(headers)
     if memo is NATIVE:
         attempt.native = True
     elif memo is not _NOT_ASKED and target.translator is not None:
@@ -181,9 +208,9 @@ def begin_reading(attempt: Attempt, calls: dict[Target, Any]) -> None:
 
 
 class Inbound:
-    """One answer of a provider, made into what OpenAI's API sends."""
+    """One answer of a provider, made into what OpenAI's API sends. ``media``: one that is no JSON, once it is read."""
 
-    __slots__ = ("_ended", "_frames", "_memo", "_numbers", "_stream", "_translator")
+    __slots__ = ("_ended", "_frames", "_memo", "_numbers", "_stream", "_translator", "media")
 
     def __init__(self, translator: Translator, memo: Any, numbers: Numbers | None = None) -> None:
         self._translator = translator
@@ -192,6 +219,7 @@ class Inbound:
         self._frames = translator.frames()
         self._stream = translator.stream(memo)
         self._ended = False
+        self.media: Media | None = None
 
     def feed(self, data: bytes) -> bytes:
         """Whole server-sent events out of the next bytes of a stream. Raises :class:`ValueError`."""
@@ -238,14 +266,23 @@ class Inbound:
     def whole(self, status: int, body: bytes) -> tuple[int, bytes]:
         """A whole answer, or an error. Raises :class:`ValueError` for what is no answer of the provider's API."""
         if status >= 400:
-            told = self._translator.error(status, body)
-            return told.status, orjson.dumps(told.envelope)
+            failed = self._translator.error(status, body)
+            return failed.status, orjson.dumps(failed.envelope)
         if status >= 300:
             return status, body
         try:
-            return status, orjson.dumps(self._translator.response(body, self._memo))
+            told = self._translator.response(body, self._memo)
+            if isinstance(told, Media):
+                self.media = told
+                return status, told.data
+            return status, orjson.dumps(told)
         except _UNREADABLE as error:
             raise ValueError(f"the upstream's answer is none of its API: {error}") from None
+
+
+def usage_apart(media: Media) -> bytes:
+    """What tells the usage of an answer that is no JSON, as one that is would."""
+    return b"{}" if media.usage is None else orjson.dumps({"usage": media.usage})
 
 
 def translated(attempt: Attempt, data: bytes | None) -> bytes:
@@ -265,6 +302,9 @@ def translate_whole(attempt: Attempt) -> bool:
     assert inbound is not None
     try:
         attempt.replace(*inbound.whole(attempt.status or 0, attempt.body()))
+        if inbound.media is not None:
+            attempt.content_type = inbound.media.content_type.encode("latin-1", "replace")
+            attempt.apart = usage_apart(inbound.media)
     except ValueError as error:
         attempt.fail(f"The upstream's answer can't be read: {error}.")
         return False

@@ -14,21 +14,27 @@ from gateway.kernel.errors import GatewayError, Kind
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
+    from gateway.dataplane.exchange import Exchange
+
 MAX_MODEL_BYTES = 512
 _MAX_PART_HEADER = 8_192
+_LAST_CHUNK = b"0\r\n\r\n"
 
 
 class Upload:
     """Watches a multipart body go by. ``model`` is None until its part is complete.
 
     ``span`` is where the model's value lies in the body, as offsets of bytes. A second ``model`` part is refused: an
-    upstream might read that one.
+    upstream might read that one. ``whole`` says that the form is kept until it is complete, because a provider
+    may have another API (None: that is not known yet); ``body`` is it then.
     """
 
     def __init__(self, content_type: str) -> None:
         self._boundary = boundary = boundary_of(content_type)
         self.model: str | None = None
         self.span = (0, 0)
+        self.whole: bool | None = None
+        self.body = b""
         self._seen = 0
         self._name = b""
         self._value = b""
@@ -106,6 +112,43 @@ class Upload:
             if not self._value:
                 raise invalid("'model' must not be empty.", "model")
             self.model = self._value.decode("utf-8", "replace")
+
+
+def is_kept(exchange: Exchange, upload: Upload) -> bool:
+    """Whether a form must be here whole before it is served: its model, or one that a plugin may put in its place, has
+    a target of another API than OpenAI's.
+    """
+    if upload.whole is None and upload.model is not None:
+        routes = exchange.runtime.router.routes
+        named = routes.values() if exchange.runtime.chain.on_request else (routes.get(upload.model),)
+        upload.whole = any(route is not None and route.translates(exchange.spec.name) for route in named)
+    return bool(upload.whole)
+
+
+def whole_body(exchange: Exchange, upload: Upload) -> bytes:
+    """The body of a form that has arrived whole; it is kept, because another target may get it next."""
+    upload.whole = True
+    if not upload.body:
+        upload.body = exchange.take_body()
+    return upload.body
+
+
+def request_with(exchange: Exchange, upload: Upload, head: bytes, model: str) -> list[bytes | memoryview]:
+    """The head and the first piece of a form that is relayed to a target, with the target's model in it."""
+    body = whole_body(exchange, upload) if upload.whole else exchange.take_body()
+    replaced = len(body)
+    if upload.model is not None and upload.model != model:
+        first, last = upload.span
+        body = body[:first] + model.encode() + body[last:]
+    elif upload.model is None and model != exchange.spec.default_model:
+        body = upload.named(body, model)
+    if exchange.declared_length is None:
+        framing = b"transfer-encoding: chunked\r\n"
+        body = b"%x\r\n%b\r\n" % (len(body), body) + (_LAST_CHUNK if exchange.complete else b"")
+    else:
+        framing = b"content-length: %d\r\n" % (exchange.declared_length + len(body) - replaced)
+    exchange.wire.read_more(True)
+    return [head + exchange.forwarded + b"content-type: %b\r\n%b\r\n" % (exchange.content_type, framing), body]
 
 
 def parser_for(boundary: bytes, callbacks: MultipartCallbacks) -> MultipartParser:

@@ -173,7 +173,10 @@ def read_answer(body: bytes, vendor: Vendor = UNKNOWN, endpoint: str = "") -> tu
     except msgspec.ValidationError:
         return _read_damaged(body, vendor, endpoint)
     if answer.usage is not None:
-        return tokens_of(answer.usage, vendor, endpoint), bool(answer.choices)
+        tokens = tokens_of(answer.usage, vendor, endpoint)
+        if endpoint == "embeddings" and not tokens.prompt:
+            return None, False  # there is no text of no tokens: this says that nobody counted
+        return tokens, bool(answer.choices)
     return _read_elsewhere(body, vendor, endpoint), bool(answer.choices)
 
 

@@ -40,6 +40,7 @@ _NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
     "verbosity": ("medium",),
     "tool_choice": ("auto",),
     "top_logprobs": (0,),
+    "size": ("auto",),
 }
 _DATA_URL: Final = re.compile(r"data:([^;,]*)((?:;[^;,]*)*?)(;base64)?,", re.IGNORECASE)
 
@@ -66,12 +67,16 @@ def asks(chat: Json, name: str) -> Any:
 
 
 def own_options(chat: Json, vendor: str, dropped: list[str]) -> Json:
-    """``provider_options`` of a vendor; those of others are named in ``dropped``."""
+    """``provider_options`` of a vendor; those of others are named in ``dropped``. They can't name another model than
+    the one whose use was checked and whose price holds.
+    """
     options = chat.get("provider_options") or {}
     if not isinstance(options, dict) or not all(isinstance(each, dict) for each in options.values()):
         raise wrong("provider_options", "an object of objects by vendor")
     dropped += [f"provider_options.{name}" for name in options if name != vendor]
     own: Json = options.get(vendor, {})
+    if "model" in own:
+        raise wrong(f"provider_options.{vendor}.model", "nothing: 'model' names the model")
     return own
 
 
@@ -250,6 +255,24 @@ def texts_of(chat: Json) -> list[str]:
     if not isinstance(found, list) or not found or not all(isinstance(item, str) for item in found):
         raise wrong("input", "a text or an array of texts")
     return found
+
+
+def documents_of(chat: Json) -> list[str]:
+    """The texts to rank; an object is told by its text, or by all its fields."""
+    documents = chat.get("documents")
+    if not isinstance(documents, list) or not documents:
+        raise wrong("documents", "an array of texts or objects")
+    return [_document(item, index) for index, item in enumerate(documents)]
+
+
+def _document(item: object, index: int) -> str:
+    if isinstance(item, str):
+        return item
+    if isinstance(item, dict) and isinstance(item.get("text"), str):
+        return str(item["text"])
+    if isinstance(item, dict) and item:
+        return "\n".join(f"{name}: {value}" for name, value in item.items())
+    raise wrong(f"documents[{index}]", "a text or an object")
 
 
 def url_of(part: Json, name: str, at: str) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.kernel.errors import GatewayError, Kind
 
@@ -41,7 +42,8 @@ class Question(Struct, frozen=True):
     """One request to be translated.
 
     ``chat`` must not be changed: another target may get it next. ``endpoint`` is the endpoint's name, such as
-    ``chat.completions`` or ``embeddings``, whose request ``chat`` then is. ``now`` is Unix seconds, for signatures.
+    ``chat.completions`` or ``embeddings``, whose request ``chat`` then is; that of a form has its fields
+    (:class:`File`). ``now`` is Unix seconds, for signatures.
     """
 
     chat: Json
@@ -57,6 +59,7 @@ class Call(NamedTuple):
     names and values, authentication among them, without host, content-type and content-length. ``dropped`` names what
     the provider can't express, as dotted paths into ``chat`` (``logprobs``, ``messages.content.input_audio``), each
     once: see :func:`refuse_dropped`. ``memo`` is the provider's own: what it must remember to read the answer.
+    ``content_type`` is that of the body.
     """
 
     path: str
@@ -64,6 +67,42 @@ class Call(NamedTuple):
     body: bytes
     dropped: tuple[str, ...] = ()
     memo: Any = None
+    content_type: str = "application/json"
+
+
+class File(NamedTuple):
+    """A file of a form, as a translation gets it: its name as it was sent, its media type (empty where none was
+    told), its bytes. The other fields of a form are texts, and a list of either where a field came more than once or
+    under a name that ends in ``[]`` (which is left off).
+    """
+
+    name: str
+    media_type: str
+    data: bytes
+
+
+class Media(NamedTuple):
+    """An answer that is no JSON: sound, or a plain text. ``usage`` is what the JSON of such an answer would have under
+    that name; None where the provider tells none.
+    """
+
+    content_type: str
+    data: bytes
+    usage: Json | None = None
+
+
+class Headed(Struct, frozen=True):
+    """A memo for an answer of which headers tell a part: ``names`` are theirs in lower case, ``told`` what those say
+    that came.
+    """
+
+    memo: Any
+    names: frozenset[bytes]
+    told: Mapping[bytes, bytes] = {}
+
+    def heard(self, headers: Iterable[tuple[bytes, bytes]]) -> Headed:
+        """The same once the answer's head is here."""
+        return replace(self, told={name: value for name, value in headers if name in self.names})
 
 
 class Failure(NamedTuple):
@@ -125,8 +164,10 @@ class Translator(Protocol):
         for what makes no sense to this provider at all, such as an image that is no image.
         """
 
-    def response(self, body: bytes, memo: Any) -> Json:
-        """A ``chat.completion`` (or the answer of another endpoint). Raises :class:`ValueError` for no such answer."""
+    def response(self, body: bytes, memo: Any) -> Json | Media:
+        """A ``chat.completion`` (or the answer of another endpoint). Raises :class:`ValueError` for no such answer. A
+        refusal that came as an answer is told as an error envelope whose ``code`` is the HTTP status it stands for.
+        """
 
     def stream(self, memo: Any) -> StreamTranslator:
         """The translator of one streamed answer."""

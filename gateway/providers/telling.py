@@ -125,16 +125,26 @@ def count(usage: Json, name: str) -> int:
     return int(value) if isinstance(value, int | float) and value > 0 else 0
 
 
-def embeddings(model: str, vectors: Sequence[Sequence[float]], prompt: int, as_base64: bool) -> Json:
-    """The answer of OpenAI's embeddings endpoint; base64 is of 32-bit floats, little-endian."""
+def embeddings(model: str, vectors: Sequence[Sequence[float]], prompt: int | None, as_base64: bool) -> Json:
+    """The answer of OpenAI's embeddings endpoint; base64 is of 32-bit floats, little-endian. ``prompt`` is None
+    where the provider tells no tokens: OpenAI's clients want a number, and the gateway takes none for not counted.
+    """
     data = []
     for index, vector in enumerate(vectors):
         told: Any = vector
         if as_base64:
             told = base64.b64encode(pack(f"<{len(vector)}f", *vector)).decode()
         data.append({"object": "embedding", "index": index, "embedding": told})
-    usage = {"prompt_tokens": prompt, "total_tokens": prompt}
+    usage = {"prompt_tokens": prompt or 0, "total_tokens": prompt or 0}
     return {"object": "list", "data": data, "model": model, "usage": usage}
+
+
+def add_documents(results: list[Json], documents: list[Any] | None) -> None:
+    """Put the documents where a ranking only has their places; None: they are not wanted."""
+    for result in results:
+        if documents is not None and "document" not in result:
+            item = documents[result["index"]]
+            result["document"] = {"text": item} if isinstance(item, str) else item
 
 
 def broken(status: int, text: str) -> Json:

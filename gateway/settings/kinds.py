@@ -61,7 +61,7 @@ class ProviderKind(Section, frozen=True, kw_only=True):
     ``unless`` are options that make it unnecessary. ``endpoints`` are those it has, by their names here; absent, any
     that OpenAI has. ``models`` is where its list of models is, empty where it has none that names what a target does.
     ``renamed`` are parameters with another name, ``unsupported`` those that are refused or that change
-    nothing there.
+    nothing there, ``split`` sizes such as ``1024x768`` that are two numbers there.
     """
 
     name: str
@@ -76,6 +76,7 @@ class ProviderKind(Section, frozen=True, kw_only=True):
     models: ListPath = "/models"
     renamed: dict[Parameter, Parameter] = field(default_factory=dict)
     unsupported: tuple[Parameter, ...] = ()
+    split: dict[Parameter, tuple[Parameter, Parameter]] = field(default_factory=dict)
     options: dict[str, Option] = field(default_factory=dict)
     features: Features = Features()
 

@@ -1,14 +1,15 @@
-"""Amazon Bedrock: the Converse API, its signatures and the framing of its streams."""
+"""Amazon Bedrock: the Converse API, InvokeModel for what is no conversation, signatures and the framing of streams."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from gateway.kernel.errors import GatewayError, Kind
-from gateway.providers.base import Call, Failure, Json, Question
+from gateway.providers.base import Call, Failure, Headed, Json, Question
+from gateway.providers.bedrock import invoke
 from gateway.providers.bedrock.errors import error
 from gateway.providers.bedrock.eventstream import EventFrames
 from gateway.providers.bedrock.request import request
@@ -26,12 +27,15 @@ class Bedrock:
     """
 
     kind = "bedrock"
-    endpoints: Final = frozenset(("chat.completions",))
+    endpoints: Final = frozenset(("chat.completions", *invoke.ENDPOINTS))
     stream_type: Final = b"application/vnd.amazon.eventstream"
 
     def request(self, question: Question) -> Call:
         """The call that asks the same."""
-        path, body, dropped, memo = request(question)
+        ask: Callable[[Question], tuple[str, bytes, tuple[str, ...], Any]] = request
+        if question.endpoint in invoke.ENDPOINTS:
+            ask = invoke.request
+        path, body, dropped, memo = ask(question)
         upstream = question.upstream
         headers: tuple[tuple[str, str], ...] = ()
         if upstream.api_key is not None:
@@ -46,7 +50,7 @@ class Bedrock:
     def response(self, body: bytes, memo: Any) -> Json:
         """The whole answer."""
         with reading("The answer"):
-            return response(body, memo)
+            return invoke.response(body, memo) if isinstance(memo, Headed) else response(body, memo)
 
     def stream(self, memo: Any) -> Stream:
         """The translator of one streamed answer."""

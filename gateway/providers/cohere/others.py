@@ -37,39 +37,24 @@ def embeddings(body: bytes, memo: tuple[str, bool]) -> Json:
     """The vectors. Raises :class:`ValueError`."""
     told = telling.document(body)
     billed = (told.get("meta") or {}).get("billed_units") or {}
-    return telling.embeddings(memo[0], told["embeddings"]["float"], telling.count(billed, "input_tokens"), memo[1])
+    prompt = telling.count(billed, "input_tokens") if "input_tokens" in billed else None
+    return telling.embeddings(memo[0], told["embeddings"]["float"], prompt, memo[1])
 
 
 def rerank(question: Question) -> tuple[bytes, tuple[str, ...], list[Any] | None]:
     """The body, what it can't express, and the documents where they are to come back with their places."""
     chat = question.chat
-    documents = chat.get("documents")
-    if not isinstance(documents, list) or not documents:
-        raise asking.wrong("documents", "an array of texts or objects")
-    texts = [_text(item, index) for index, item in enumerate(documents)]
+    texts = asking.documents_of(chat)
     body: Json = {"model": question.upstream.model, "query": chat.get("query"), "documents": texts}
     for name in ("top_n", "max_tokens_per_doc", "priority"):
         if chat.get(name) is not None:
             body[name] = chat[name]
-    kept = documents if chat.get("return_documents") is True else None
+    kept = chat["documents"] if chat.get("return_documents") is True else None
     return orjson.dumps(body), tuple(asking.unknown(chat, _RERANK)), kept
-
-
-def _text(item: object, index: int) -> str:
-    if isinstance(item, str):
-        return item
-    if isinstance(item, dict) and isinstance(item.get("text"), str):
-        return str(item["text"])
-    if isinstance(item, dict) and item:
-        return "\n".join(f"{name}: {value}" for name, value in item.items())
-    raise asking.wrong(f"documents[{index}]", "a text or an object")
 
 
 def ranking(body: bytes, documents: list[Any] | None) -> Json:
     """The places, with the documents where they were asked for. Raises :class:`ValueError`."""
     told = telling.document(body)
-    for result in told["results"]:
-        if documents is not None and "document" not in result:
-            item = documents[result["index"]]
-            result["document"] = {"text": item} if isinstance(item, str) else item
+    telling.add_documents(told["results"], documents)
     return told

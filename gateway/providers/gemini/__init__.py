@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from gateway.providers.base import Call, Failure, Json, Question
+from gateway.providers.base import Call, Failure, Question
 from gateway.providers.frames import SseFrames
-from gateway.providers.gemini import embeddings, request, response
+from gateway.providers.gemini import embeddings, images, request, response, speech, transcripts
 from gateway.providers.gemini.errors import error
 from gateway.providers.gemini.stream import Stream
 from gateway.providers.telling import Answer, reading
@@ -17,7 +17,9 @@ class Gemini:
     ``/publishers/google``; its key is an access token there.
     """
 
-    endpoints: Final = frozenset(("chat.completions", "embeddings"))
+    endpoints: Final = frozenset(
+        ("chat.completions", "embeddings", speech.ENDPOINT, *images.ENDPOINTS, *transcripts.ENDPOINTS)
+    )
     stream_type: Final = b"text/event-stream"
 
     def __init__(self, kind: str = "gemini") -> None:
@@ -32,12 +34,20 @@ class Gemini:
             headers = (("authorization", f"Bearer {key}") if self._vertex else ("x-goog-api-key", key),)
         if question.endpoint == "embeddings":
             return embeddings.request(question, headers, self._vertex)
+        if question.endpoint in images.ENDPOINTS:
+            return images.request(question, headers)
+        if question.endpoint in transcripts.ENDPOINTS:
+            return transcripts.request(question, headers)
+        if question.endpoint == speech.ENDPOINT:
+            return speech.request(question, headers)
         return request.request(question, headers)
 
-    def response(self, body: bytes, memo: Any) -> Json:
-        """The whole answer."""
+    def response(self, body: bytes, memo: Any) -> Any:
+        """The whole answer. The memo of what is neither a chat nor embeddings is what reads it."""
         with reading("The answer"):
-            return response.response(body, memo) if isinstance(memo, Answer) else embeddings.response(body, memo)
+            if isinstance(memo, Answer):
+                return response.response(body, memo)
+            return embeddings.response(body, memo) if isinstance(memo, tuple) else memo(body)
 
     def stream(self, memo: Any) -> Stream:
         """The translator of one streamed answer."""

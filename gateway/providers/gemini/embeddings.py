@@ -36,12 +36,14 @@ def request(question: Question, headers: tuple[tuple[str, str], ...], vertex: bo
 def response(body: bytes, memo: tuple[str, bool]) -> Json:
     """The vectors, and the tokens where they are told. Raises :class:`ValueError`."""
     told = telling.document(body)
-    prompt = telling.count(told.get("usageMetadata") or {}, "promptTokenCount")
+    usage = told.get("usageMetadata") or {}
+    prompt = telling.count(usage, "promptTokenCount") if "promptTokenCount" in usage else None
     vectors = []
     for one in told.get("embeddings") or told.get("predictions") or []:
         if "embeddings" in one:
             one = one["embeddings"]
-            prompt += telling.count(one.get("statistics") or {}, "token_count")
+            if one.get("statistics"):
+                prompt = (prompt or 0) + telling.count(one["statistics"], "token_count")
         vectors.append(one["values"])
     if not vectors:
         raise ValueError("expected embeddings")

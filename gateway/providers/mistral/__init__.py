@@ -9,6 +9,7 @@ import orjson
 from gateway.providers import asking, telling
 from gateway.providers.base import Call, Failure, Json, Question, failure, quoted
 from gateway.providers.frames import SseFrames
+from gateway.providers.mistral import audio, moderations
 from gateway.providers.mistral.request import body_of
 from gateway.providers.mistral.response import Stream, response
 
@@ -19,7 +20,7 @@ class Mistral:
     """See :class:`gateway.providers.base.Translator`. The base URL ends in ``/v1``."""
 
     kind = "mistral"
-    endpoints: Final = frozenset(("chat.completions", "embeddings"))
+    endpoints: Final = frozenset(("chat.completions", "embeddings", "moderations", *audio.ENDPOINTS))
     stream_type: Final = b"text/event-stream"
 
     def request(self, question: Question) -> Call:
@@ -28,13 +29,18 @@ class Mistral:
         headers = () if key is None else (("authorization", f"Bearer {key}"),)
         if question.endpoint == "embeddings":
             return _embed(question, headers)
+        if question.endpoint == "moderations":
+            judged, lost = moderations.request(question)
+            return Call("/moderations", headers, judged, lost, moderations.response)
+        if question.endpoint in audio.ENDPOINTS:
+            return audio.request(question, headers)
         body, dropped, memo = body_of(question)
         return Call("/chat/completions", headers, body, dropped, memo)
 
-    def response(self, body: bytes, memo: Any) -> Json:
-        """The whole answer; embeddings are OpenAI's already."""
+    def response(self, body: bytes, memo: Any) -> Any:
+        """The whole answer; embeddings are OpenAI's already. The memo of anything but a chat is what reads it."""
         with telling.reading("The answer"):
-            return response(body, memo) if isinstance(memo, telling.Answer) else telling.document(body)
+            return response(body, memo) if isinstance(memo, telling.Answer) else memo(body)
 
     def stream(self, memo: Any) -> Stream:
         """The translator of one streamed answer."""
@@ -74,7 +80,7 @@ def _embed(question: Question, headers: tuple[tuple[str, str], ...]) -> Call:
     for name in ("encoding_format", "output_dtype"):
         if chat.get(name) is not None:
             body[name] = chat[name]
-    return Call("/embeddings", headers, orjson.dumps(body), tuple(asking.unknown(chat, _EMBED)), "embeddings")
+    return Call("/embeddings", headers, orjson.dumps(body), tuple(asking.unknown(chat, _EMBED)), telling.document)
 
 
 def translator() -> Mistral:

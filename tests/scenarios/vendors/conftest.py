@@ -20,6 +20,19 @@ VENDORS = ("gemini", "bedrock", "entra", "groq", "portkey")
 """Of those that the matrix of protocols (``tests/scenarios/protocols/matrix``) asks whatever is asked here, some."""
 
 
+MEDIA = {
+    "titan": ("bedrock", "amazon.titan-embed-text-v2:0"),
+    "bedrock-embed": ("bedrock", "cohere.embed-v4:0"),
+    "bedrock-rerank": ("bedrock", "cohere.rerank-v3-5:0"),
+    "canvas": ("bedrock", "amazon.nova-canvas-v1:0"),
+    "imagen": ("vertex", "imagen-4.0-generate-001"),
+    "painter": ("gemini", "gemini-3-pro-image"),
+    "speaker": ("gemini", "gemini-3.8-flash-tts"),
+    "listener": ("vertex", "gemini-3.5-transcribe"),
+}
+"""Models that are for something else than chat: their provider, and its name of them."""
+
+
 def providers(vendors: FakeVendors, account: str) -> list[dict[str, Any]]:
     """Every vendor by its own name."""
     entra = {"tenant_id": TENANT, "client_id": CLIENT, "client_secret": SECRET, "authority": f"{vendors.root}/entra"}
@@ -68,6 +81,7 @@ def gateway(vendors: FakeVendors, tmp_path_factory: pytest.TempPathFactory) -> I
         "providers": [{**each, **quick} for each in made],
         "models": [
             *({"name": name, "targets": [{"provider": name, "model": f"{name}-model:1"}]} for name in names),
+            *({"name": name, "targets": [{"provider": at, "model": it}]} for name, (at, it) in MEDIA.items()),
             *({"name": f"{name}-fails", "targets": [{"provider": name, "model": FAILS}]} for name in names),
         ],
         "keys": [{"key": GATEWAY_KEY, "name": "vendors", "organization": "tests"}],

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 from tests.support.fake_openai.app import Recorder
 from tests.support.fake_openai.server import FakeOpenAI
-from tests.support.fake_vendors import bedrock, cohere, gemini, lists, openai_like
+from tests.support.fake_vendors import bedrock, cohere, gemini, lists, media, openai_like
 from tests.support.fake_vendors.said import BEGINNING
 
 KEY = "fake-vendor-key"
@@ -75,12 +75,16 @@ class FakeVendors(FakeOpenAI):
                 Route("/bedrock/foundation-models", self._list),
                 Route("/gemini/models/{call}", self._gemini, methods=post),
                 Route("/vertex/models/{call}", self._gemini, methods=post),
+                Route("/vertex/publishers/google/models/{call}", self._gemini, methods=post),
                 Route("/google/token", self._google_token, methods=post),
                 Route(f"/entra/{TENANT}/oauth2/v2.0/token", self._entra_token, methods=post),
                 Route("/bedrock/model/{model}/{method}", self._bedrock, methods=post),
                 Route("/cohere/chat", self._cohere, methods=post),
+                Route("/cohere/{other}", self._cohere_other, methods=post),
                 Route("/mistral/chat/completions", self._mistral, methods=post),
+                Route("/mistral/{other:path}", self._mistral_other, methods=post),
                 Route("/azure/deployments/{model}/chat/completions", self._azure, methods=post),
+                Route("/azure/deployments/{model}/{other:path}", self._azure_other, methods=post),
                 Route("/like/chat/completions", self._like, methods=post),
             ]
         )
@@ -88,8 +92,12 @@ class FakeVendors(FakeOpenAI):
 
     async def _taken(self, request: Request) -> tuple[dict[str, Any], bytes]:
         raw = await request.body()
-        form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
-        body: Any = {name: values[0] for name, values in parse_qs(raw.decode()).items()} if form else orjson.loads(raw)
+        kind = request.headers.get("content-type", "")
+        body: Any
+        if kind.startswith("application/x-www-form-urlencoded"):
+            body = {name: values[0] for name, values in parse_qs(raw.decode()).items()}
+        else:
+            body = media.form(kind, raw) if kind.startswith("multipart/") else orjson.loads(raw)
         with self._lock:
             self.asked.append(Asked(request.url.path, request.url.query, dict(request.headers), body))
         return body, raw
@@ -118,13 +126,18 @@ class FakeVendors(FakeOpenAI):
         body, _ = await self._taken(request)
         model, _, method = request.path_params["call"].rpartition(":")
         is_vertex = request.url.path.startswith("/vertex")
-        credential = request.headers.get("authorization" if is_vertex else "x-goog-api-key")
-        if credential != (f"Bearer {TOKEN}" if is_vertex else KEY):
+        key = request.headers.get("x-goog-api-key")
+        if key != KEY and not (is_vertex and request.headers.get("authorization") == f"Bearer {TOKEN}"):
             return JSONResponse(gemini.error(401, "Who are you?"), 401)
         if model == FAILS:
             return JSONResponse([gemini.error(429, "Too much.")], 429)
         if method == "batchEmbedContents":
             return JSONResponse(gemini.embeddings(body))
+        if method == "predict":
+            return JSONResponse(media.predicted(body))
+        other = media.generated(body, model) if method == "generateContent" else None
+        if other is not None:
+            return JSONResponse(other)
         if method == "streamGenerateContent":
             return _stream(gemini.stream(body, model), "text/event-stream", model, gemini.broken())
         return JSONResponse(gemini.whole(body, model))
@@ -151,6 +164,8 @@ class FakeVendors(FakeOpenAI):
         model = request.path_params["model"]
         if model == FAILS:
             return JSONResponse({"message": "Too much."}, 429, {"x-amzn-errortype": "ThrottlingException"})
+        if request.path_params["method"] == "invoke":
+            return JSONResponse(media.invoked(model, body), headers={"x-amzn-bedrock-input-token-count": "7"})
         if request.path_params["method"] == "converse-stream":
             events = bedrock.stream(body)
             return _stream(events, "application/vnd.amazon.eventstream", model, bedrock.broken())
@@ -165,6 +180,33 @@ class FakeVendors(FakeOpenAI):
         if body.get("stream"):
             return _stream(cohere.stream(body), "text/event-stream", body["model"], cohere.broken())
         return JSONResponse(cohere.whole(body))
+
+    async def _cohere_other(self, request: Request) -> Response:
+        body, _ = await self._taken(request)
+        if request.headers.get("authorization") != f"Bearer {KEY}":
+            return JSONResponse({"message": "invalid api token"}, 401)
+        return JSONResponse(media.of_cohere(request.url.path, body))
+
+    async def _mistral_other(self, request: Request) -> Response:
+        body, _ = await self._taken(request)
+        if request.headers.get("authorization") != f"Bearer {KEY}":
+            return JSONResponse({"detail": "Unauthorized"}, 401)
+        return JSONResponse(media.of_mistral(request.url.path, body))
+
+    async def _azure_other(self, request: Request) -> Response:
+        body, _ = await self._taken(request)
+        bearer = request.headers.get("authorization") == f"Bearer {TOKEN}"
+        if "api-version=" not in request.url.query or not (bearer or request.headers.get("api-key") == KEY):
+            return JSONResponse({"error": {"code": "401", "message": "Access denied."}}, 401)
+        other = request.path_params["other"]
+        if other == "audio/speech":
+            return Response(f"{body['input']} {body['voice']}".encode(), media_type="audio/mpeg")
+        if other == "audio/transcriptions":
+            return JSONResponse({"text": f"heard {body['file'].decode()}", "usage": {"type": "duration", "seconds": 3}})
+        if other.startswith("images/"):
+            said = media.encoded(f"{body['prompt']} {request.path_params['model']}")
+            return JSONResponse({"created": 1, "data": [{"b64_json": said}]})
+        return JSONResponse(media.of_openai(body))
 
     async def _mistral(self, request: Request) -> Response:
         body, _ = await self._taken(request)

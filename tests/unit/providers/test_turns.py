@@ -69,7 +69,7 @@ def there_and_back(vendor: str, message: Turn) -> Turn:
     translator: Translator = found
     chat = {"messages": [{"role": "user", "content": "?"}, message]}
     call = translator.request(Question(chat, Upstream("gemini-2.5-pro", api_key="k")))
-    answer = translator.response(orjson.dumps(VENDORS[vendor](orjson.loads(call.body))), Answer("i", 1, "m"))
+    answer: Any = translator.response(orjson.dumps(VENDORS[vendor](orjson.loads(call.body))), Answer("i", 1, "m"))
     found_message: Turn = answer["choices"][0]["message"]
     return found_message
 

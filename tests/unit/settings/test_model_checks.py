@@ -166,7 +166,7 @@ def test_a_local_model_has_the_engines_context_and_no_eyes() -> None:
         ("openai", {"model": "my-own", "tools": True, "vision": False}, Facts(tools=True, vision=False)),
         ("openai", {"model": "openai/gpt-4"}, Facts(8_192, True, False, False)),
         ("openai", {"model": "gpt-4", "context_length": 9, "vision": True}, Facts(9, True, True, False)),
-        ("xai", {"model": "x"}, Facts(refused=("logit_bias",))),
+        ("xai", {"model": "x"}, Facts(refused=("logit_bias", "size", "style"))),
         ("llama_cpp", {"model": "tiny"}, Facts(4_096, True, False, True)),
     ],
 )

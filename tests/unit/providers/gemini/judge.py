@@ -15,7 +15,9 @@ def check_request(body: dict[str, Any]) -> None:
     for tool in body.get("tools", ()):
         types.Tool.model_validate(tool)
     types.ToolConfig.model_validate(body.get("toolConfig", {}))
-    types.GenerationConfig.model_validate(body.get("generationConfig", {}))
+    config = dict(body.get("generationConfig", {}))
+    types.ImageConfig.model_validate(config.pop("imageConfig", {}))  # the SDK has it beside the type's own members
+    types.GenerationConfig.model_validate(config)
     for setting in body.get("safetySettings", ()):
         types.SafetySetting.model_validate(setting)
     members = {"contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "safetySettings"}

@@ -28,7 +28,8 @@ USAGE = {
 def told(candidate: dict[str, Any], **more: Any) -> dict[str, Any]:
     answer = {"candidates": [candidate], "modelVersion": "gemini-2.5-flash-002", "responseId": "r1", **more}
     check_answer(answer)
-    return Gemini().response(orjson.dumps(answer), MEMO)
+    made: dict[str, Any] = Gemini().response(orjson.dumps(answer), MEMO)
+    return made
 
 
 def test_a_whole_answer() -> None:

@@ -8,6 +8,7 @@ import msgspec
 import orjson
 import pytest
 
+from gateway.kernel.errors import GatewayError
 from gateway.providers.quirks import adapt
 from gateway.settings.kinds import ProviderKind, kind_of
 
@@ -28,6 +29,11 @@ def kind(name: str) -> ProviderKind:
         ("ollama", {"tool_choice": "auto"}, {}, ()),
         ("ollama", {"tool_choice": "required"}, {}, ("tool_choice",)),
         ("perplexity", {"tools": []}, {}, ()),
+        ("together", {"prompt": "x", "size": "1024x768"}, {"prompt": "x", "width": 1024, "height": 768}, ()),
+        ("together", {"size": "8x9", "width": 5}, {"width": 5, "height": 9}, ()),
+        ("together", {"size": "auto"}, {}, ()),
+        ("xai", {"size": "auto", "aspect_ratio": "3:2"}, {"aspect_ratio": "3:2"}, ()),
+        ("xai", {"size": "1024x1024", "quality": "low"}, {"quality": "low"}, ("size",)),
     ],
 )
 def test_parameters(name: str, given: dict[str, Any], sent: dict[str, Any], dropped: tuple[str, ...]) -> None:
@@ -36,6 +42,13 @@ def test_parameters(name: str, given: dict[str, Any], sent: dict[str, Any], drop
     assert adapt(given, kind(name)) == (sent, dropped)
     made, named = adapt(raw, kind(name))
     assert (orjson.loads(msgspec.json.encode(made)), named) == (sent, dropped)
+
+
+def test_a_size_that_is_none() -> None:
+    with pytest.raises(GatewayError) as refused:
+        adapt({"size": "large"}, kind("together"))
+
+    assert refused.value.field == "size"
 
 
 def test_the_request_itself_is_not_changed() -> None:
