@@ -94,7 +94,7 @@ def outgoing(fields: Fields, target: Target, spec: Endpoint, allowed: tuple[str,
         chat, dropped = plain(asked, target.vendor.name)
         if target.adapts is not None:
             chat, more = adapt(chat, target.adapts)
-            dropped = (*dropped, *more)
+            dropped = (*dropped, *(_as_asked(name, asked) for name in more))
         refuse_dropped(dropped, (*allowed, *target.provider.drop_params), target.name)
         return Outgoing(target.head_for(spec.sent_path), orjson.dumps(chat), None, dropped)
     endpoint = "chat.completions" if spec.protocol else spec.name
@@ -104,6 +104,11 @@ def outgoing(fields: Fields, target: Target, spec: Endpoint, allowed: tuple[str,
     call = translator.request(Question(asked, upstream, endpoint, time.time()))
     refuse_dropped(call.dropped, (*allowed, *target.provider.drop_params), target.name)
     return Outgoing(target.head_for(call.path.encode()) + _lines(call, target), call.body, call.memo, call.dropped)
+
+
+def _as_asked(name: str, asked: Json) -> str:
+    """A field's name in the internal form: a budget for thoughts has become an effort."""
+    return "thinking" if name == "reasoning_effort" and asked.get(name) is None else name
 
 
 def adapted(exchange: Exchange, target: Target, kind: ProviderKind, fields: Fields) -> Fields:

@@ -9,11 +9,11 @@ import orjson
 import pytest
 
 from gateway.providers.quirks import adapt
-from gateway.settings.kinds import ProviderKind, kind_of
+from gateway.settings.kinds import IN_ENGINE, ProviderKind, kind_of
 
 
 def kind(name: str) -> ProviderKind:
-    found = kind_of(name)
+    found = IN_ENGINE if name == "llama_cpp" else kind_of(name)
     assert found is not None
     return found
 
@@ -28,6 +28,13 @@ def kind(name: str) -> ProviderKind:
         ("ollama", {"tool_choice": "auto"}, {}, ()),
         ("ollama", {"tool_choice": "required"}, {}, ("tool_choice",)),
         ("perplexity", {"tools": []}, {}, ()),
+        ("llama_cpp", {"reasoning_effort": None, "verbosity": "medium", "n": 2}, {"n": 2}, ()),
+        (
+            "llama_cpp",
+            {"reasoning_effort": "low", "repetition_penalty": 2},
+            {"repeat_penalty": 2},
+            ("reasoning_effort",),
+        ),
     ],
 )
 def test_parameters(name: str, given: dict[str, Any], sent: dict[str, Any], dropped: tuple[str, ...]) -> None:
