@@ -431,12 +431,4 @@ class Attempt:
         connection = self.connection
         if bool(before) is bool(after) or connection is None or connection.handler is not self:
             return
-        if connection.transport.is_closing():
-            return
-        if after:
-            connection.transport.pause_reading()
-            connection.deadline = connection.total_at
-        else:
-            connection.transport.resume_reading()
-            connection.last_data = self.exchange.wire.loop.time()
-            connection.deadline = 0.0
+        connection.hold(bool(after), connection.total_at)
