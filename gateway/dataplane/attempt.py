@@ -162,6 +162,8 @@ class Attempt:
             if self._decoder is None:
                 self.fail(f"The upstream answered in the encoding {encoding[:40]!r}, which was not asked for.")
                 return
+        if self.exchange.seam is not None and self.exchange.wire.flow.write_paused:
+            self.hold_upstream(CLIENT, True)  # the client is told of as full only once, and that was the attempt before
         if self.exchange.foreign is not None:
             begin_reading(self, self.exchange.foreign)
         self._mode = self._mode_for(status)
