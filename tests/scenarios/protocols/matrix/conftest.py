@@ -61,8 +61,8 @@ def engine_of_matrix(matrix: RunningGateway) -> Iterator[Overheard]:
 def clients(matrix: RunningGateway) -> Iterator[dict[str, Client]]:
     """The SDKs, by the protocol."""
     with (
-        OpenAI(base_url=matrix.base_url, api_key=GATEWAY_KEY, max_retries=0, timeout=30) as openai,
-        Anthropic(base_url=matrix.root, api_key=GATEWAY_KEY, max_retries=0, timeout=30) as anthropic,
+        OpenAI(base_url=matrix.base_url, api_key=GATEWAY_KEY, max_retries=0, timeout=120) as openai,
+        Anthropic(base_url=matrix.root, api_key=GATEWAY_KEY, max_retries=0, timeout=120) as anthropic,
     ):
         made: tuple[Client, ...] = (Chat(openai), Responses(openai), Messages(anthropic))
         yield {client.name: client for client in made}

@@ -62,11 +62,13 @@ def stream(cell: Cell) -> None:
 
 
 def tools(cell: Cell) -> None:
-    """A tool that must be called, by grammar, and what it said."""
-    ask = Ask("Weather in Rome?", tools=TOOLS[:1], choice="required", single=True, temperature=0.0, limit=LIMIT)
+    """A tool that must be called, by grammar, and what it said. The tools are those of the next cell, which the engine
+    needs not read again.
+    """
+    ask = Ask("Weather in Rome?", tools=TOOLS, choice="required", single=True, temperature=0.0, limit=LIMIT)
     answers = _whole_and_streamed(cell, ask)
     heard = _heard(cell)
-    assert (heard.tools, heard.choice, heard.single) == (TOOLS[:1], "required", True)
+    assert (heard.tools, heard.choice, heard.single) == (TOOLS, "required", True)
     for got in answers:
         assert [call.name for call in got.calls] == ["weather"]
         _are_calls(got, cell)
