@@ -155,11 +155,11 @@ class Upstream(asyncio.Protocol):
             self._stream = ()
 
 
-async def serve(port: int) -> None:
-    """Serve on loopback until SIGTERM or SIGINT."""
+async def serve(port: int, kind: type[Upstream] = Upstream) -> None:
+    """Serve on loopback until SIGTERM or SIGINT. ``kind`` answers."""
     loop = asyncio.get_running_loop()
     stats = Stats()
-    server = await loop.create_server(lambda: Upstream(loop, stats), "127.0.0.1", port, backlog=BACKLOG)
+    server = await loop.create_server(lambda: kind(loop, stats), "127.0.0.1", port, backlog=BACKLOG)
     bound = server.sockets[0].getsockname()[1]
     print(json.dumps({"event": "ready", "url": f"http://127.0.0.1:{bound}", "pid": os.getpid()}), flush=True)
     stop = asyncio.Event()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
@@ -17,7 +18,7 @@ from gateway.contract.envelopes.openai import TABLE
 from gateway.dataplane import body as bodies
 from gateway.kernel.errors import GatewayError
 from gateway.plugin.sse import DONE, data_of, split_events
-from gateway.protocols.base import ClientProtocol, Json, StreamEncoder
+from gateway.protocols.base import ClientProtocol, Json, StreamEncoder, invalid
 from gateway.protocols.sealed import carries
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ _STATUSES: Final = {kind: status for status, kind in reversed(TABLE.kinds.values
 _OURS: Final = b'data: {"error"'
 """How an error of the gateway's begins; no native event does."""
 
+
+_VERSIONS: Final = {"anthropic": "anthropic-version"}
+"""By the kind of providers whose API a client speaks, the header that names its version, which is a date."""
+_DATE: Final = re.compile(rb"\d{4}-\d\d-\d\d")
 
 _UNREADABLE: Final[Json] = {
     "error": {
@@ -119,6 +124,7 @@ class Interpreter:
         if self._own is not None:
             return
         self._is_carrying(exchange)
+        self._check_version(exchange)
         try:
             asked = self.protocol.request(orjson.loads(exchange.raw))
         except orjson.JSONDecodeError as error:
@@ -130,6 +136,15 @@ class Interpreter:
         exchange.raw = orjson.dumps(chat)
         exchange.fields = bodies.decode(exchange.raw)
         exchange.endpoint = exchange.spec.shape  # of what plugins get to see
+
+    def _check_version(self, exchange: Exchange) -> None:
+        """A request that is relayed may name any: its provider is the judge of that."""
+        header = _VERSIONS.get(self.protocol.native)
+        if header is None:
+            return
+        for name, value in exchange.raw_headers:
+            if name == header.encode() and not _DATE.fullmatch(value):
+                raise invalid(header, "a version such as 2023-06-01", value.decode("latin-1"))
 
     # the answer
 

@@ -25,7 +25,7 @@ from gateway.dataplane.vendors import LOCAL, vendor_of
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.providers.base import Upstream
 from gateway.providers.registry import translator_for
-from gateway.settings.kinds import Auth, ProviderKind, fill, kind_of
+from gateway.settings.kinds import IN_ENGINE, Auth, ProviderKind, fill, kind_of
 from gateway.settings.known_targets import Capabilities, capabilities_of
 from gateway.settings.learned_checks import has_numpy
 from gateway.settings.model import Model, ModelRouting, Price, Provider, Settings
@@ -95,7 +95,9 @@ class Target:
         )
         self.adapts: ProviderKind | None = None  # whose parameters differ from OpenAI's
         self.paths: dict[bytes, bytes] = {}
-        if self.kind is not None and self.translator is None:
+        if self.kind is None:
+            self.adapts = IN_ENGINE
+        elif self.translator is None:
             differs = self.kind.renamed or self.kind.unsupported or self.kind.split
             self.adapts = self.kind if differs else None
             self.paths = _paths(self.kind, provider, model)

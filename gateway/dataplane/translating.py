@@ -110,7 +110,7 @@ def outgoing(fields: Fields, target: Target, spec: Endpoint, allowed: tuple[str,
         chat, dropped = plain(asked, target.vendor.name)
         if target.adapts is not None:
             chat, more = adapt(chat, target.adapts)
-            dropped = (*dropped, *more)
+            dropped = (*dropped, *(_as_asked(name, asked) for name in more))
         refuse_dropped(dropped, (*allowed, *target.provider.drop_params), target.name)
         body = orjson.dumps(chat)
         return Outgoing(target.head_for(spec.sent_path), body, None, dropped, _JSON_BODY % len(body))
@@ -130,6 +130,11 @@ def _asked(asked: Json, target: Target, spec: Endpoint, allowed: tuple[str, ...]
     head = target.head_for(call.path.encode()) + _lines(call, target)
     framing = _BODY % (call.content_type.encode(), len(call.body))
     return Outgoing(head, call.body, call.memo, call.dropped, framing)
+
+
+def _as_asked(name: str, asked: Json) -> str:
+    """A field's name in the internal form: a budget for thoughts has become an effort."""
+    return "thinking" if name == "reasoning_effort" and asked.get(name) is None else name
 
 
 def adapted(exchange: Exchange, target: Target, kind: ProviderKind, fields: Fields) -> Fields:

@@ -81,6 +81,23 @@ class ProviderKind(Section, frozen=True, kw_only=True):
     features: Features = Features()
 
 
+IN_ENGINE = ProviderKind(
+    name="llama.cpp",
+    docs="https://github.com/ggml-org/llama.cpp",
+    renamed={"repetition_penalty": "repeat_penalty"},
+    unsupported=(
+        "audio",
+        "function_call",
+        "functions",
+        "prediction",
+        "reasoning_effort",
+        "verbosity",
+        "web_search_options",
+    ),
+)
+"""What the engine of models on this machine takes of a chat: it ignores fields that it does not know."""
+
+
 def names() -> tuple[str, ...]:
     """Every kind that a configuration may name, in order."""
     return tuple(sorted([*(path.stem for path in shipped("providers").glob("*.yaml")), LOCAL]))

@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from gateway.settings.kinds import kind_of
+from gateway.settings.kinds import IN_ENGINE, kind_of
 from gateway.settings.model import Prefill, Provider, Target
 
 
@@ -115,5 +115,5 @@ def facts_of(target: Target, provider: Provider) -> Facts:
         sure("tools"),
         sure("vision"),
         sure("json_schema"),
-        () if kind is None else kind.unsupported,
+        (IN_ENGINE if kind is None else kind).unsupported,
     )

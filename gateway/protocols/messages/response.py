@@ -7,6 +7,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.protocols.base import Json
+from gateway.protocols.calls import made_id
 from gateway.protocols.sealed import seal, signatures_of
 
 _STOP_REASONS: Final = {
@@ -25,7 +26,7 @@ def message_of(completion: Json) -> Json:
     choices = completion.get("choices") or [{}]
     choice = choices[0]
     said = choice.get("message") or {}
-    blocks = blocks_of(said)
+    blocks = blocks_of(said, completion.get("id"))
     called = any(block.get("type") == "tool_use" for block in blocks)
     return {
         "id": id_of(completion.get("id")),
@@ -45,8 +46,8 @@ def id_of(given: Any) -> str:
     return own if own.startswith("msg_") else f"msg_{own.removeprefix('chatcmpl-')}"
 
 
-def blocks_of(said: Json) -> list[Json]:
-    """The content: Anthropic's own blocks where they are told, else thoughts, text and calls."""
+def blocks_of(said: Json, answer: object = None) -> list[Json]:
+    """The content: Anthropic's own blocks where they are told, else thoughts, text and calls. ``answer`` is its id."""
     own = said.get("provider_blocks")
     if isinstance(own, dict) and own.get("vendor") == "anthropic":
         return list(own.get("blocks") or ())
@@ -62,9 +63,10 @@ def blocks_of(said: Json) -> list[Json]:
     signed = signatures_of(said.get("tool_calls"))
     if signed:
         blocks.append(sealed(signed))
-    for call in said.get("tool_calls") or ():
+    for number, call in enumerate(said.get("tool_calls") or ()):
         function = call.get("function") or {}
-        made = {"type": "tool_use", "id": call.get("id"), "name": function.get("name")}
+        id = call.get("id") or made_id("toolu_", answer, number)
+        made = {"type": "tool_use", "id": id, "name": function.get("name")}
         blocks.append({**made, "input": _input(function.get("arguments"))})
     return blocks
 

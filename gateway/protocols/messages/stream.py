@@ -1,7 +1,8 @@
 """A stream of chunks as Anthropic's events (API reference, "Streaming Messages").
 
 ``message_start``, then for each block ``content_block_start``, its deltas and ``content_block_stop``, then
-``message_delta`` with the reason and the usage, and ``message_stop``. Blocks never overlap.
+``message_delta`` with the reason and the usage, and ``message_stop``. Blocks never overlap: what comes while
+a tool call is not whole waits until it is.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any, Final
 import orjson
 
 from gateway.protocols.base import Json
+from gateway.protocols.calls import made_id
+from gateway.protocols.messages.calls import Calls
 from gateway.protocols.messages.errors import error_of
 from gateway.protocols.messages.response import id_of, sealed, stop_reason, usage_of
 from gateway.protocols.sealed import signatures_of
@@ -24,19 +27,23 @@ _END: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 class MessageEncoder:
     """See :class:`gateway.protocols.base.StreamEncoder`."""
 
-    __slots__ = ("_calls", "_choice", "_index", "_kind", "_started", "_usage", "_waiting")
+    __slots__ = ("_calls", "_choice", "_held", "_id", "_index", "_kind", "_over", "_started", "_usage")
 
     def __init__(self) -> None:
         self._started = False
+        self._over = False
+        self._id: Any = None  # as the provider told it
         self._kind = ""  # of the open block: text, thinking or tool; empty for none
         self._index = -1  # of the last block that was opened
-        self._calls: dict[int, int] = {}  # the block's index by the call's number
-        self._waiting: dict[int, Json] = {}  # calls whose name has not come
+        self._calls = Calls()
+        self._held: list[Json] = []  # deltas that wait for the call whose block is open
         self._choice: Json = {}
         self._usage: Json = {}
 
     def feed(self, chunk: Json) -> bytes:
         """See :class:`gateway.protocols.base.StreamEncoder`."""
+        if self._over:
+            return b""
         out = b"" if self._started else self._message_start(chunk)
         if chunk.get("usage"):
             self._usage = chunk["usage"]
@@ -48,17 +55,20 @@ class MessageEncoder:
         if delta:
             text = delta.get("content")
             # Nearly every chunk is a piece of text alone.
-            out += self._text(text) if text and len(delta) == 1 else self._delta(delta)
+            plain = text and len(delta) == 1 and self._kind != "tool"
+            out += self._text(text) if plain else self._delta(delta)
         if choice.get("finish_reason") is not None:
             self._choice = choice
         return out
 
     def end(self) -> bytes:
         """See :class:`gateway.protocols.base.StreamEncoder`."""
+        if self._over:
+            return b""
         out = b"" if self._started else self._message_start({})
-        out += self._close()
+        out += self._close() + self._unheld() + self._next_calls(at_end=True) + self._close()
         delta = {
-            "stop_reason": stop_reason(self._choice, bool(self._calls)),
+            "stop_reason": stop_reason(self._choice, bool(self._calls.known)),
             "stop_sequence": self._choice.get("stop_sequence"),
         }
         out += _event("message_delta", {"delta": delta, "usage": usage_of(self._usage)})
@@ -66,12 +76,14 @@ class MessageEncoder:
 
     def error(self, status: int, envelope: Json, request_id: str) -> bytes:
         """See :class:`gateway.protocols.base.StreamEncoder`."""
+        self._over = True
         return b"event: error\ndata: " + orjson.dumps(error_of(status, envelope, request_id)) + b"\n\n"
 
     def _message_start(self, chunk: Json) -> bytes:
         self._started = True
+        self._id = chunk.get("id")
         message: Json = {
-            "id": id_of(chunk.get("id")),
+            "id": id_of(self._id),
             "type": "message",
             "role": "assistant",
             "model": chunk.get("model"),
@@ -83,6 +95,29 @@ class MessageEncoder:
         return _event("message_start", {"message": message})
 
     def _delta(self, delta: Json) -> bytes:
+        calls = delta.get("tool_calls") or ()
+        signed = signatures_of(calls)
+        rest = {name: value for name, value in delta.items() if value and name not in ("tool_calls", "role")}
+        if signed:
+            rest["signed"] = signed
+        out = b""
+        if rest and self._calls.may_go_on:
+            self._held.append(rest)
+        elif rest:
+            out += self._said(rest)
+        for call in calls:
+            out += self._call(call)
+        return out + self._unheld() if self._held else out
+
+    def _unheld(self) -> bytes:
+        """What waited for a call, once that is whole."""
+        if self._calls.may_go_on:
+            return b""
+        held, self._held = self._held, []
+        return b"".join([self._said(delta) for delta in held])
+
+    def _said(self, delta: Json) -> bytes:
+        """All that a delta says beside calls."""
         out = b""
         thought = delta.get("reasoning_content") or delta.get("reasoning")
         if thought and isinstance(thought, str):
@@ -97,13 +132,8 @@ class MessageEncoder:
             citation = cited.get("citation") or {}
             if self._kind == "text" and str(citation.get("type")).endswith("_location"):  # another vendor's are none
                 out += self._piece({"type": "citations_delta", "citation": citation})
-        calls = delta.get("tool_calls")
-        if calls:
-            signed = signatures_of(calls)
-            if signed:
-                out += self._whole(sealed(signed))
-            for call in calls:
-                out += self._call(call)
+        if "signed" in delta:
+            out += self._whole(sealed(delta["signed"]))
         own = delta.get("provider_blocks")
         if isinstance(own, dict) and own.get("vendor") == "anthropic":
             for block in own.get("blocks") or ():
@@ -128,27 +158,22 @@ class MessageEncoder:
         return out + self._close()
 
     def _call(self, call: Json) -> bytes:
-        number = call.get("index") or 0
-        function = call.get("function") or {}
-        arguments = function.get("arguments") or ""
-        if number in self._calls:
-            if not arguments:
-                return b""
-            return _DELTA % (self._calls[number], _input(arguments))
-        waiting = self._waiting.setdefault(number, {"arguments": ""})
-        waiting["arguments"] += arguments
-        for name, value in (("id", call.get("id")), ("name", function.get("name"))):
-            if value:
-                waiting[name] = value
-        if "name" not in waiting or "id" not in waiting:
-            return b""
-        del self._waiting[number]
-        out = self._close()
-        block = {"type": "tool_use", "id": waiting["id"], "name": waiting["name"], "input": {}}
-        out += self._open(f"tool {number}", block)
-        self._calls[number] = self._index
-        if waiting["arguments"]:
-            out += _DELTA % (self._index, _input(waiting["arguments"]))
+        piece = self._calls.take(call)
+        if piece is not None:  # of the call whose block is open
+            out = _DELTA % (self._index, _input(piece)) if piece else b""
+            return out + self._next_calls()
+        return self._next_calls()
+
+    def _next_calls(self, *, at_end: bool = False) -> bytes:
+        """Begin the block of a call that waits, where none is open that may go on."""
+        out = b""
+        while (call := self._calls.next(at_end=at_end)) is not None:
+            id = call.id or made_id("toolu_", self._id, call.number)
+            out += self._close()
+            out += self._open("tool", {"type": "tool_use", "id": id, "name": call.name, "input": {}})
+            self._calls.open = call
+            if call.arguments:
+                out += _DELTA % (self._index, _input("".join(call.arguments)))
         return out
 
     def _whole(self, block: Json) -> bytes:
@@ -175,6 +200,7 @@ class MessageEncoder:
         if not self._kind:
             return b""
         self._kind = ""
+        self._calls.close()
         return _STOP % self._index
 
 

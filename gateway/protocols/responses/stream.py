@@ -12,6 +12,7 @@ from typing import Any, Final
 from msgspec import Raw
 
 from gateway.protocols.base import Json
+from gateway.protocols.calls import CallNumbers
 from gateway.protocols.responses.content import annotations_from_chat, logprobs_from_chat
 from gateway.protocols.responses.events import Events, encode
 from gateway.protocols.responses.growing import CallItem, Item, MessageItem, ReasoningItem
@@ -33,33 +34,15 @@ MOST: Final = 67_108_864
 _ONLY_TEXT: Final = ({"content"}, {"content", "role"})
 
 
-class Calls:
-    """The tool calls of an answer by Chat's ``index``. A call begins when its name is known."""
+class Calls(CallNumbers):
+    """The tool calls of an answer by their numbers. A call begins when its name is known."""
 
-    __slots__ = ("_ids", "items", "pending")
+    __slots__ = ("items", "pending")
 
     def __init__(self) -> None:
+        super().__init__()
         self.items: dict[int, CallItem] = {}
         self.pending: dict[int, Json] = {}
-        self._ids: dict[int, str] = {}
-
-    def find(self, call: Json, name: str) -> int:
-        """The call that a piece belongs to. A second call under an index that is taken, which some providers send, gets
-        one of its own.
-        """
-        index = call.get("index")
-        call_id = call.get("id")
-        number = index if isinstance(index, int) else max(0, len(self._ids) - 1)
-        known = self._ids.get(number)
-        if known and call_id and call_id != known and name:
-            number = next((n for n, each in self._ids.items() if each == call_id), max(self._ids) + 1)
-        if call_id or number not in self._ids:
-            self._ids[number] = call_id or known or ""
-        return number
-
-    def id_of(self, number: int) -> str | None:
-        """The id that the provider gave the call."""
-        return self._ids.get(number) or None
 
 
 class ResponseStream:

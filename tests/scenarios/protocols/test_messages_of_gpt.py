@@ -204,6 +204,21 @@ def test_the_key_as_x_api_key(messages: Anthropic) -> None:
     assert answer.headers["request-id"] == answer.headers["x-request-id"]
 
 
+def test_a_version_that_is_none(messages: Anthropic) -> None:
+    asked: dict[str, Any] = {"max_tokens": 9, "messages": said("x")}
+    with pytest.raises(sdk.BadRequestError) as raised:
+        messages.messages.create(model=GPT, extra_headers={"anthropic-version": "latest"}, **asked)
+    assert raised.value.type == "invalid_request_error"
+    told: Any = raised.value.body
+    assert told["error"]["details"]["param"] == "anthropic-version"
+    answer = httpx.post(
+        f"{str(messages.base_url).rstrip('/')}/v1/messages",
+        headers={"x-api-key": str(messages.api_key)},
+        json={"model": GPT, **asked},
+    )
+    assert answer.status_code == 200
+
+
 def test_errors_of_the_provider(messages: Anthropic) -> None:
     with pytest.raises(sdk.BadRequestError) as raised:
         messages.messages.create(model="gpt-error", max_tokens=9, messages=said("x"))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway.settings.kinds import IN_ENGINE
 from gateway.settings.known_targets import Facts, capabilities_of, facts_of, known_of
 from gateway.settings.model import LlamaCpp, Provider, Target
 from tests.unit.settings.conftest import Faults, Read
@@ -167,7 +168,7 @@ def test_a_local_model_has_the_engines_context_and_no_eyes() -> None:
         ("openai", {"model": "openai/gpt-4"}, Facts(8_192, True, False, False)),
         ("openai", {"model": "gpt-4", "context_length": 9, "vision": True}, Facts(9, True, True, False)),
         ("xai", {"model": "x"}, Facts(refused=("logit_bias", "size", "style"))),
-        ("llama_cpp", {"model": "tiny"}, Facts(4_096, True, False, True)),
+        ("llama_cpp", {"model": "tiny"}, Facts(4_096, True, False, True, IN_ENGINE.unsupported)),
     ],
 )
 def test_what_is_known_of_a_target_and_not_taken_for_granted(kind: str, target: dict[str, Any], facts: Facts) -> None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 Json = dict[str, Any]
 LIMIT = 5_000
-"""Tokens that every answer may take."""
+"""Tokens that an answer may take."""
 SCHEMA: Json = {
     "type": "object",
     "properties": {"city": {"type": "string"}},
@@ -41,6 +41,7 @@ class Ask:
     thinks: bool = False
     temperature: float | None = None
     stream: bool = False
+    limit: int = LIMIT
 
 
 class Call(NamedTuple):
@@ -83,7 +84,7 @@ class Client(Protocol):
 
     name: str
     ends: ClassVar[Json]
-    """Its words for ``stop`` and ``tools``."""
+    """Its words for ``stop``, ``tools`` and ``limit``."""
 
     def ask(self, model: str, ask: Ask) -> Got:
         """One request and its answer."""

@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 
 from openai import APIError, APIStatusError, OpenAI
 
-from tests.scenarios.protocols.matrix.asks import LIMIT, SCHEMA, Ask, Call, Got, Json, Usage
+from tests.scenarios.protocols.matrix.asks import SCHEMA, Ask, Call, Got, Json, Usage
 
 
 class Chat:
     """See :class:`tests.scenarios.protocols.matrix.asks.Client`."""
 
     name = "chat"
-    ends: ClassVar[Json] = {"stop": "stop", "tools": "tool_calls"}
+    ends: ClassVar[Json] = {"stop": "stop", "tools": "tool_calls", "limit": "length"}
 
     def __init__(self, client: OpenAI) -> None:
         self._completions = client.chat.completions
@@ -29,7 +29,7 @@ class Chat:
         asked: Json = {
             "model": model,
             "messages": [*messages, {"role": "user", "content": content}],
-            "max_completion_tokens": LIMIT,
+            "max_completion_tokens": ask.limit,
         }
         if ask.tools:
             asked["tools"] = [{"type": "function", "function": {"name": n, "parameters": SCHEMA}} for n in ask.tools]

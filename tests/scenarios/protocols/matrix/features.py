@@ -135,7 +135,7 @@ def reasoning(cell: Cell) -> None:
     whole, streamed = _whole_and_streamed(cell, Ask(text, thinks=True))
     assert cell.heard(text).thinks
     assert text in whole.text
-    if cell.has("hidden"):
+    if cell.has("hidden") or cell.has("hidden from others"):
         assert whole.thoughts == ""
         assert whole.usage.thoughts > 0
         return

@@ -8,12 +8,13 @@ CLIENTS: Final = ("chat", "responses", "messages")
 
 
 class Limit(NamedTuple):
-    """Of which ``kinds`` and ``clients`` it is so, and what a reader is told of it."""
+    """Of which ``kinds`` and ``clients`` it is so, and what a reader is told of it. ``lacks``: the whole feature."""
 
     feature: str
     kinds: tuple[str, ...]
     about: str
     clients: tuple[str, ...] = CLIENTS
+    lacks: bool = False
 
 
 LIMITS: Final = {
@@ -34,6 +35,13 @@ LIMITS: Final = {
         "Effort is passed on and the tokens of thoughts are told. Their text is not: OpenAI's Chat Completions has no"
         " field for it.",
     ),
+    "hidden from others": Limit(
+        "reasoning",
+        ("openai-responses",),
+        "Only a request of Responses goes to the provider's `/responses`, which shows thoughts. Any other goes to its"
+        " Chat Completions, for which the note before holds.",
+        ("chat", "messages"),
+    ),
     "text unsigned": Limit(
         "reasoning",
         ("gemini", "vertex"),
@@ -45,6 +53,20 @@ LIMITS: Final = {
         "reasoning",
         ("cohere", "mistral"),
         "Thoughts are shown. This API signs none, so there is nothing that would have to come back unchanged.",
+    ),
+    "blind": Limit(
+        "vision",
+        ("llama_cpp",),
+        "The engine runs llama.cpp's language models without projectors of images. A request with one goes to another"
+        " target, or is refused by name before the engine is asked.",
+        lacks=True,
+    ),
+    "thoughtless": Limit(
+        "reasoning",
+        ("llama_cpp",),
+        "llama.cpp has no setting for how much a model thinks: `reasoning_effort`, `reasoning.effort` and a budget of"
+        " `thinking` are refused by name, or left out where `drop_params` says so.",
+        lacks=True,
     ),
 }
 

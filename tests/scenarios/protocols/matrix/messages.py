@@ -6,16 +6,18 @@ from typing import Any, ClassVar
 
 from anthropic import Anthropic, APIStatusError
 
-from tests.scenarios.protocols.matrix.asks import LIMIT, SCHEMA, Ask, Call, Got, Json, Usage
+from tests.scenarios.protocols.matrix.asks import SCHEMA, Ask, Call, Got, Json, Usage
 
 BUDGET = 2_048
+MOST = 900
+"""Tokens of an answer that is not read to its end."""
 
 
 class Messages:
     """See :class:`tests.scenarios.protocols.matrix.asks.Client`."""
 
     name = "messages"
-    ends: ClassVar[Json] = {"stop": "end_turn", "tools": "tool_use"}
+    ends: ClassVar[Json] = {"stop": "end_turn", "tools": "tool_use", "limit": "max_tokens"}
 
     def __init__(self, client: Anthropic) -> None:
         self._messages = client.messages
@@ -25,7 +27,7 @@ class Messages:
         content: list[Json] = [{"type": "text", "text": ask.text}]
         if ask.image is not None:
             content.append({"type": "image", "source": _source(ask.image)})
-        asked: Json = {"model": model, "max_tokens": LIMIT, "messages": [{"role": "user", "content": content}]}
+        asked: Json = {"model": model, "max_tokens": ask.limit, "messages": [{"role": "user", "content": content}]}
         if ask.system is not None:
             asked["system"] = ask.system
         if ask.tools:
@@ -33,7 +35,7 @@ class Messages:
         if ask.choice is not None:
             asked["tool_choice"] = {"type": "any"}
         if ask.single:
-            asked["tool_choice"] = {"type": "auto", "disable_parallel_tool_use": True}
+            asked["tool_choice"] = {"type": "auto", **asked.get("tool_choice", {}), "disable_parallel_tool_use": True}
         if ask.thinks:
             asked["thinking"] = {"type": "enabled", "budget_tokens": BUDGET}
         if ask.temperature is not None:
@@ -55,14 +57,14 @@ class Messages:
     def leave(self, model: str, text: str) -> str:
         """Begin a stream, and go after its first piece."""
         messages: Any = [{"role": "user", "content": text}]
-        with self._messages.stream(model=model, max_tokens=LIMIT, messages=messages) as stream:
+        with self._messages.stream(model=model, max_tokens=MOST, messages=messages) as stream:
             return next(stream.text_stream)
 
     def fault(self, model: str, text: str, stream: bool) -> tuple[int, str]:
         """The status and the message of the error that a request ends in."""
         messages: Any = [{"role": "user", "content": text}]
         try:
-            answer: Any = self._messages.create(model=model, max_tokens=LIMIT, messages=messages, stream=stream)
+            answer: Any = self._messages.create(model=model, max_tokens=MOST, messages=messages, stream=stream)
             list(answer)
         except APIStatusError as error:
             told: Any = error.body

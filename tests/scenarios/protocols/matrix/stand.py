@@ -18,9 +18,13 @@ from tests.support.fake_anthropic import FakeAnthropic
 from tests.support.fake_anthropic.heard import heard as heard_by_anthropic
 from tests.support.fake_openai import KEY as OPENAI_KEY
 from tests.support.fake_openai import FakeOpenAI, Recorded
+from tests.support.fake_responses import FakeResponses
+from tests.support.fake_responses.heard import heard as heard_by_responses
 from tests.support.fake_vendors import ACCESS_KEY, KEY, SECRET_KEY, FakeVendors, bedrock, cohere, gemini, openai_like
 from tests.support.fake_vendors.heard import Heard
 from tests.support.fake_vendors.server import BREAKS, ENDLESS, FAILS
+from tests.support.local_engine import MODEL
+from tests.support.overheard import Overheard
 
 GATEWAY_KEY: Final = "gw_live_matrix_0123456789"
 
@@ -41,6 +45,7 @@ class Kind(NamedTuple):
 
 KINDS: Final = {
     "openai": Kind(openai_like.heard, "fake-chat", "error-429", "error-event", "endless"),
+    "openai-responses": Kind(heard_by_responses, "fake-chat", "error-429", "error-event", "endless", signs="thoughts"),
     "azure": Kind(openai_like.heard, "a-deployment"),
     "anthropic": Kind(heard_by_anthropic, "claude-opus-4-5", "error-429", "error-event", "endless", signs="thoughts"),
     "gemini": Kind(gemini.heard, "gemini-3-pro-preview", signs="calls"),
@@ -48,20 +53,46 @@ KINDS: Final = {
     "bedrock": Kind(bedrock.heard, "eu.anthropic.claude-opus-4-5-20251101-v1:0", signs="thoughts"),
     "cohere": Kind(cohere.heard, "command-a-reasoning-08-2025"),
     "mistral": Kind(openai_like.heard, "magistral-medium-latest"),
+    "llama_cpp": Kind(openai_like.heard, MODEL, MODEL, MODEL, MODEL),
 }
 
 
-def config(gpt: FakeOpenAI, claude: FakeAnthropic, vendors: FakeVendors, account: dict[str, str]) -> dict[str, Any]:
+@dataclass
+class Providers:
+    """What every kind's requests arrive at."""
+
+    gpt: FakeOpenAI
+    native: FakeResponses
+    claude: FakeAnthropic
+    vendors: FakeVendors
+
+    def of(self, kind: str) -> FakeOpenAI:
+        """Where a kind's do, but for that of the models on this machine."""
+        own = {"openai": self.gpt, "openai-responses": self.native, "anthropic": self.claude}
+        return own.get(kind, self.vendors)
+
+
+def config(fakes: Providers, account: dict[str, str]) -> dict[str, Any]:
     """A model of each kind under its name, and its failing ones. ``account`` is Google's service account."""
     options: dict[str, Any] = {
         "vertex": {"project": "p", "service_account": json.dumps(account)},
         "bedrock": {"access_key_id": ACCESS_KEY, "secret_access_key": SECRET_KEY, "region": "us-east-1"},
     }
     provider: dict[str, Any] = {
-        "openai": {"base_url": gpt.base_url, "api_key": OPENAI_KEY},
-        "anthropic": {"base_url": claude.base_url, "api_key": ANTHROPIC_KEY},
+        "openai": {"base_url": fakes.gpt.base_url, "api_key": OPENAI_KEY},
+        "openai-responses": {
+            "kind": "openai",
+            "base_url": fakes.native.base_url,
+            "api_key": OPENAI_KEY,
+            "responses": True,
+        },
+        "anthropic": {"base_url": fakes.claude.base_url, "api_key": ANTHROPIC_KEY},
+        "llama_cpp": {"model": MODEL, "llama_cpp": {"threads": 1, "context_length": 1024, "embeddings": False}},
         **{
-            name: {"base_url": f"{vendors.root}/{name}", **({"options": options[name]} if name in options else key)}
+            name: {
+                "base_url": f"{fakes.vendors.root}/{name}",
+                **({"options": options[name]} if name in options else key),
+            }
             for name in ("azure", "gemini", "vertex", "bedrock", "cohere", "mistral")
             for key in ({"api_key": KEY},)
         },
@@ -70,7 +101,7 @@ def config(gpt: FakeOpenAI, claude: FakeAnthropic, vendors: FakeVendors, account
     return {
         "server": {"host": "127.0.0.1", "port": 0, "drain": 5.0},
         "data_dir": "data",
-        "providers": [{"name": name, "kind": name, **provider[name], **quick} for name in KINDS],
+        "providers": [{"name": name, "kind": name, **quick, **provider[name]} for name in KINDS],
         "models": [
             {"name": name + suffix, "targets": [{"provider": name, "model": model}]}
             for name, kind in KINDS.items()
@@ -91,7 +122,7 @@ class Cell:
 
     client: Client
     kind: str
-    fake: FakeOpenAI
+    fake: FakeOpenAI | Overheard
 
     @property
     def about(self) -> Kind:
@@ -118,5 +149,5 @@ class Cell:
         error: Any = refused.value
         told = error.body
         told = told["error"]["details"] if self.client.name == "messages" else told
-        assert told["param"] in params
+        assert told["param"] in params, told
         assert self.fake.recording.since(mark) == []

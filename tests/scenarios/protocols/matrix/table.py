@@ -15,7 +15,13 @@ import pytest
 from tests.scenarios.protocols.matrix.limits import CLIENTS, LIMITS, limits_of
 
 MARKS: Final = re.compile(r"(<!-- matrix -->\n).*(<!-- end of the matrix -->\n)", re.S)
-KINDS: Final = ("openai", "azure", "anthropic", "gemini", "vertex", "bedrock", "cohere", "mistral")
+KINDS: Final = {
+    "openai": "`openai`",
+    "openai-responses": "`openai`, `responses: true`",
+    **{name: f"`{name}`" for name in ("azure", "anthropic", "gemini", "vertex", "bedrock", "cohere", "mistral")},
+    "llama_cpp": "`llama_cpp`",
+}
+"""Every kind, and what its row is called."""
 FEATURES: Final = (
     *("plain", "stream", "tools", "parallel tools", "vision", "structured output", "reasoning", "abort", "error"),
 )
@@ -78,9 +84,9 @@ def table(found: Collection[Found]) -> str:
     for client in CLIENTS:
         lines += [f"| a client of {_NAMES[client]}, a model of | {' | '.join(FEATURES)} |"]
         lines += ["|---|" + ":-:|" * len(FEATURES)]
-        for kind in KINDS:
+        for kind, row in KINDS.items():
             cells = [_cell(Found(client, kind, feature), found, numbers) for feature in FEATURES]
-            lines.append(f"| `{kind}` | {' | '.join(cells)} |")
+            lines.append(f"| {row} | {' | '.join(cells)} |")
         lines.append("")
     lines += [f"{numbers[key]}. {limit.about}" for key, limit in LIMITS.items()]
     return "\n".join(lines) + "\n"
@@ -89,5 +95,7 @@ def table(found: Collection[Found]) -> str:
 def _cell(cell: Found, found: Collection[Found], numbers: dict[str, int]) -> str:
     if cell not in found:
         return ""
-    notes = " ".join(str(numbers[key]) for key in limits_of(*cell))
-    return f"yes <sup>{notes}</sup>" if notes else "yes"
+    keys = limits_of(*cell)
+    told = "no" if any(LIMITS[key].lacks for key in keys) else "yes"
+    notes = " ".join(str(numbers[key]) for key in keys)
+    return f"{told} <sup>{notes}</sup>" if notes else told

@@ -9,12 +9,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from openai import OpenAI
 
 from tests.scenarios.material import marker
 from tests.scenarios.protocols.matrix.asks import Ask
 from tests.scenarios.protocols.matrix.features import FEATURES
 from tests.scenarios.protocols.matrix.limits import CLIENTS
-from tests.scenarios.protocols.matrix.stand import KINDS, Cell
+from tests.scenarios.protocols.matrix.local import OF_LOCAL_MODELS
+from tests.scenarios.protocols.matrix.responses import Responses
+from tests.scenarios.protocols.matrix.stand import KINDS, Cell, Providers
+from tests.support.fake_openai import KEY
 
 
 @pytest.mark.parametrize("feature", FEATURES)
@@ -23,8 +27,17 @@ from tests.scenarios.protocols.matrix.stand import KINDS, Cell
 def test_a_cell(
     cell: Cell, client: str, kind: str, feature: str, record_property: Callable[[str, object], None]
 ) -> None:
-    FEATURES[feature](cell)
+    checks = OF_LOCAL_MODELS if kind == "llama_cpp" else FEATURES
+    checks[feature](cell)
     record_property("cell", [client, kind, feature])
+
+
+def test_openais_own_sdk_can_not_tell_the_fake_apart(fakes: Providers) -> None:
+    """The one that has Responses, asked without a gateway between."""
+    with OpenAI(base_url=fakes.native.base_url, api_key=KEY, max_retries=0, timeout=30) as client:
+        cell = Cell(Responses(client), "openai-responses", fakes.native)
+        for feature in ("plain", "stream", "tools", "parallel tools", "vision", "structured output", "reasoning"):
+            FEATURES[feature](cell)
 
 
 @pytest.mark.parametrize("kind", ["anthropic", "bedrock", "openai"])

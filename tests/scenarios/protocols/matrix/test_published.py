@@ -18,7 +18,7 @@ def every() -> list[Found]:
 
 
 def test_every_kind_and_every_feature_has_its_place() -> None:
-    assert tuple(stand.KINDS) == table.KINDS
+    assert tuple(stand.KINDS) == tuple(table.KINDS)
     assert tuple(FEATURES) == table.FEATURES
     for limit in LIMITS.values():
         assert limit.feature in FEATURES

@@ -8,8 +8,10 @@ import orjson
 import pytest
 from anthropic.lib.streaming._messages import accumulate_event
 from anthropic.types import Message
+from hypothesis import given
 
 from gateway.protocols.messages import MESSAGES
+from tests.unit.protocols.chunks import answers
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
 
@@ -196,6 +198,92 @@ def test_a_call_whose_name_comes_late() -> None:
     made = put_together(events)
     assert made.content[0].to_dict() == {"type": "tool_use", "id": "a", "name": "f", "input": {"x": 1}}
     assert made.stop_reason == "tool_use"
+
+
+def test_calls_whose_pieces_come_in_turns_follow_one_another() -> None:
+    events = told(
+        call(0, '{"x"', id="a", name="f"),
+        call(1, '{"y"', id="b", name="g"),
+        chunk(content="so"),
+        call(0, ":1}"),
+        call(1, ":2}"),
+        *finish("tool_calls"),
+    )
+    made = put_together(in_order(events))
+    assert [block.to_dict() for block in made.content] == [
+        {"type": "tool_use", "id": "a", "name": "f", "input": {"x": 1}},
+        {"type": "tool_use", "id": "b", "name": "g", "input": {"y": 2}},
+        {"type": "text", "text": "so"},
+    ]
+
+
+def test_whole_calls_under_one_index_are_several() -> None:
+    events = told(call(0, "{}", id="a", name="f"), call(0, "{}", id="b", name="g"), *finish("tool_calls"))
+    assert [block.to_dict()["id"] for block in put_together(in_order(events)).content] == ["a", "b"]
+
+
+def test_a_call_without_an_id_gets_the_same_whole_and_streamed() -> None:
+    function = {"name": "f", "arguments": "{}"}
+    (whole,) = message("tool_calls", tool_calls=[{"type": "function", "function": function}])["content"]
+    (streamed,) = put_together(in_order(told(call(0, "{}", name="f"), *finish("tool_calls")))).content
+    assert whole == streamed.to_dict()
+    assert whole["id"].startswith("toolu_")
+
+
+def test_more_of_a_call_that_was_whole_is_a_fault_of_the_provider() -> None:
+    encoder = MESSAGES.stream(None)
+    for each in (call(0, "{}", id="a", name="f"), chunk(content="x"), call(0, " ")):
+        encoder.feed(each)
+    with pytest.raises(ValueError, match="complete"):
+        encoder.feed(call(0, "{}"))
+
+
+def test_nothing_follows_an_error() -> None:
+    encoder = MESSAGES.stream(None)
+    encoder.feed(chunk(content="x"))
+    assert encoder.error(502, {"error": {"message": "Gone."}}, "r")
+    assert encoder.feed(chunk(content="y")) + encoder.end() == b""
+
+
+def in_order(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The events, which follow one another as the reference has it."""
+    opened: int | None = None
+    blocks = 0
+    for event in events[1:-2]:
+        kind = event["type"]
+        if kind == "content_block_start":
+            assert (opened, event["index"]) == (None, blocks)
+            opened, blocks = event["index"], blocks + 1
+        else:
+            assert kind in ("content_block_delta", "content_block_stop")
+            assert event["index"] == opened
+            opened = None if kind == "content_block_stop" else opened
+    assert opened is None
+    assert [events[0]["type"], *(event["type"] for event in events[-2:])] == [
+        "message_start",
+        "message_delta",
+        "message_stop",
+    ]
+    return events
+
+
+@given(answers())
+def test_any_answer_keeps_the_order_and_loses_nothing(chunks: list[dict[str, Any]]) -> None:
+    deltas: list[dict[str, Any]] = [each["choices"][0]["delta"] for each in chunks if each["choices"]]
+    made = put_together(in_order(told(*chunks)))
+    blocks: list[Any] = [block.to_dict() for block in made.content]
+    texts: list[str] = [each.get("content") or each.get("refusal") or "" for each in deltas]
+    assert "".join(block["text"] for block in blocks if block["type"] == "text") == "".join(texts)
+    arguments: dict[str, str] = {}
+    for each in deltas:
+        for piece in each.get("tool_calls", ()):
+            key = f"call{piece['index']}"
+            arguments[key] = arguments.get(key, "") + piece["function"]["arguments"]
+    calls = {block["id"]: block["input"] for block in blocks if block["type"] == "tool_use"}
+    assert calls == {key: orjson.loads(value) for key, value in arguments.items()}
+    signatures = [block["signature"] for block in blocks if block["type"] == "thinking" and block["signature"]]
+    signed = [block["signature"] for each in deltas for block in each.get("thinking_blocks", ())]
+    assert signatures == [each for each in signed if each]
 
 
 def test_blocks_that_only_anthropic_has() -> None:

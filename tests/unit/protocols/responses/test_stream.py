@@ -14,6 +14,7 @@ from gateway.protocols.responses import response as responses
 from gateway.protocols.responses import stream as streams
 from gateway.protocols.responses.protocol import protocol
 from gateway.providers.frames import SseFrames, data_of
+from tests.unit.protocols.chunks import USAGE, answers, call, chunk
 from tests.unit.protocols.responses.grammar import Checked, events_of
 
 Json = dict[str, Any]
@@ -25,25 +26,6 @@ def encoder(**body: Any) -> streams.ResponseStream:
     return api.stream(api.request({"model": "m", "input": "x", "stream": True, **body}).memo)
 
 
-def chunk(delta: Json | None = None, reason: str | None = None, **more: Any) -> Json:
-    """A chunk of Chat."""
-    choice = {"index": 0, "delta": delta or {}, "finish_reason": reason}
-    return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m-1", "choices": [choice], **more}
-
-
-USAGE = {
-    "choices": [],
-    "model": "m-1",
-    "usage": {
-        "prompt_tokens": 9,
-        "completion_tokens": 4,
-        "total_tokens": 13,
-        "prompt_tokens_details": {"cached_tokens": 2},
-        "completion_tokens_details": {"reasoning_tokens": 1},
-    },
-}
-
-
 def streamed(*chunks: Json, **body: Any) -> Checked:
     """The sound stream that chunks make."""
     made = encoder(**body)
@@ -53,15 +35,6 @@ def streamed(*chunks: Json, **body: Any) -> Checked:
 def kinds(stream: Checked) -> list[str]:
     """The events' types without their common prefix."""
     return [event["type"].removeprefix("response.") for event in stream.events]
-
-
-def call(index: int, arguments: str, call_id: str | None = None, name: str | None = None) -> Json:
-    """A delta with a piece of a tool call."""
-    function = {"arguments": arguments} | ({"name": name} if name else {})
-    told: Json = {"index": index, "function": function}
-    if call_id is not None:
-        told |= {"id": call_id, "type": "function"}
-    return {"tool_calls": [told]}
 
 
 def test_a_text() -> None:
@@ -289,59 +262,12 @@ def test_an_answer_without_end_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # Whatever the chunks are
 
-_TEXT = st.text(max_size=12)
-_ANNOTATION = st.builds(
-    lambda a: {"type": "url_citation", "url_citation": {"url": a, "title": a, "start_index": 0, "end_index": 1}}, _TEXT
-)
-_LOGPROB = st.builds(lambda a: {"token": a, "logprob": -1.0, "bytes": None, "top_logprobs": []}, _TEXT)
-_SAID = st.one_of(
-    st.builds(lambda a: {"content": a}, _TEXT),
-    st.builds(lambda a: {"role": "assistant", "content": a}, _TEXT),
-    st.builds(lambda a: {"content": a, "logprobs": [a]}, _TEXT),
-    st.builds(lambda a: {"reasoning_content": a}, _TEXT),
-    st.builds(lambda a, b: {"reasoning_content": a, "content": b}, _TEXT, _TEXT),
-    st.builds(lambda a: {"thinking_blocks": [{"type": "thinking", "thinking": a, "signature": a}]}, _TEXT),
-    st.builds(lambda a: {"refusal": a}, _TEXT),
-    st.builds(lambda a: {"annotations": a}, st.lists(_ANNOTATION, max_size=2)),
-    st.just({}),
-)
-_ARGUMENTS = st.dictionaries(_TEXT, _TEXT, max_size=2).map(lambda value: msgspec.json.encode(value).decode())
-
-
-@st.composite
-def _call_deltas(draw: st.DrawFn, index: int) -> list[Json]:
-    """One tool call in pieces."""
-    arguments = draw(_ARGUMENTS)
-    cuts = sorted(draw(st.lists(st.integers(0, len(arguments)), max_size=4)))
-    pieces = [arguments[a:b] for a, b in itertools.pairwise([0, *cuts, len(arguments)])]
-    return [call(index, pieces[0], f"call{index}", f"f{index}"), *(call(index, piece) for piece in pieces[1:])]
-
-
-@st.composite
-def _answers(draw: st.DrawFn) -> list[Json]:
-    """Deltas of a whole answer: texts of all kinds and calls, mixed in any way that keeps each call's order."""
-    lanes = [draw(st.lists(_SAID, max_size=8))]
-    lanes += [draw(_call_deltas(index)) for index in range(draw(st.integers(0, 3)))]
-    order = draw(st.permutations([n for n, lane in enumerate(lanes) for _ in lane]))
-    queues = [iter(lane) for lane in lanes]
-    chunks = []
-    for n in order:
-        delta = next(queues[n])
-        logprobs = delta.pop("logprobs", None)
-        made = chunk(delta)
-        if logprobs:
-            likely = [{"token": each, "logprob": -1.0, "bytes": None, "top_logprobs": []} for each in logprobs]
-            made["choices"][0]["logprobs"] = {"content": likely}
-        chunks.append(made)
-    chunks.append(chunk({}, draw(st.sampled_from(["stop", "length", "tool_calls", "content_filter"]))))
-    return [*chunks, USAGE] if draw(st.booleans()) else chunks
-
 
 def _said(chunks: list[Json], name: str) -> str:
     return "".join(each["choices"][0]["delta"].get(name, "") for each in chunks if each["choices"])
 
 
-@given(_answers(), st.sampled_from([None, "auto"]), st.booleans())
+@given(answers(), st.sampled_from([None, "auto"]), st.booleans())
 def test_any_answer_keeps_the_order_and_loses_nothing(chunks: list[Json], summary: str | None, padded: bool) -> None:
     stream = streamed(*chunks, reasoning={"summary": summary}, stream_options={"include_obfuscation": padded})
     output = stream.final["output"]
@@ -361,7 +287,7 @@ def test_any_answer_keeps_the_order_and_loses_nothing(chunks: list[Json], summar
     assert sum(len(part.get("annotations", ())) for part in parts) == wanted
 
 
-@given(_answers(), st.integers(0, 20))
+@given(answers(), st.integers(0, 20))
 def test_any_answer_that_breaks_off_ends_in_an_error(chunks: list[Json], kept: int) -> None:
     made = encoder()
     data = [made.feed(each) for each in [chunk({"role": "assistant"}), *chunks[:kept]]]
@@ -370,7 +296,7 @@ def test_any_answer_that_breaks_off_ends_in_an_error(chunks: list[Json], kept: i
     assert stream.final["status"] == "failed"
 
 
-@given(_answers(), st.data())
+@given(answers(), st.data())
 def test_any_split_of_the_bytes_makes_the_same_events(chunks: list[Json], data: st.DataObject) -> None:
     wire = b"".join(b"data: %b\n\n" % msgspec.json.encode(each) for each in chunks)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(wire)), max_size=8)))
@@ -393,7 +319,7 @@ def _timeless(stream: bytes) -> list[Json]:
     return events
 
 
-@given(_answers())
+@given(answers())
 def test_what_an_answer_says_can_be_sent_back(chunks: list[Json]) -> None:
     output = streamed(*chunks).final["output"]
     items = [{"role": "user", "content": "x"}, *output, *_outputs(output)]

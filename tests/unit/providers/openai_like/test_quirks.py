@@ -10,11 +10,11 @@ import pytest
 
 from gateway.kernel.errors import GatewayError
 from gateway.providers.quirks import adapt
-from gateway.settings.kinds import ProviderKind, kind_of
+from gateway.settings.kinds import IN_ENGINE, ProviderKind, kind_of
 
 
 def kind(name: str) -> ProviderKind:
-    found = kind_of(name)
+    found = IN_ENGINE if name == "llama_cpp" else kind_of(name)
     assert found is not None
     return found
 
@@ -34,6 +34,13 @@ def kind(name: str) -> ProviderKind:
         ("together", {"size": "auto"}, {}, ()),
         ("xai", {"size": "auto", "aspect_ratio": "3:2"}, {"aspect_ratio": "3:2"}, ()),
         ("xai", {"size": "1024x1024", "quality": "low"}, {"quality": "low"}, ("size",)),
+        ("llama_cpp", {"reasoning_effort": None, "verbosity": "medium", "n": 2}, {"n": 2}, ()),
+        (
+            "llama_cpp",
+            {"reasoning_effort": "low", "repetition_penalty": 2},
+            {"repeat_penalty": 2},
+            ("reasoning_effort",),
+        ),
     ],
 )
 def test_parameters(name: str, given: dict[str, Any], sent: dict[str, Any], dropped: tuple[str, ...]) -> None:
