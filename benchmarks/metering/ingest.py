@@ -25,6 +25,7 @@ from gateway.contract.usage import Attempt, Tokens, UsageEvent
 from gateway.domain.ledger.rating import BookRater
 from gateway.domain.pricing.book import PriceBook, bases_of
 from gateway.kernel.ids import new_id
+from gateway.kernel.memory import collect_seldom
 from gateway.settings.model import Settings
 from gateway.sidecar.ingest import Ingester
 from gateway.store.engine import Store
@@ -82,6 +83,7 @@ def write(folder: Path, events: int) -> None:
 async def measure(database_url: str | None, folder: Path, events: int) -> Ingestion:
     """Write events and enter them into the ledger of a folder, or of a database."""
     write(folder / "usage", events)
+    collect_seldom()  # as a sidecar does
     store = Store.open(database_url, str(folder))
     book = PriceBook(bases_of(msgspec.convert({"data_dir": str(folder)}, Settings)))
 
