@@ -74,7 +74,8 @@ def write(folder: Path, events: int) -> None:
     encoder = msgspec.json.Encoder()
     begin, step = time.time_ns() - HOUR_NS, HOUR_NS // max(1, events)
     folder.mkdir(parents=True, exist_ok=True)
-    number = len(list(folder.glob("usage-*.jsonl"))) + 1
+    # Those that were entered go after a while, and a name must not come again.
+    number = max((int(path.stem.rpartition("-")[2]) for path in folder.glob("usage-*.jsonl")), default=0) + 1
     with (folder / f"usage-0-{number:08d}.jsonl").open("wb") as file:
         for index in range(events):
             file.write(encoder.encode(event(begin + index * step)) + b"\n")

@@ -27,6 +27,7 @@ FILE = "gateway.db"
 _BUSY_TIMEOUT = 5_000  # milliseconds
 _PAGES = 1_000  # KiB of a file that a connection to SQLite keeps for reading; the system keeps them too
 _WRITER_PAGES = 6_000  # KiB; what a large transaction changes is then written once, and not read again by the next
+_PREPARED = 40  # statements that a connection for reading keeps, of up to 50 KB each
 _CHECKPOINT = 4_000  # pages: what is changed again and again goes from the log into the file but once
 _PRAGMAS = (
     f"busy_timeout = {_BUSY_TIMEOUT}", "journal_mode = WAL", "foreign_keys = ON",
@@ -173,7 +174,8 @@ def _sqlite(url: URL) -> tuple[AsyncEngine, ...]:
         return (both,)
     # Each connection has pages of its own in memory, and a thread. Only what one writer leaves to itself stays good.
     writer = create_async_engine(url, hide_parameters=True, pool_size=1, max_overflow=4)
-    readers = create_async_engine(url, hide_parameters=True, pool_size=3, max_overflow=4)
+    few = {"cached_statements": _PREPARED}
+    readers = create_async_engine(url, hide_parameters=True, pool_size=3, max_overflow=2, connect_args=few)
     _configure(writer.sync_engine, _WRITER_PAGES)
     _configure(readers.sync_engine, _PAGES)
     return writer, readers
