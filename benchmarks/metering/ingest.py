@@ -25,6 +25,7 @@ from gateway.contract.usage import Attempt, Tokens, UsageEvent
 from gateway.domain.ledger.rating import BookRater
 from gateway.domain.pricing.book import PriceBook, bases_of
 from gateway.kernel.ids import new_id
+from gateway.kernel.memory import collect_seldom
 from gateway.settings.model import Settings
 from gateway.sidecar.ingest import Ingester
 from gateway.store.engine import Store
@@ -73,7 +74,8 @@ def write(folder: Path, events: int) -> None:
     encoder = msgspec.json.Encoder()
     begin, step = time.time_ns() - HOUR_NS, HOUR_NS // max(1, events)
     folder.mkdir(parents=True, exist_ok=True)
-    number = len(list(folder.glob("usage-*.jsonl"))) + 1
+    # Those that were entered go after a while, and a name must not come again.
+    number = max((int(path.stem.rpartition("-")[2]) for path in folder.glob("usage-*.jsonl")), default=0) + 1
     with (folder / f"usage-0-{number:08d}.jsonl").open("wb") as file:
         for index in range(events):
             file.write(encoder.encode(event(begin + index * step)) + b"\n")
@@ -82,6 +84,7 @@ def write(folder: Path, events: int) -> None:
 async def measure(database_url: str | None, folder: Path, events: int) -> Ingestion:
     """Write events and enter them into the ledger of a folder, or of a database."""
     write(folder / "usage", events)
+    collect_seldom()  # as a sidecar does
     store = Store.open(database_url, str(folder))
     book = PriceBook(bases_of(msgspec.convert({"data_dir": str(folder)}, Settings)))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 _ARENAS = 1
 _LARGE = 262_144  # bytes, from which a block is given back at once
+_YOUNG = 10_000  # objects
 _KEPT = 1_048_576  # bytes at the end of the heap
 _HUGE = 4_194_304  # bytes, from which a block is given back at once even by who keeps what was freed
 _MUCH = 16_777_216  # bytes that such a one keeps at the end of the heap
@@ -28,6 +29,11 @@ def be_sparing() -> None:
         mallopt(_M_ARENA_MAX, _ARENAS)
         mallopt(_M_MMAP_THRESHOLD, _LARGE)
         mallopt(_M_TRIM_THRESHOLD, _KEPT)
+
+
+def collect_seldom() -> None:
+    """Look for what refers to itself after more has been made than Python waits for: rows by the thousand do not."""
+    gc.set_threshold(_YOUNG, *gc.get_threshold()[1:])
 
 
 def keep_freed() -> None:

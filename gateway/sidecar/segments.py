@@ -6,7 +6,7 @@ from gateway.bus.usage import Piece
 from gateway.bus.usage_files import Segment, pieces
 from gateway.domain.ledger.ingest import KEPT_TEXT, Batch, Line
 
-MOST = 2_000
+MOST = 3_000
 """Lines of a batch: the more there are, the fewer times a page of the database is written for them."""
 
 

@@ -14,7 +14,7 @@ import uvloop
 from fastapi import FastAPI
 
 from gateway.kernel.errors import GatewayError
-from gateway.kernel.memory import give_back
+from gateway.kernel.memory import collect_seldom, give_back
 from gateway.settings.faults import ConfigError
 from gateway.settings.model import Settings
 from gateway.sidecar.app import create_app
@@ -78,6 +78,7 @@ class _Process:
         gc.collect()
         give_back()
         gc.freeze()
+        collect_seldom()
         gc.enable()  # it was off while everything was loaded
         await server.startup(sockets=self.listening)
         tell_ready(self.options, self.settings, self.listening)

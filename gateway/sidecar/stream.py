@@ -225,20 +225,35 @@ class Consumer:
             self._meter.count(some[0].source, result)
 
     async def _enter_alone(self, batch: Batch, rater: Rater) -> None:
-        """Enter one line that may end the process. How often it has is counted in Redis."""
+        """Enter one line that may end the process. Who is at it stands in Redis until it is done."""
         (line,) = batch.lines
         name = f"{batch.source}:{line.position}"
-        before = await self._redis.hincrby(TRIED, name, 1) - 1
-        if before >= DEATHS and line.fault is None:
-            spoilt = msgspec.structs.replace(line, fault=f"{before} processes ended while they entered this line")
+        own = f"{name} {self.name}"
+        await self._redis.hset(TRIED, own, 1)
+        deaths = await self._deaths(name)
+        if deaths >= DEATHS and line.fault is None:
+            spoilt = msgspec.structs.replace(line, fault=f"{deaths} processes ended while they entered this line")
             batch = msgspec.structs.replace(batch, lines=[spoilt])
         try:
             self._meter.count(batch.source, await enter(self.store, [batch], rater))
         except BaseException:
             # It lives: the database is away, or it was told to stop.
-            await self._redis.hincrby(TRIED, name, -1)
+            await self._redis.hdel(TRIED, own)
             raise
-        await self._redis.hdel(TRIED, name)
+        await self._redis.hdel(TRIED, *await self._tried(name))
+
+    async def _tried(self, name: str) -> list[str]:
+        """Who has begun to enter a line and has not told that it was over, each behind the line's name."""
+        fields = [field.decode() for field in await self._redis.hkeys(TRIED)]
+        return [field for field in fields if field.partition(" ")[0] == name]
+
+    async def _deaths(self, name: str) -> int:
+        """How many consumers ended while they entered a line. One that lives may only have been cut off from Redis."""
+        begun = {field.partition(" ")[2] for field in await self._tried(name)} - {"", self.name}
+        if len(begun) < DEATHS:
+            return len(begun)
+        told = await self._redis.xinfo_consumers(STREAM, GROUP)
+        return len(begun - {each["name"].decode() for each in told if each["idle"] < CLAIM_MS})
 
     async def _confirm(self, some: Sequence[Entry]) -> None:
         pipe = self._redis.pipeline(transaction=False)

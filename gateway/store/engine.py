@@ -25,8 +25,14 @@ from gateway.store import migrate
 
 FILE = "gateway.db"
 _BUSY_TIMEOUT = 5_000  # milliseconds
-PAGES = 1_000  # KiB of a file that a connection to SQLite keeps; the system keeps them too
-_PRAGMAS = (f"busy_timeout = {_BUSY_TIMEOUT}", "journal_mode = WAL", "foreign_keys = ON", f"cache_size = -{PAGES}")
+_PAGES = 1_000  # KiB of a file that a connection to SQLite keeps for reading; the system keeps them too
+_WRITER_PAGES = 6_000  # KiB; what a large transaction changes is then written once, and not read again by the next
+_PREPARED = 40  # statements that a connection for reading keeps, of up to 50 KB each
+_CHECKPOINT = 4_000  # pages: what is changed again and again goes from the log into the file but once
+_PRAGMAS = (
+    f"busy_timeout = {_BUSY_TIMEOUT}", "journal_mode = WAL", "foreign_keys = ON",
+    f"wal_autocheckpoint = {_CHECKPOINT}",
+)  # fmt: skip
 _READ_ONLY = "gateway_read_only"
 
 T = TypeVar("T")
@@ -35,14 +41,16 @@ T = TypeVar("T")
 class Store:
     """The engine and its sessions. ``sessions`` may write; ``readers`` give one consistent picture and never wait."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, readers: AsyncEngine | None = None) -> None:
         self.engine = engine
+        self.engines = (engine,) if readers is None else (engine, readers)
+        """Who writes first, who reads last."""
         self.is_sqlite = engine.dialect.name == "sqlite"
         options: dict[str, Any] = {_READ_ONLY: True}
         if not self.is_sqlite:
             options |= {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
         self.sessions = async_sessionmaker(engine, expire_on_commit=False)
-        self._reading = engine.execution_options(**options)
+        self._reading = self.engines[-1].execution_options(**options)
         self.readers = async_sessionmaker(self._reading, expire_on_commit=False)
         self.large = asyncio.Lock()
         """Held while something of megabytes is handled on its way into the database: one thing at a time."""
@@ -61,7 +69,7 @@ class Store:
             if url.get_backend_name() == "sqlite":
                 if url.database:
                     _prepare(Path(url.database))
-                return cls(_sqlite(url))
+                return cls(*_sqlite(url))
             pool = {"pool_size": 10, "max_overflow": 10, "pool_pre_ping": True, "pool_timeout": 10}
             return cls(create_async_engine(url, hide_parameters=True, **pool))
         except OSError as error:
@@ -115,7 +123,8 @@ class Store:
         """Close every connection."""
         if self._looking is not None:
             await self._looking.close()
-        await self.engine.dispose()
+        for engine in self.engines:
+            await engine.dispose()
 
 
 class _Looking:
@@ -123,7 +132,7 @@ class _Looking:
 
     def __init__(self, url: URL) -> None:
         self._engine = create_engine(url.set(drivername="sqlite"), hide_parameters=True)
-        _configure(self._engine)
+        _configure(self._engine, _PAGES)
         self._readers = self._engine.execution_options(**{_READ_ONLY: True})
         self._thread = ThreadPoolExecutor(1, "store")
 
@@ -156,22 +165,28 @@ def _prepare(file: Path) -> None:
     file.touch(mode=0o600, exist_ok=True)
 
 
-def _sqlite(url: URL) -> AsyncEngine:
+def _sqlite(url: URL) -> tuple[AsyncEngine, ...]:
+    """Who writes, who comes one at a time, and who reads; one for both where what is written is in memory."""
     # What failed is logged, and digests and hashes of passwords are among what is written.
-    is_file = url.database not in (None, "", ":memory:")
-    # Each has pages of its own in memory, and a thread.
-    pool = {"pool_size": 4, "max_overflow": 4} if is_file else {}
-    engine = create_async_engine(url, hide_parameters=True, **pool)
-    _configure(engine.sync_engine)
-    return engine
+    if url.database in (None, "", ":memory:"):
+        both = create_async_engine(url, hide_parameters=True)
+        _configure(both.sync_engine, _PAGES)
+        return (both,)
+    # Each connection has pages of its own in memory, and a thread. Only what one writer leaves to itself stays good.
+    writer = create_async_engine(url, hide_parameters=True, pool_size=1, max_overflow=4)
+    few = {"cached_statements": _PREPARED}
+    readers = create_async_engine(url, hide_parameters=True, pool_size=3, max_overflow=2, connect_args=few)
+    _configure(writer.sync_engine, _WRITER_PAGES)
+    _configure(readers.sync_engine, _PAGES)
+    return writer, readers
 
 
-def _configure(engine: Engine) -> None:
+def _configure(engine: Engine, pages: int) -> None:
     def configure(connection: Any, _record: object) -> None:
         # The driver would begin a transaction only at the first write, too late to read and then write safely.
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in _PRAGMAS:
+        for pragma in (*_PRAGMAS, f"cache_size = -{pages}"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

@@ -52,8 +52,7 @@ async def read(
         return [], 0
     if wanted.kinds != ALL_ACTIVITY:
         within = await _of_one_organization(session, within)
-    # A correction takes a request back and enters it again, so that requests count what was reported, once.
-    sought = seeking.Sought(within, wanted.kinds, "entries" if wanted.kinds == COSTS else "requests")
+    sought = seeking.Sought(within, wanted.kinds, "entries" if wanted.kinds == COSTS else totals.REPORTED)
     by = _narrowing(within)
     counts = await seeking.counts(session, sought, "day", by)
     total = sum(each.count for each in counts)

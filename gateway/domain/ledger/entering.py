@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -12,12 +11,10 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.ledger import rollup
-from gateway.domain.ledger.levels import Level
 from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.statements import insert_statements, run
 from gateway.domain.turns import take_turn
 from gateway.store.base import Base, fit
-from gateway.store.engine import PAGES
 
 _JSON_COLUMNS = ("cost_parts", "units", "tags", "attempts", "metadata")
 _TABLE = Base.metadata.tables[LedgerEntry.__tablename__]
@@ -27,48 +24,40 @@ _plain = itemgetter(*_COLUMNS)
 _encode = msgspec.json.Encoder().encode
 # Given to the drivers as they are: what SQLAlchemy does with each value of a statement is half of all the work.
 _INSERTS = insert_statements(_TABLE, (*_COLUMNS, *_JSON_COLUMNS))
-_MANY = 100  # rows; fewer are not worth a thread
-_ROOM = 5_000  # KiB of a connection's pages
 
 Row: TypeAlias = Mapping[str, Any]
-_Prepared: TypeAlias = tuple[list[tuple[Any, ...]], dict[tuple[Level, int], list[tuple[Any, ...]]]]
+_Prepared: TypeAlias = tuple[list[tuple[Any, ...]], rollup.Added]
 
 
-async def enter(session: AsyncSession, rows: Sequence[Row], *, are_fit: bool = False) -> None:
+async def enter(
+    session: AsyncSession, rows: Sequence[Row], *, are_fit: bool = False, done: Callable[[Any], None] | None = None
+) -> None:
     """Add entries, each with every column but ``number``, JSON as Python values, and their sums.
 
-    An activity is in no sum. ``are_fit`` is whether no text in them holds what a database does not take. Raises
-    IntegrityError for an id that is there.
+    An activity is in no sum. ``are_fit`` is whether no text in them holds what a database does not take. ``done`` is
+    called with each row that is not needed any more, before anything is added. Raises IntegrityError for an id that is
+    there.
     """
     if not rows:
         return
     if not are_fit:
         rows = [{name: made_fit(value) for name, value in row.items()} for row in rows]
-    values, sums = await asyncio.to_thread(_prepared, rows) if len(rows) >= _MANY else _prepared(rows)
-    async with _room(session, len(rows)):
-        await insert(session, values)
-        if any(sums.values()):
-            # Everyone adds to some of the same rows, in whatever order they come: one after the other.
-            await take_turn(session, "sums")
-            await rollup.add(session, sums)
+    if len(rows) >= rollup.MANY:
+        values, sums = await asyncio.to_thread(_prepared, rows, done)
+    else:
+        values, sums = _prepared(rows, done)
+    await insert(session, values)
+    del values
+    if sums.count:
+        # Everyone adds to some of the same rows, in whatever order they come: one after the other.
+        await take_turn(session, "sums")
+        await rollup.add(session, sums)
 
 
 async def insert(session: AsyncSession, values: list[tuple[Any, ...]]) -> None:
     """Add the entries alone, each as :func:`values_of` gives it."""
     connection = await session.connection()
     await run(connection, _INSERTS, values)
-
-
-@asynccontextmanager
-async def _room(session: AsyncSession, rows: int) -> AsyncIterator[None]:
-    """Let SQLite keep all that many rows change in memory: else it writes and reads the same pages again and again."""
-    if rows < _MANY or session.get_bind().dialect.name != "sqlite":
-        yield
-        return
-    connection = await session.connection()
-    await connection.exec_driver_sql(f"PRAGMA cache_size = -{_ROOM}")
-    yield
-    await connection.exec_driver_sql(f"PRAGMA cache_size = -{PAGES}")
 
 
 def blank() -> dict[str, Any]:
@@ -85,9 +74,18 @@ def made_fit(value: Any) -> Any:
     return [made_fit(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _prepared(rows: Sequence[Row]) -> _Prepared:
-    sums = rollup.summed(row for row in rows if row["kind"] != "activity")
-    return [values_of(row) for row in rows], {place: rollup.rows_of(found) for place, found in sums.items()}
+def _prepared(rows: Sequence[Row], done: Callable[[Any], None] | None) -> _Prepared:
+    values: list[tuple[Any, ...]] = []
+
+    def each() -> Iterator[Row]:
+        for row in rows:
+            values.append(values_of(row))
+            if row["kind"] != "activity":
+                yield row
+            if done is not None:
+                done(row)
+
+    return values, rollup.added(each())
 
 
 def values_of(row: Row) -> tuple[Any, ...]:

@@ -115,21 +115,25 @@ async def _enter(store: Store, batch: Batch, rater: Rater) -> Ingested:
         fresh = await add_new(session, rows)
         if poison:
             await session.execute(insert(PoisonEntry), poison)
-        mark = {"source": batch.source, "position": batch.end, "events": len(fresh), "now": now}
+        mark = {"source": batch.source, "position": batch.end, "events": fresh, "now": now}
         await session.execute(_MARK, mark)
-    return Ingested(len(fresh), len(rows) - len(fresh), len(poison))
+    return Ingested(fresh, len(rows) - fresh, len(poison))
 
 
-async def add_new(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add those rows whose ids are not in the ledger, each id once, and their sums; gives what was added."""
+async def add_new(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> int:
+    """Add those rows whose ids are not in the ledger, each id once, and their sums; gives how many were added.
+
+    Each row that is added is emptied as soon as it is not needed any more: there may be thousands.
+    """
     known = await repo.known_ids(session, [row["id"] for row in rows])
     fresh = [row for row in {row["id"]: row for row in rows}.values() if row["id"] not in known]
     apps = await repo.apps_of(session, sorted({row["credential"] for row in fresh}))
     for row in fresh if apps else ():
         row["app"] = apps.get(row["credential"])
-    await entering.enter(session, fresh, are_fit=True)
-    await keeping.keep(session, fresh)
-    return fresh
+    decided = [row.copy() for row in fresh if row.get("decision") is not None]
+    await entering.enter(session, fresh, are_fit=True, done=dict.clear)
+    await keeping.keep(session, decided)
+    return len(fresh)
 
 
 async def _position(session: AsyncSession, source: str) -> int:

@@ -77,7 +77,7 @@ async def _enter(store: Store, batches: Sequence[Batch], rater: Rater) -> Ingest
         fresh = await add_new(session, rows)
         if poison:
             await session.execute(_SET_ASIDE, poison)
-    return Ingested(len(fresh), len(rows) - len(fresh), len(poison))
+    return Ingested(fresh, len(rows) - fresh, len(poison))
 
 
 def _halves(batches: Sequence[Batch]) -> tuple[list[Batch], list[Batch]]:

@@ -64,8 +64,8 @@ async def replay(work: Work, rater: Rater, *, after: int = 0) -> Replayed:
                 raise  # about the database, not about the line
             failed += 1
             continue
-        entered += len(fresh)
-        known += len(parsed) - len(fresh)
+        entered += fresh
+        known += len(parsed) - fresh
         await work.session.execute(delete(PoisonEntry).where(PoisonEntry.number == row.number))
     await rater.keep(work.session)
     if entered:

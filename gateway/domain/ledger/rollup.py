@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from operator import add as add_up
 from operator import itemgetter
 from typing import Any, TypeAlias
 
-from sqlalchemy import Table
+from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.ledger.levels import (
     CALLERS,
     EVERY,
     HOUR,
-    LEVELS,
     MODELS,
     ORGANIZATIONS,
     OWN_MODELS,
@@ -36,25 +37,46 @@ _Kept: TypeAlias = Callable[[Key], Key]
 _KEPT: dict[Level, _Kept] = {
     level: itemgetter(*(source.keys.index(name) for name in level.keys)) for level, source in SOURCES
 }
+_ALWAYS = (SUMS.index("requests"), SUMS.index("entries"))
+MANY = 100
+"""Entries; fewer are not worth a thread."""
+_STATEMENTS = 256  # there are fifteen tables, and few kinds of batches
 
 
-def upserts(table: Table, keys: Iterable[str]) -> dict[str, str]:
-    """The statement that adds to sums, or begins them, by the dialect's name."""
-    quoted = ", ".join(f'"{name}"' for name in keys)
-    sums = ", ".join(f'"{name}" = {table.name}."{name}" + excluded."{name}"' for name in SUMS)
-    return insert_statements(table, (*keys, *SUMS), f"ON CONFLICT ({quoted}) DO UPDATE SET {sums}")
+class Added(Struct, frozen=True):
+    """What entries add to the sums of hours, by all there is and by tag: those named by ``names``, the others are 0.
+
+    ``count`` is how many entries there are.
+    """
+
+    names: tuple[str, ...]
+    every: Summed
+    tagged: Summed
+    count: int
+
+    def tables(self) -> Iterator[tuple[Level, int, list[tuple[Any, ...]]]]:
+        """The rows of one table after the other; only those of one need be held."""
+        for (level, size), sums in _levels(self.every, self.tagged):
+            yield level, size, rows_of(sums)
 
 
-_UPSERTS = {
-    (level, size): upserts(level.table(size), level.keys) for level in LEVELS for size in level.sizes
-}  # fmt: skip
+@lru_cache(_STATEMENTS)
+def upserts(level: Level, size: int, names: tuple[str, ...]) -> dict[str, str]:
+    """The statement that adds to those sums that are named, or begins all of them, by the dialect's name."""
+    table = level.table(size)
+    quoted = ", ".join(f'"{name}"' for name in level.keys)
+    sums = ", ".join(f'"{name}" = {table.name}."{name}" + excluded."{name}"' for name in names)
+    behind = f"ON CONFLICT ({quoted}) DO UPDATE SET {sums}"
+    zeros = [name for name in SUMS if name not in names]
+    return insert_statements(table, (*level.keys, *names), behind, zeros=zeros)
 
 
-def summed(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[Level, int], Summed]:
-    """Entries (as for :func:`gateway.domain.ledger.entering.enter`) summed for every table, by its keys."""
+def added(rows: Iterable[Mapping[str, Any]]) -> Added:
+    """What entries (as for :func:`gateway.domain.ledger.entering.enter`) add; each is looked at once, in order."""
     every: Summed = {}
     tagged: Summed = {}
-    for row in rows:
+    count = 0
+    for count, row in enumerate(rows, 1):  # noqa: B007 - it is told afterwards
         started = row["started_ns"] // 1_000_000_000
         start = started - started % HOUR
         organization, provider, model = row["organization"], row["provider"] or "", row["model"]
@@ -68,20 +90,30 @@ def summed(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[Level, int], Summed]
             key = (organization, start, tag, provider, model)
             before = tagged.get(key)
             tagged[key] = numbers if before is None else (*map(add_up, before, numbers),)
-    return levelled(every, tagged)
+    # Most requests have none of some numbers: what is 0 everywhere need be neither added up nor told.
+    columns = zip(*every.values(), *tagged.values(), strict=True)
+    told = [at for at, column in enumerate(columns) if at in _ALWAYS or any(column)]
+    # In order already, so that the rows of the tables are nearly so, and take little to sort.
+    short = itemgetter(*told) if told else tuple
+    every, tagged = ({key: short(found[key]) for key in sorted(found)} for found in (every, tagged))
+    return Added(tuple(SUMS[at] for at in told), every, tagged, count)
 
 
 def levelled(every: Summed, tagged: Summed) -> dict[tuple[Level, int], Summed]:
     """The sums of every table from those of hours, told apart by all there is (:data:`.levels.EVERY`) and by tag."""
+    return dict(_levels(every, tagged))
+
+
+def _levels(every: Summed, tagged: Summed) -> Iterator[tuple[tuple[Level, int], Summed]]:
     hours = {EVERY: every, OWN_TAGS: tagged}
-    for level, source in SOURCES:
-        hours[level] = projected(hours[source], _KEPT[level])
-    found: dict[tuple[Level, int], Summed] = {}
-    for level in LEVELS:
+    sources = dict(SOURCES)
+    for level in (EVERY, OWN_TAGS, *sources):
+        if level in sources:
+            hours[level] = projected(hours[sources[level]], _KEPT[level])
         sums = hours[level]
         for size in level.sizes:
-            found[level, size] = sums = sums if size == HOUR else added_up(level, sums, size)
-    return found
+            sums = sums if size == HOUR else added_up(level, sums, size)
+            yield (level, size), sums
 
 
 def projected(sums: Mapping[Key, Numbers], kept: _Kept) -> Summed:
@@ -110,12 +142,17 @@ def keys_kept(level: Level, names: Iterable[str]) -> _Kept:
     return itemgetter(*(order.index(name) for name in level.keys))
 
 
-async def add(session: AsyncSession, sums: Mapping[tuple[Level, int], Sequence[tuple[Any, ...]]]) -> None:
-    """Add to the sums of every table, by rows that :func:`rows_of` gave."""
+async def add(session: AsyncSession, more: Added) -> None:
+    """Add to the sums of every table."""
     connection = await session.connection()
-    for place, rows in sums.items():
-        if rows:
-            await run(connection, _UPSERTS[place], rows)
+    tables = more.tables()
+    while True:
+        # The rows of one table take milliseconds where there are thousands of entries.
+        found = await asyncio.to_thread(next, tables, None) if more.count >= MANY else next(tables, None)
+        if found is None:
+            return
+        level, size, rows = found
+        await run(connection, upserts(level, size, more.names), rows)
 
 
 def rows_of(sums: Mapping[Key, Numbers]) -> list[tuple[Any, ...]]:

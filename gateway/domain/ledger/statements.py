@@ -13,18 +13,24 @@ from sqlalchemy import JSON, Boolean, Float, Integer, Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 
-def insert_statements(table: Table, columns: Sequence[str], behind: str = "") -> dict[str, str]:
-    """An INSERT of ``columns`` for :func:`run`, by the dialect's name; ``behind`` is what stands behind the values."""
+def insert_statements(
+    table: Table, columns: Sequence[str], behind: str = "", *, zeros: Sequence[str] = ()
+) -> dict[str, str]:
+    """An INSERT of ``columns`` for :func:`run`, by the dialect's name; ``behind`` is what stands behind the values.
+
+    ``zeros`` are columns that are 0 in every row, and for which none is given.
+    """
     names = ", ".join(f'"{name}"' for name in columns)
+    inserted = ", ".join(f'"{name}"' for name in (*columns, *zeros))
+    nothing = ", 0" * len(zeros)
     lists = ", ".join(f"${number}::{_type(table, name)}[]" for number, name in enumerate(columns, 1))
     values = ", ".join(f'"{name}"{_cast(table, name)}' for name in columns)
     sources = {
-        "sqlite": f"VALUES ({', '.join('?' * len(columns))})",
-        "postgresql": f"SELECT {values} FROM unnest({lists}) AS given ({names})",  # noqa: S608 - names of our own
+        "sqlite": f"VALUES ({', '.join('?' * len(columns))}{nothing})",
+        "postgresql": f"SELECT {values}{nothing} FROM unnest({lists}) AS given ({names})",  # noqa: S608 - names of our own
     }
-    return {
-        dialect: f"INSERT INTO {table.name} ({names}) {source} {behind}".rstrip() for dialect, source in sources.items()
-    }
+    into = f"INSERT INTO {table.name} ({inserted})"
+    return {dialect: f"{into} {source} {behind}".rstrip() for dialect, source in sources.items()}
 
 
 async def run(connection: AsyncConnection, statements: dict[str, str], rows: Sequence[tuple[Any, ...]]) -> None:

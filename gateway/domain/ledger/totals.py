@@ -43,6 +43,9 @@ Piece: TypeAlias = tuple[Grain, int | None, int | None]
 the entries too, and taken off."""
 Found: TypeAlias = dict[tuple[Any, ...], tuple[int, ...]]
 """Numbers by dimensions and the bucket's start, which is 0 where there are no buckets."""
+REPORTED = "reported"
+"""What counts entries but for corrections, which take a request back and enter it again: requests, and the shadows that
+are none. For pieces of sums, of a level that knows outcomes."""
 OF_ENTRIES: frozenset[Grain] = frozenset({"entry", "less"})
 SIZES: dict[Grain, int] = {"week": WEEK, "day": DAY, "hour": HOUR}
 """Seconds of the buckets of a grain."""
@@ -197,7 +200,7 @@ def of_sums(
     if bucket is not None:
         start = _start_in_sums(table.c.start, grain, bucket)
     columns = [table.c[name] for name in by]
-    query = select(*columns, start, *(_sum(table.c[name]) for name in numbers))
+    query = select(*columns, start, *(_sum(_number_in_sums(table, name)) for name in numbers))
     query = query.where(*_within(table, begin, end), *_who(level, piece, wanted))
     query = query.where(*(table.c[name].in_(values) for name, values in named(wanted)))
     return query.group_by(*columns, *([start] if bucket is not None else []))
@@ -233,6 +236,12 @@ def _who(level: Level, piece: Piece, wanted: Filter) -> Iterator[ColumnElement[b
         yield table.c.organization.in_(
             select(all_of_them.c.organization).where(*_within(all_of_them, begin, end)).distinct()
         )
+
+
+def _number_in_sums(table: Table, name: str) -> ColumnElement[Any]:
+    if name != REPORTED:
+        return table.c[name]
+    return case((table.c.outcome == "shadow", table.c.entries), else_=table.c.requests)
 
 
 def _sum(column: ColumnElement[Any]) -> ColumnElement[Any]:

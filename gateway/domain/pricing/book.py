@@ -98,7 +98,8 @@ class PriceBook:
         """
         if not tells(price.rates, used.images, used.audio_seconds):
             return None
-        at = moment(at_ns)
+        # Most prices are in US dollars, and the same at every hour.
+        at = EPOCH if price.currency == "USD" and not price.hours else moment(at_ns)
         fx_rate = self.exchange.at(price.currency, at.date())
         if fx_rate is None:
             return None

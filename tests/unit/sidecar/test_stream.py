@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import select
 
 from gateway.bus import usage
@@ -291,7 +293,7 @@ async def test_a_line_that_ends_processes_is_set_aside(
     deaths = 0
     async with asyncio.timeout(60):
         while await redis.xlen(STREAM):
-            async with stepping_dead(store, server) as consumer:
+            async with stepping_dead(store, server, Died) as consumer:
                 while await redis.xlen(STREAM):
                     try:
                         await consumer.step()
@@ -305,17 +307,45 @@ async def test_a_line_that_ends_processes_is_set_aside(
 
 
 @asynccontextmanager
-async def stepping_dead(store: Store, server: RedisServer) -> AsyncIterator[Consumer]:
-    """A consumer whose process can end: then it counts nothing back."""
+async def stepping_dead(store: Store, server: RedisServer, died: type[BaseException]) -> AsyncIterator[Consumer]:
+    """A consumer whose process can end: then it tells Redis nothing any more."""
     consumer = consumer_of(store, server)
-    counted = consumer._redis.hincrby
+    forget = consumer._redis.hdel
 
-    async def forward_only(name: str, key: str, by: int) -> int:
-        return int(await counted(name, key, by)) if by > 0 else 0
+    async def unless_dead(name: str, *keys: str) -> int:
+        return 0 if isinstance(sys.exception(), died) else int(await forget(name, *keys))
 
-    consumer._redis.hincrby = forward_only
+    consumer._redis.hdel = unless_dead
     yield consumer
     await consumer._redis.aclose()
+
+
+async def test_a_line_is_not_set_aside_for_a_redis_that_was_away(
+    store: Store, server: RedisServer, redis: Any, sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was entered can't be told as such, again and again, by several sidecars that live."""
+    monkeypatch.setattr(module, "TIMES", 0)
+    monkeypatch.setattr(module, "CLAIM_MS", 60_000)  # whoever was heard of in this test lives
+
+    async def lost(*_: object) -> int:
+        raise RedisConnectionError("away")
+
+    async with AsyncExitStack() as stack:
+        consumers = [await stack.enter_async_context(stepping(store, server)) for _ in range(module.DEATHS + 1)]
+        await sender.send(line(1))
+        ((id, fields),) = await redis.xrange(STREAM)
+        for consumer in consumers:
+            await redis.xclaim(STREAM, GROUP, consumer.name, 0, [id], force=True)
+            consumer._held = [module._entry(id, fields)]
+            with monkeypatch.context() as away:
+                away.setattr(consumer._redis, "hdel", lost)
+                for _ in range(module.DEATHS + 1):
+                    with pytest.raises(RedisConnectionError):
+                        await consumer.step()
+        await consumers[-1].step()
+    assert await ids(store) == ["req_1"]
+    assert await reasons(store) == []
+    assert await redis.hgetall(TRIED) == {}
 
 
 async def test_a_database_that_is_away_ends_no_process(
@@ -331,7 +361,7 @@ async def test_a_database_that_is_away_ends_no_process(
         for _ in range(5):
             with pytest.raises(GatewayError):
                 await consumer.step()
-        assert await redis.hgetall(TRIED) == {f"{NODE}/{FILE}:0".encode(): b"0"}
+        assert await redis.hgetall(TRIED) == {}
         monkeypatch.setattr(module, "enter", enter)
         await consumer.step()
     assert await ids(store) == ["req_1"]

@@ -66,6 +66,26 @@ async def test_readers_see_one_moment_while_others_write(store: Store) -> None:
         assert (await reader.scalars(select(PolicyChange))).all() == []
 
 
+async def test_who_writes_to_a_file_is_one_connection_that_keeps_its_pages(tmp_path: Path) -> None:
+    store = Store.open(None, str(tmp_path))
+    await store.migrate()
+
+    async def pages(session: AsyncSession) -> int:
+        return int(await session.scalar(text("PRAGMA cache_size")) or 0)
+
+    async with store.reading() as reader:
+        few = await pages(reader)
+        for _ in range(2):
+            async with store.writing() as session:
+                session.add(change("a"))
+                many = await pages(session)
+                own = await session.scalar(text("SELECT count(*) FROM sqlite_temp_schema"))
+                await session.execute(text("CREATE TEMP TABLE IF NOT EXISTS mine (n INTEGER)"))
+    assert own == 1  # of a connection: the second transaction finds what the first has made
+    assert many < few < 0  # in KiB, which are told as negative
+    await store.close()
+
+
 async def test_a_snapshot_reads_what_is_committed(store: Store) -> None:
     def names(connection: Connection) -> list[str]:
         return list(connection.execute(select(PolicyChange.id).order_by(PolicyChange.seq)).scalars())

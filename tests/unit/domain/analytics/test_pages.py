@@ -37,11 +37,13 @@ def timed(number: int, hours: float, **changes: Any) -> UsageEvent:
     return event(number, started_ns=started, ended_ns=started + 1_000, first_token_ns=None, **changes)
 
 
-# Some at the same instant, some hours with none; a model of one provider, a user who did three things.
+# Some at the same instant, some hours with none, one with shadows alone; a model of one provider, a user who did three
+# things.
 EVENTS = [
     timed(1, 0), timed(2, 0, target="big"), timed(3, 0.2, user="u"), timed(4, 0.2), timed(5, 0.2, organization="other"),
     timed(6, 5, target="big"), timed(7, 30, user="u"), timed(8, 30.5, provider="p2"), timed(9, 31, outcome="error"),
     timed(10, 200, organization="other"), timed(11, 200, user="u", target="big"), timed(12, 1000, credential="c2"),
+    timed(13, 500, outcome="shadow", cost_nanos=0), timed(14, 500.3, outcome="shadow", cost_nanos=0, target="big"),
 ]  # fmt: skip
 FILTERS: list[dict[str, Any]] = [
     {}, {"organization": "acme"}, {"models": ("big",)}, {"users": ("u",)}, {"credentials": ("c2", "demo")},
@@ -115,7 +117,7 @@ async def test_pages_are_the_whole_in_any_order(
                 break
     finally:
         await store.close()
-    assert sorted(whole) == sorted(f"req_{n}" for n in range(1, 13))
+    assert sorted(whole) == sorted(each.id for each in EVENTS)
     assert paged == whole
 
 
@@ -163,7 +165,7 @@ async def test_what_is_passed_over_is_passed_over_in_an_index(
         if statement.startswith("SELECT ledger_entries.number, ledger_entries.id,"):
             asked.append((statement, parameters))
 
-    sqlalchemy_event.listen(store.engine.sync_engine, "before_cursor_execute", noted)
+    sqlalchemy_event.listen(store.engines[-1].sync_engine, "before_cursor_execute", noted)
     found = await read(store, Filter(**wanted, kinds=REPORTED), order=order, limit=2, offset=1)
     assert len(found.items) == min(2, found.total - 1)
     async with store.engine.connect() as connection:

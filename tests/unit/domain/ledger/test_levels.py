@@ -122,6 +122,25 @@ async def test_transactions_that_add_several_times_do_not_block_each_other(store
     assert (await sums_of(store, "usage_days_by_model"))["requests"] == 4
 
 
+async def test_numbers_that_nothing_of_a_batch_has_stay_as_they_were(store: Store) -> None:
+    """Neither told nor added: not even where some of a batch take back from one tag what others give to another."""
+    first = event(1, tokens=Tokens(prompt=5, completion=4, reasoning=3))
+    await support.enter(store, first)
+    behind = support.batch_of([first]).end
+    await support.enter(store, event(2, tokens=Tokens(prompt=5, cached=2), estimated=True), begin=behind)
+    found = await sums_of(store, "usage_days_by_model")
+    assert (found["requests"], found["reasoning_tokens"], found["cached_tokens"], found["estimated"]) == (2, 3, 2, 1)
+    rows = [
+        row_of(event(3 + way, tags={"team": f"t{way}"}), PerToken(), 1) | {"saved_nanos": 7 - 14 * way}
+        for way in (0, 1)
+    ]
+    async with store.writing() as session:
+        await enter(session, rows)
+        tagged = await session.execute(text("SELECT tag, saved_nanos FROM usage_days_by_tag ORDER BY tag"))
+        assert [tuple(row) for row in tagged] == [("", 0), ("team:t0", 7), ("team:t1", -7)]
+    assert (await verified(store)).is_whole
+
+
 def test_the_level_with_the_fewest_rows_is_taken() -> None:
     asked = ((), ("provider",), ("model", "outcome"), ("organization",), ("credential",), ("user", "model"), ("tag",))
     for names, organization in product(asked, (None, "acme")):

@@ -94,7 +94,7 @@ async def test_of_two_that_wait_for_each_other_both_enter(
 ) -> None:
     tries = 0
 
-    async def counted(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    async def counted(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> int:
         nonlocal tries
         tries += 1
         await patient(session, 3)
