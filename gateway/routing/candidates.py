@@ -81,6 +81,22 @@ class Ask(Struct, frozen=True, kw_only=True):
     needs: frozenset[str] = frozenset()
 
 
+class Quality(Struct, frozen=True):
+    """What is expected of a model: the probability of a good answer with its standard error, the answer's tokens."""
+
+    probability: float
+    error: float
+    tokens: float
+
+
+class View(Struct, frozen=True):
+    """What a panel says of one prompt. ``familiar`` is the probability of the likeliest ``task``."""
+
+    task: str
+    familiar: float
+    qualities: list[Quality]
+
+
 class Estimate(Struct, frozen=True):
     """What is expected of one target. ``lower`` is the lower bound of ``quality`` (one-sided, 95 %); ``cost`` in US
     dollars; ``seconds`` at the median and ``slow`` at the 95th percentile; ``utility`` is what targets are ranked by.

@@ -23,10 +23,11 @@ from gateway.dataplane.learned.taught import Lessons
 from gateway.dataplane.pricing import Schedule, cost_of
 from gateway.kernel.errors import GatewayError
 from gateway.routing import default, weights
-from gateway.routing.candidates import UNPRICED, Ask, Candidate, Estimate
+from gateway.routing.candidates import UNPRICED, Ask, Candidate, Estimate, Quality
 from gateway.routing.confidence import confidence
 from gateway.routing.decision import among
-from gateway.routing.model import Model, Panel, Quality, tier_of
+from gateway.routing.model import Model, tier_of
+from gateway.routing.panel import Panel
 
 if TYPE_CHECKING:
     from gateway.dataplane.routing import Target
