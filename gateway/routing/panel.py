@@ -28,8 +28,20 @@ class Panel:
     """
 
     __slots__ = (
-        "_blend", "_experts", "_features", "_home", "_intercepts", "_members", "_sets",
-        "_roots", "_steps", "_table", "_tasks", "_units", "_width", "names",
+        "_blend",
+        "_experts",
+        "_features",
+        "_home",
+        "_intercepts",
+        "_members",
+        "_roots",
+        "_sets",
+        "_steps",
+        "_table",
+        "_tasks",
+        "_units",
+        "_width",
+        "names",
     )  # fmt: skip
 
     def __init__(self, model: Model, names: Sequence[str]) -> None:

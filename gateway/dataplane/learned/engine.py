@@ -19,11 +19,12 @@ from gateway.contract.learned_routes import Estimate as Told
 from gateway.contract.usage import Tokens
 from gateway.dataplane.learned.exploring import explore
 from gateway.dataplane.learned.observed import ENOUGH, Observed
+from gateway.dataplane.learned.question import Chosen, Question
 from gateway.dataplane.learned.taught import Lessons
 from gateway.dataplane.pricing import Schedule, cost_of
 from gateway.kernel.errors import GatewayError
 from gateway.routing import default, weights
-from gateway.routing.candidates import UNPRICED, Ask, Candidate, Estimate, Quality
+from gateway.routing.candidates import UNPRICED, Candidate, Estimate, Quality
 from gateway.routing.confidence import confidence
 from gateway.routing.decision import among
 from gateway.routing.model import Model, tier_of
@@ -31,7 +32,6 @@ from gateway.routing.panel import Panel
 
 if TYPE_CHECKING:
     from gateway.dataplane.routing import Target
-    from gateway.settings.model import Weighing
 
 REPRICED: Final = 60.0
 """Seconds after which prices that change with the time are looked at again."""
@@ -64,28 +64,6 @@ class Moved(NamedTuple):
 
 
 NOTHING: Final = Moved(0.0, 0.0, 1.0)
-
-
-class Chosen(NamedTuple):
-    """The targets, the one to be tried first before all; what is told of the decision; what was expected of each."""
-
-    order: list[Target]
-    told: Decision
-    ranked: list[Estimate]
-
-
-class Question(NamedTuple):
-    """What is to be decided: for whom (``lessons``), by what (``ask``), among which places of the offered targets.
-
-    ``resting`` are tried behind the others, and are all there is where no other is left.
-    """
-
-    id: str
-    ask: Ask
-    weighing: Weighing
-    lessons: Lessons
-    places: Sequence[int]
-    resting: Sequence[int] = ()
 
 
 class Offered:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from gateway.contract.learned_routes import Decision
 from gateway.dataplane import body as bodies
 from gateway.dataplane.learned.prompts import prompt_of
+from gateway.dataplane.learned.question import Question
 from gateway.dataplane.learned.telling import lines_of
 from gateway.dataplane.learned.wishes import FIELD, NONE, Wish, wish_of
 from gateway.dataplane.needs import Needs
@@ -18,7 +19,7 @@ from gateway.routing.candidates import Ask
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
     from gateway.dataplane.learned.decider import Decider
-    from gateway.dataplane.learned.engine import Chosen
+    from gateway.dataplane.learned.question import Chosen
     from gateway.dataplane.routing import Route, Target
 
 
@@ -91,9 +92,6 @@ def decided(exchange: Exchange, route: Route, usual: list[Target], now: float) -
 def _choose(
     exchange: Exchange, decider: Decider, wish: Wish, able: list[Target], prompt_tokens: int, now: float
 ) -> Chosen:
-    # Only one with NumPy was loaded by the time that something is offered.
-    from gateway.dataplane.learned.engine import Question  # noqa: PLC0415
-
     offered = decider.offered
     assert offered is not None
     places: list[int] = []

@@ -8,7 +8,8 @@ import math
 import pytest
 
 from gateway.contract.learned_routes import LearnedRoutes, Shift, Timing
-from gateway.dataplane.learned.engine import Offered, Question, load
+from gateway.dataplane.learned.engine import Offered, load
+from gateway.dataplane.learned.question import Question
 from gateway.dataplane.learned.taught import Lessons
 from gateway.dataplane.pricing import Rate, rate_of
 from gateway.dataplane.routing import Router, Target, router_from

@@ -24,9 +24,9 @@ def target(name: str, *, is_priced: bool) -> Any:
 def test_a_cost_is_told_where_there_is_a_price(is_priced: bool) -> None:
     order = [target("a", is_priced=is_priced), target("b", is_priced=True)]
     told = answering.whole("req_1", order, DECISION)
-    assert told["estimatedCost"] == (0.002 if is_priced else None)
-    assert told["alternatives"][0]["estimatedCost"] == 0.001
-    assert ("$0.002000" in told["reasoning"], "nobody knows" in told["reasoning"]) == (is_priced, not is_priced)
-    assert told["alternatives"][0]["reasoning"].startswith("Lower cost" if is_priced else "Cost not known")
-    assert answering.metrics([told], time.perf_counter())["totalEstimatedCost"] == told["estimatedCost"]
+    assert told.estimated_cost == (0.002 if is_priced else None)
+    assert told.alternatives[0].estimated_cost == 0.001
+    assert ("$0.002000" in told.reasoning, "nobody knows" in told.reasoning) == (is_priced, not is_priced)
+    assert told.alternatives[0].reasoning.startswith("Lower cost" if is_priced else "Cost not known")
+    assert answering.metrics([told], time.perf_counter()).total_estimated_cost == told.estimated_cost
     assert (b"x-gateway-estimated-cost: 0.002000000\r\n" in lines_of(DECISION, is_priced=is_priced)) == is_priced
