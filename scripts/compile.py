@@ -75,6 +75,7 @@ MODULES = (
     "gateway/plugin/request.py",
     "gateway/plugin/sse.py",
     "gateway/routing/confidence.py",
+    "gateway/routing/costs.py",
     "gateway/routing/decision.py",
     "gateway/routing/features.py",
     "gateway/routing/panel.py",

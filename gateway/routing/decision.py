@@ -23,10 +23,9 @@ from gateway.routing.candidates import (
     Decision,
     Estimate,
     Quality,
-    cost_of,
-    prompt_tokens,
 )
 from gateway.routing.confidence import confidence
+from gateway.routing.costs import cost_of, prompt_tokens
 from gateway.routing.panel import Panel
 from gateway.routing.refusing import refusal
 

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 ALTERNATIVES: Final = 3
 _COSTS: Final = ("About the same cost", "Lower cost", "Higher cost", "Cost not known")
-_LATENCIES: Final = ("about the same latency", "lower latency", "higher latency")
+_LATENCIES: Final = (
+    ", about the same latency, quality ",
+    ", lower latency, quality ",
+    ", higher latency, quality ",
+)
+_HUNDREDTHS: Final = tuple([f"{number / 100:.2f}" for number in range(101)])
 _ALIKE: Final = 0.05  # of cost and latency: a difference nobody would choose by
 
 
@@ -127,7 +132,9 @@ def _reasoning(decision: Decision, best: Estimate, dollars: float | None) -> str
 def _compared(best: Estimate, other: Estimate, *, is_priced: bool) -> str:
     cost = _than(other.cost_nanos, best.cost_nanos) if is_priced else -1
     latency = _than(other.seconds, best.seconds)
-    return f"{_COSTS[cost]}, {_LATENCIES[latency]}, quality {other.quality:.2f} instead of {best.quality:.2f}"
+    # Formatting a number takes as long as all the rest.
+    ours, others = _HUNDREDTHS[int(best.quality * 100.0 + 0.5)], _HUNDREDTHS[int(other.quality * 100.0 + 0.5)]
+    return _COSTS[cost] + _LATENCIES[latency] + others + " instead of " + ours
 
 
 def _than(value: float, of: float) -> int:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gateway.kernel.errors import GatewayError, Kind
-from gateway.routing.candidates import BOUND, WORTH, Ask, Candidate, Constraints, cost_of
+from gateway.routing.candidates import BOUND, WORTH, Ask, Candidate, Constraints
+from gateway.routing.costs import cost_of
 from gateway.routing.decision import decide
 from gateway.routing.model import Model
 from gateway.routing.panel import Panel

@@ -6,6 +6,7 @@ import asyncio
 import math
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.contract.learned_routes import LearnedRoutes, Shift, Timing
 from gateway.dataplane.learned.engine import Offered, load
@@ -21,6 +22,7 @@ from gateway.routing.model import Model
 from gateway.settings.model import Model as ModelSettings
 from gateway.settings.model import Price, Provider, Settings, Weighing
 from gateway.settings.model import Target as TargetSettings
+from gateway.settings.pricing import PriceTier
 
 CHEAP, STRONG, OTHER = "mixtral-8x7b-instruct-v0.1", "gpt-4-1106-preview", "made-up"
 PRICES = {CHEAP: (0.0002, 0.0002), STRONG: (0.01, 0.03), OTHER: (0.001, 0.002)}
@@ -107,6 +109,25 @@ async def test_a_schedule_is_a_price_per_token_too(model: Model) -> None:
     them[1].rate = rate_of(price)
     found = {one.target: one.cost_nanos for one in offered.choose(question()).told.estimates}
     assert found[name(STRONG)] == pytest.approx(plain[name(STRONG)], rel=1e-6)
+
+
+async def test_a_long_prompt_costs_what_its_size_does(model: Model) -> None:
+    first, second, third = targets()
+    tiers = (
+        PriceTier(above_prompt_tokens=1_000, input_per_1k=0.002, cached_input_per_1k=0.001, output_per_1k=0.02),
+        PriceTier(above_prompt_tokens=1_001, input_per_1k=0.2, output_per_1k=0.2),
+    )
+    third.rate = rate_of(Price(provider="m", model=OTHER, input_per_1k=0.001, output_per_1k=0.01, tiers=tiers))
+    offered = Offered(model, (first, second, third))
+    for tokens, (by_prompt, by_answer) in {
+        10: (0.001, 0.01), 1_000: (0.001, 0.01), 1_001: (0.002, 0.02), 1_002: (0.2, 0.2), 90_000: (0.2, 0.2),
+    }.items():  # fmt: skip
+        asked = question()
+        chosen = offered.choose(asked._replace(ask=replace(asked.ask, prompt_tokens=tokens)))
+        found = {each.name: each for each in chosen.ranked}
+        tiered, plain = found[name(OTHER)], found[name(CHEAP)]
+        assert tiered.cost == pytest.approx((tokens * by_prompt + tiered.tokens * by_answer) / 1e3, rel=1e-6)
+        assert plain.cost == pytest.approx((tokens + plain.tokens) * 0.0002 / 1e3, rel=1e-6)
 
 
 async def test_who_has_no_price_counts_as_the_dearest_and_fails_every_bound(model: Model) -> None:
