@@ -220,6 +220,11 @@ class Exchange(Request):
     def headers(self, value: dict[str, str]) -> None:
         self._headers = value
 
+    @property
+    def route_wish(self) -> str:
+        """See :class:`gateway.plugin.request.Request`."""
+        return "" if self.choice is None else self.choice.spelt
+
     def open_transcript(self) -> Transcript | None:
         """Where what the client gets of a chat's stream is noted; None where it can't be gone on with."""
         if self.transcript is None and self.spec.generates and self.route is not None:

@@ -27,6 +27,7 @@ from gateway.dataplane.learned.auto import NAME as AUTO
 from gateway.dataplane.learned.balancing import balance
 from gateway.dataplane.learned.features import require_feature, tier_of
 from gateway.dataplane.learned.question import Question
+from gateway.dataplane.learned.telling import result_of
 from gateway.dataplane.settlement import settle
 from gateway.kernel.errors import FieldFault, GatewayError, Kind
 from gateway.routing.candidates import Ask, OptimizeFor
@@ -108,6 +109,7 @@ async def _decider(exchange: Exchange) -> Decider:
 
 def _one(exchange: Exchange, decider: Decider, raw: bytes, events: list[UsageEvent]) -> Whole:
     chosen = _choose(exchange, decider, read_one(raw), exchange.id, "balanced", decider.weighing, "")
+    _count(exchange, chosen)
     events.append(_event(exchange, exchange.id, chosen))
     return answering.whole(exchange.id, chosen.order, chosen.told)
 
@@ -125,6 +127,8 @@ def _batch(exchange: Exchange, decider: Decider, raw: bytes, events: list[UsageE
     ]
     if asked.balance:
         found = balance(found, asked.order)
+    for chosen in found:
+        _count(exchange, chosen)
     events.extend(_event(exchange, id, chosen) for id, chosen in zip(ids, found, strict=True))
     shown = [answering.decided(id, one.order[0], one.told) for id, one in zip(ids, found, strict=True)]
     batch_id = f"batch_{exchange.id.removeprefix('req_')}"
@@ -165,6 +169,11 @@ def _spelt(error: GatewayError, within: str) -> GatewayError:
     field = f"{within}constraints.{spelt}"
     message = error.message.replace(name, spelt)
     return GatewayError(error.kind, error.code, message, field, invalid=[FieldFault(field, message)])
+
+
+def _count(exchange: Exchange, chosen: Chosen) -> None:
+    best = chosen.order[0]
+    exchange.wire.worker.metrics.decided(AUTO, best.provider.name, best.model, result_of(chosen.told))
 
 
 def _event(exchange: Exchange, id: str, chosen: Chosen) -> UsageEvent:

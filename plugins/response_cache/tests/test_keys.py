@@ -5,6 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.plugin.api import Request
 from plugins.response_cache.keys import Wish, key_of, wish_of
 from tests.support.plugins import make_request
 
@@ -39,6 +40,23 @@ def test_the_model_that_a_plugin_set_counts() -> None:
     request = make_request(BODY)
     request.model = "other"
     assert key_of(request) == key({**BODY, "model": "other"})
+
+
+class Routed(Request):
+    """As a request for a learned route is."""
+
+    @property
+    def route_wish(self) -> str:
+        return "cost"
+
+
+def test_what_a_learned_route_decides_by_counts() -> None:
+    plain = make_request(BODY)
+    routed = Routed()
+    for name in ("organization", "endpoint", "stream", "is_json", "model", "_raw", "_body"):
+        setattr(routed, name, getattr(plain, name))
+    assert plain.route_wish == ""
+    assert key_of(routed) != key_of(plain)
 
 
 @given(text=st.text(st.sampled_from('no-store,cahemx=0123 "é'), max_size=40))
