@@ -157,7 +157,7 @@ def _choose(
     )
     lessons = exchange.wire.worker.taught.of(exchange.organization)
     try:
-        return offered.choose(Question(id, ask, weighing, lessons, places, resting))
+        return offered.choose(Question(id, ask, weighing, lessons, places, resting, exchange.organization))
     except GatewayError as error:
         raise _spelt(error, within) from None
 

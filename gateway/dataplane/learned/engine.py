@@ -25,7 +25,7 @@ from gateway.dataplane.pricing import Pricing, Schedule
 from gateway.kernel.errors import GatewayError
 from gateway.kernel.rates import NANOS, rate_for
 from gateway.routing import default, weights
-from gateway.routing.candidates import UNPRICED, Candidate, Estimate, Quality
+from gateway.routing.candidates import UNPRICED, Candidate, Estimate, Quality, View
 from gateway.routing.confidence import confidence
 from gateway.routing.costs import prompt_tokens
 from gateway.routing.decision import among
@@ -35,6 +35,9 @@ from gateway.routing.panel import Panel
 if TYPE_CHECKING:
     from gateway.dataplane.routing import Target
 
+MOST: Final = 256
+"""Prompts that are kept, of at most :data:`LONGEST` characters each: a megabyte; the oldest goes first."""
+LONGEST: Final = 4_096
 REPRICED: Final = 60.0
 """Seconds after which prices that change with the time are looked at again."""
 _UNKNOWN_TIER: Final = "medium"
@@ -71,7 +74,7 @@ class Offered:
     """Some targets, ready to be chosen from. Used by one thread."""
 
     __slots__ = ("_by_size", "_candidates", "_learned", "_looked_at", "_model", "_panel", "_prices", "_rates", "_sizes",
-                 "_versions", "_where", "by_name", "targets")  # fmt: skip
+                 "_versions", "_views", "_where", "by_name", "targets")  # fmt: skip
 
     def __init__(self, model: Model, targets: Sequence[Target]) -> None:
         self._model = model
@@ -83,6 +86,7 @@ class Offered:
         self._learned: list[str] = []
         self._panel: Panel | None = None
         self._where: list[int] = []
+        self._views: dict[tuple[str, str], View] = {}
         self._reprice(time.monotonic())
 
     def choose(self, asked: Question) -> Chosen:
@@ -90,9 +94,7 @@ class Offered:
         candidates = self._current()
         if self._sizes:
             candidates = self._of_size(candidates, prompt_tokens(asked.ask))
-        panel = self._panel
-        assert panel is not None
-        view = panel(asked.ask.prompt)
+        view = self._view(asked.organization, asked.ask.prompt)
         known = [view.qualities[where] for where in self._where]
         if asked.ask.constraints.max_cost is not None and None in self._prices:
             candidates = [
@@ -114,6 +116,22 @@ class Offered:
                 return chosen
             chosen.order.extend(later.order)
         return chosen
+
+    def _view(self, organization: str, prompt: str) -> View:
+        """What is expected of all targets. An agent asks again and again under one message of its user's, so it is kept
+        for a while; by organization, so that nobody can tell by the time it takes what others ask.
+        """
+        key = (organization, prompt)
+        view = self._views.get(key)
+        if view is None:
+            panel = self._panel
+            assert panel is not None
+            view = panel(prompt)
+            if len(prompt) <= LONGEST:
+                while len(self._views) >= MOST:
+                    del self._views[next(iter(self._views))]
+                self._views[key] = view
+        return view
 
     def _among(
         self, asked: Question, places: Sequence[int], candidates: list[Candidate], task: str, known: list[Quality]
@@ -191,6 +209,7 @@ class Offered:
             self._learned = names
             different = list(dict.fromkeys(names))
             self._panel = Panel(self._model, different)
+            self._views.clear()
             self._where = [different.index(name) for name in names]
         self._versions = [-1] * len(self.targets)
         self._candidates = [self._candidate(place) for place in range(len(self.targets))]

@@ -124,7 +124,7 @@ def _choose(
         max_tokens=exchange.max_tokens,
     )
     lessons = exchange.wire.worker.taught.of(exchange.organization)
-    return offered.choose(Question(exchange.id, ask, weighing, lessons, places, resting))
+    return offered.choose(Question(exchange.id, ask, weighing, lessons, places, resting, exchange.organization))
 
 
 def _note(exchange: Exchange, choice: Choice, decider: Decider, chosen: Chosen, usual: list[Target]) -> None:

@@ -24,7 +24,8 @@ class Chosen(NamedTuple):
 class Question(NamedTuple):
     """What is to be decided: for whom (``lessons``), by what (``ask``), among which places of the offered targets.
 
-    ``resting`` are tried behind the others, and are all there is where no other is left.
+    ``resting`` are tried behind the others, and are all there is where no other is left. ``organization`` is whose
+    prompts it is kept with for a while.
     """
 
     id: str
@@ -33,3 +34,4 @@ class Question(NamedTuple):
     lessons: Lessons
     places: Sequence[int]
     resting: Sequence[int] = ()
+    organization: str = ""

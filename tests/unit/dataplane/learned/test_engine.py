@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.contract.learned_routes import LearnedRoutes, Shift, Timing
+from gateway.dataplane.learned import engine
 from gateway.dataplane.learned.engine import Offered, load
 from gateway.dataplane.learned.question import Question
 from gateway.dataplane.learned.taught import Lessons
@@ -138,6 +139,29 @@ async def test_who_has_no_price_counts_as_the_dearest_and_fails_every_bound(mode
     assert name(OTHER) not in [one.target for one in bounded.told.estimates]
     with pytest.raises(GatewayError, match="no price is known"):
         Offered(model, targets(CHEAP)[2:]).choose(question(places=(0,), max_cost=1000.0))
+
+
+async def test_what_was_said_of_a_prompt_is_kept_for_its_organization(model: Model) -> None:
+    offered = Offered(model, targets())
+    first = offered._view("a", EASY)
+    assert offered._view("a", EASY) is first
+    other = offered._view("b", EASY)
+    assert other is not first
+    assert other == first
+    for number in range(engine.MOST):
+        offered._view("a", f"{EASY} {number}")
+    again = offered._view("a", EASY)
+    assert again is not first, "the oldest made room"
+    assert again == first
+    assert len(offered._views) == engine.MOST
+    long = "x" * (engine.LONGEST + 1)
+    assert offered._view("a", long) is not offered._view("a", long), "a long one is never kept"
+    offered.targets[0].rate, offered.targets[2].rate = (
+        None,
+        rate_of(Price(provider="m", model=OTHER, output_per_1k=1.0)),
+    )
+    offered.choose(question())
+    assert offered._view("a", EASY) is not again, "another tier is another panel"
 
 
 async def test_shifts_move_the_quality_of_their_organization_alone(model: Model) -> None:
