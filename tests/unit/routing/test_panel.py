@@ -32,7 +32,7 @@ PIECES = [
         "ü",
         "日本",
     ),
-    *("Write!", "_foo_", "{}[]", "energy"),
+    *("日本", "Write!", "_foo_", "{}[]", "energy"),
     "\n",
 ]
 NAMES = ("gpt-4o-2024-08-06", "mixtral-8x7b-instruct-v0.1", "gemini-1.5-flash", "llama-3.1-8b-instruct")
