@@ -198,10 +198,8 @@ class Exchange(Request):
         self.status = 0
         self.complete = self.settled = False
         self.turn = False
-        self.chunked = False
-        self.disconnected = False
-        self.response_started = False
-        self.response_complete = False
+        self.chunked = self.disconnected = False
+        self.response_started = self.response_complete = False
 
     # what plugins see
 
