@@ -4,7 +4,8 @@
 
 A gateway with eight targets, keys and limits on, usage events and the access log as they are meant to run, and nginx
 that returns a text from its configuration, are asked in turn, A B A B, by wrk over 16 kept-alive connections. The
-prompt has 460 characters. No provider is called.
+prompts have 460 characters and are 1,000 different ones, more than the gateway keeps; and one prompt again and again,
+as an agent's steps have it. No provider is called.
 """
 
 from __future__ import annotations
@@ -27,9 +28,12 @@ from benchmarks.peers.gateway import KEY, PLENTY
 from benchmarks.peers.ports import free_ports, wait_listening
 from benchmarks.routing import prompts
 
+SCRIPT = Path(__file__).parent / "posts.lua"
 CONNECTIONS = 16
 ANSWER_BYTES = 1_000
 WARM_UP = 1.0  # seconds
+DIFFERENT = 1_000  # prompts
+KINDS = ("different", "same")
 
 NGINX = """\
 {user}worker_processes 1;
@@ -106,35 +110,53 @@ def nginx(folder: Path) -> Iterator[Peer]:
         yield f"http://127.0.0.1:{port}/", child, {}
 
 
+def bodies(folder: Path) -> dict[str, Path]:
+    """The requests of each of ``KINDS``, one a line."""
+    texts = prompts(460)
+    different = [f"{number:04} {texts[number % len(texts)][5:]}" for number in range(DIFFERENT)]
+    found = {}
+    for kind, asked in zip(KINDS, (different, texts[:1]), strict=True):
+        lines = [
+            json.dumps({"messages": [{"role": "user", "content": prompt}], "constraints": {"maxCost": 1.0}})
+            for prompt in asked
+        ]
+        found[kind] = folder / f"{kind}.jsonl"
+        found[kind].write_text("\n".join(lines) + "\n")
+    return found
+
+
 def spent(peer: Peer, body: Path, seconds: float) -> tuple[float, int]:
     """Microseconds of CPU a request, and the median of their times."""
     url, child, headers = peer
     before = procfs.cpu(child.pid)
-    run = wrk.load(url, body, headers, seconds=seconds, connections=CONNECTIONS)
+    run = wrk.load(url, body, headers, seconds=seconds, connections=CONNECTIONS, script=SCRIPT)
     return (procfs.cpu(child.pid) - before) * 1e6 / run.requests, run.p50_us
 
 
-def measure(command: str, rounds: int, seconds: float) -> dict[str, Any]:
-    """The medians over the rounds, and of each round's ratio."""
+def measure(command: str, rounds: int, seconds: float) -> dict[str, dict[str, float]]:
+    """Of each kind the medians over the rounds, and of each round's ratio."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         folder.chmod(0o755)
-        body = folder / "body.json"
-        asked = {"messages": [{"role": "user", "content": prompts(460)[0]}], "constraints": {"maxCost": 1.0}}
-        body.write_text(json.dumps(asked))
-        peers = (
-            stack.enter_context(gateway(folder / "gateway", command)),
-            stack.enter_context(nginx(folder / "nginx")),
-        )
-        for peer in peers:
-            spent(peer, body, WARM_UP)
-        found = [tuple(spent(peer, body, seconds) for peer in peers) for _ in range(rounds)]
-    own, theirs = [[each[at][0] for each in found] for at in (0, 1)]
+        asked = bodies(folder)
+        own = stack.enter_context(gateway(folder / "gateway", command))
+        other = stack.enter_context(nginx(folder / "nginx"))
+        for peer in (own, other):
+            spent(peer, asked["different"], WARM_UP)
+        rows: dict[str, list[tuple[float, float, int]]] = {kind: [] for kind in KINDS}
+        for _ in range(rounds):
+            theirs, _ = spent(other, asked["different"], seconds)
+            for kind in KINDS:
+                micros, p50 = spent(own, asked[kind], seconds)
+                rows[kind].append((micros, theirs, p50))
     return {
-        "gateway_us": statistics.median(own),
-        "nginx_us": statistics.median(theirs),
-        "ratio": statistics.median([one / other for one, other in zip(own, theirs, strict=True)]),
-        "gateway_p50_us": statistics.median([each[0][1] for each in found]),
+        kind: {
+            "gateway_us": statistics.median([row[0] for row in found]),
+            "nginx_us": statistics.median([row[1] for row in found]),
+            "ratio": statistics.median([row[0] / row[1] for row in found]),
+            "gateway_p50_us": statistics.median([row[2] for row in found]),
+        }
+        for kind, found in rows.items()
     }
 
 
@@ -150,10 +172,11 @@ def main() -> None:
     if options.json:
         print(json.dumps(found, indent=2))
         return
-    print(
-        f"a decision over HTTP {found['gateway_us']:.0f} µs of CPU, nginx's static answer {found['nginx_us']:.1f} µs:"
-        f" {found['ratio']:.1f} times"
-    )
+    for kind, each in found.items():
+        print(
+            f"{kind} prompts: a decision over HTTP {each['gateway_us']:.0f} µs of CPU, nginx's static answer"
+            f" {each['nginx_us']:.1f} µs: {each['ratio']:.1f} times"
+        )
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def train_command(data: Path, out: Path, hold_out: str | None, among: tuple[str,
 def score_command(folder: Path | None, source: Path, output: Path) -> None:
     """Read lines of {"prompt_id", "prompt"}; write one line each: {"prompt_id", "scores": {model: probability}}."""
     model = _load(folder)
-    panel = needed("gateway.routing.model", "routing").Panel(model, model.models)
+    panel = needed("gateway.routing.panel", "routing").Panel(model, model.models)
     count = 0
     with output.open("wb") as file:
         for each in _prompts(source):

@@ -15,8 +15,8 @@ from typing import Any, Final
 from gateway.bus.policy import PRICED_MOST, DetailSource, PolicyUnavailable
 from gateway.contract.catalogue import UNKNOWN, Details
 from gateway.contract.prices import Priced
-from gateway.dataplane.describing import Told, described
-from gateway.dataplane.routing import Router
+from gateway.dataplane.describing import Told, chosen_among, described
+from gateway.dataplane.routing import Router, Target
 from gateway.dataplane.runtime import Runtime
 from gateway.settings.known_targets import Facts, facts_of
 
@@ -77,18 +77,20 @@ class Catalogue:
     def _described(self, runtime: Runtime) -> dict[str, dict[str, Any]]:
         now = time.time()
         facts = _facts(runtime)
-        return {
-            route.name: described(
-                route,
-                [
-                    Told(target, known, self._told.get((target.provider.name, target.model), UNKNOWN))
-                    for target, known in zip(route.targets, facts[route.name], strict=True)
-                ],
-                self._created,
-                now,
-            )
-            for route in runtime.router.routes.values()
-        }
+        found: dict[str, dict[str, Any]] = {}
+        known: dict[Target, Told] = {}
+        for route in runtime.router.routes.values():
+            told = [
+                Told(target, fact, self._told.get((target.provider.name, target.model), UNKNOWN))
+                for target, fact in zip(route.targets, facts[route.name], strict=True)
+            ]
+            known.update((each.target, each) for each in told)
+            found[route.name] = described(route, told, self._created, now)
+        auto = runtime.router.auto
+        whole = None if auto is None else auto.listed(frozenset())
+        if whole is not None and whole.name not in found:
+            found[whole.name] = chosen_among(whole, [known[target] for target in whole.targets], self._created, now)
+        return found
 
 
 def _facts(runtime: Runtime) -> dict[str, list[Facts]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 from gateway.dataplane.admission.limiter import BYTES_PER_TOKEN, DEFAULT_COMPLETION_TOKENS
-from gateway.dataplane.learned.ordering import decided, permitted
+from gateway.dataplane.learned.ordering import decided, order_fallback, permitted
 from gateway.dataplane.needs import able, fits_all
 from gateway.dataplane.pricing import worst_case
 
@@ -65,6 +65,8 @@ def choose(exchange: Exchange, route: Route, now: float) -> list[Target]:
         targets = able(exchange, targets)
     if len(targets) > 1:
         targets.sort(key=lambda target: target.ready_at(now))
+        if route.learned_fallbacks and targets[0] not in route.targets:
+            order_fallback(exchange, route, targets, 0, now)
     return targets
 
 

@@ -35,6 +35,10 @@ _TOOLS: Final = ("tools", "tool_choice")
 _SCHEMA: Final = ("response_format", "structured_outputs")
 
 
+NOBODY: Final = "gateway"
+"""Who owns ``auto``, and has made it."""
+
+
 class Told(NamedTuple):
     """A target with what the configuration says of it and what others do."""
 
@@ -95,6 +99,15 @@ def described(route: Route, targets: Sequence[Told], created: int, now: float) -
     return _without_unknown(found) or {}
 
 
+def chosen_among(route: Route, targets: Sequence[Told], created: int, now: float) -> Json:
+    """``auto``, which is nobody's: what it costs, and who answers, is told with each answer."""
+    found = described(route, targets, created, now)
+    return {
+        **{name: value for name, value in found.items() if name not in ("name", "pricing", "top_provider")},
+        "owned_by": NOBODY,
+    }
+
+
 def prices_of(rate: Pricing | None, now: float) -> dict[str, str]:
     """What one token, request or image costs, in US dollars as decimal texts; nothing where no price holds."""
     held = held_rates(rate, now)
@@ -129,7 +142,9 @@ def _without_unknown(values: Mapping[str, Any]) -> Json | None:
 def as_gatewayz(model: Json, route: Route) -> Json:
     """The same with the fields of Gatewayz' list: a name, who made the model, and prices as numbers."""
     first = route.targets[0]
-    author = author_of(route.name, first.model, first.provider.name, first.provider.kind)
+    author = NOBODY
+    if model.get("owned_by") != NOBODY:
+        author = author_of(route.name, first.model, first.provider.name, first.provider.kind)
     told = {**model, "name": model.get("name", route.name), "provider": author}
     if "pricing" in model:
         told["pricing"] = {name: float(price) for name, price in model["pricing"].items()}

@@ -198,10 +198,8 @@ class Exchange(Request):
         self.status = 0
         self.complete = self.settled = False
         self.turn = False
-        self.chunked = False
-        self.disconnected = False
-        self.response_started = False
-        self.response_complete = False
+        self.chunked = self.disconnected = False
+        self.response_started = self.response_complete = False
 
     # what plugins see
 
@@ -219,6 +217,11 @@ class Exchange(Request):
     @headers.setter
     def headers(self, value: dict[str, str]) -> None:
         self._headers = value
+
+    @property
+    def route_wish(self) -> str:
+        """See :class:`gateway.plugin.request.Request`."""
+        return "" if self.choice is None else self.choice.spelt
 
     def open_transcript(self) -> Transcript | None:
         """Where what the client gets of a chat's stream is noted; None where it can't be gone on with."""

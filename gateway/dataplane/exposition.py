@@ -45,6 +45,7 @@ COUNTERS: dict[str, tuple[str, Labels]] = {
         ("model", "result"),
     ),
     "gateway_shadows": ("Copies of requests, and those not made for want of budget or room.", ("model", "result")),
+    "gateway_route_decisions": ("Decisions of learned routes.", ("model", "provider", "target", "result")),
     "gateway_batch_requests": ("Requests of batches that were answered, by how.", ("result",)),
     "gateway_batch_retries": ("Requests of batches that were to be asked again: no room, or a failed provider.", ()),
     "gateway_plugin_failures": ("Exceptions of plugins.", ("plugin", "hook")),

@@ -74,6 +74,7 @@ class Metrics:
         self._errors = self._own("gateway_upstream_errors")
         self._malformed = self._own("gateway_malformed_requests")
         self._plugins = self._own("gateway_plugin_failures")
+        self._decisions = self._own("gateway_route_decisions")
         self._reloads = self._own("gateway_config_reloads")
         self._counter_readers: dict[str, Reader] = {}
         self._gauge_readers: dict[str, Reader] = {}
@@ -156,6 +157,10 @@ class Metrics:
     def plugin_failed(self, plugin: str, hook: str) -> None:
         """Count an exception of a plugin; given to the chain as its ``on_failure``."""
         _count(self._plugins, (plugin, hook))
+
+    def decided(self, model: str, provider: str, target: str, result: str) -> None:
+        """Count a decision of a learned route: whom it chose, and how."""
+        _count(self._decisions, (model, provider, target, result))
 
     def reloaded(self, ok: bool) -> None:
         """Count a configuration that was taken up, or not."""

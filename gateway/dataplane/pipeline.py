@@ -19,7 +19,7 @@ from gateway.dataplane.calling import call_target, recovered
 from gateway.dataplane.choosing import choose
 from gateway.dataplane.continuing import resume
 from gateway.dataplane.counts import count_tokens, counted_by, counts_itself, recounted
-from gateway.dataplane.learned.ordering import note_wish, note_wish_early, prepare
+from gateway.dataplane.learned.ordering import note_wish, note_wish_early, order_fallback, prepare
 from gateway.dataplane.places import give_back, place_anywhere
 from gateway.dataplane.settlement import repaired, settle, uncounted, usage_event
 from gateway.dataplane.stored.background import detach_if_wanted
@@ -208,6 +208,8 @@ async def call(exchange: Exchange) -> None:
             give_back(exchange)
         elif attempt is not None and attempt.relayed:
             break
+        if route.learned_fallbacks:
+            order_fallback(exchange, route, targets, targets.index(target) + 1, loop.time())
     if attempt is not None:
         if attempt.relayed:
             await resume(exchange, attempt, route)

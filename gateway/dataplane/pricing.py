@@ -85,6 +85,19 @@ class Schedule:
         rates = rates_at(version.rates, version.tiers, version.hours, used.prompt, int(now) % _DAY)
         return sum(parts_of(rates, used, fx_rate).values())
 
+    def sizes(self, now: float) -> list[int]:
+        """The prompt tokens above which other rates hold at a time in Unix seconds."""
+        found = self.at(now)
+        return [] if found is None else [tier.above for tier in found[0].tiers]
+
+    def rates(self, prompt: int, now: float) -> tuple[Rates, int] | None:
+        """The rates of a prompt of so many tokens, and nano-dollars for a unit of their money; None without any."""
+        found = self.at(now)
+        if found is None or not tells(found[0].rates, 0, 0):
+            return None
+        version, fx_rate = found
+        return rates_at(version.rates, version.tiers, version.hours, prompt, int(now) % _DAY), fx_rate
+
     def worst_case(self, prompt: int, completion: int, now: float) -> int | None:
         """What so many tokens can cost at most; of images and seconds, which nothing tells before, one each."""
         found = self.at(now)

@@ -209,6 +209,7 @@ class Route:
         "fallbacks",
         "hedging",
         "learned",
+        "learned_fallbacks",
         "mirror",
         "name",
         "picky",
@@ -235,6 +236,7 @@ class Route:
         self.hedging = Hedging(model.hedge) if model.hedge is not None else None
         self.learned: Decider | None = None
         self.fallbacks: tuple[Route, ...] = ()
+        self.learned_fallbacks: tuple[Route, ...] = ()
         self.splits: tuple[tuple[float, str, Route], ...] = ()
         self.mirror: Mirror | None = None
         self.chain: tuple[Route, ...] = (self,)
@@ -277,6 +279,7 @@ class Route:
     def complete(self) -> None:
         """Work out what follows from all targets, when every route is linked."""
         self.chain = self._chain()
+        self.learned_fallbacks = tuple([route for route in self.chain[1:] if route.strategy == "ml"])
         routes = (*(other for _, _, other in self.splits), *self.chain)
         every = [target for route in routes for target in route.targets]
         self.shortest = min([target.offers.context_length or UNBOUNDED for target in every])
@@ -337,6 +340,14 @@ class Router:
             before = previous.routes.get(name)
             if before is not None:
                 route.take_over(before)
+
+    def offered(self, allowed: frozenset[str]) -> list[Route]:
+        """What a caller may use, empty for all: the configured models, and ``auto`` where it has a choice."""
+        found = [route for name, route in self.routes.items() if not allowed or name in allowed]
+        auto = None if self.auto is None or AUTO in self.routes else self.auto.listed(allowed)
+        if auto is not None:
+            found.append(auto)
+        return found
 
     def find(self, model: str, allowed: frozenset[str]) -> Route:
         """The route of a model. Raises :class:`GatewayError` where it is unknown, or not for this caller."""

@@ -56,6 +56,13 @@ class Request:
     turns: int
     """One bit per plugin whose turn came: the chain's own mark, ``Chain.turns`` before ``on_request`` runs."""
 
+    @property
+    def route_wish(self) -> str:
+        """What a learned route decides by beside the prompt: goal, constraints and the models that the caller may use,
+        as a text; empty where nothing is said. Two requests with different ones may go to different targets.
+        """
+        return ""
+
     async def before_waiting(self) -> None:
         """Called by the chain before it awaits what a hook returned: a place to see to it that a task is running."""
 

@@ -81,6 +81,22 @@ class Ask(Struct, frozen=True, kw_only=True):
     needs: frozenset[str] = frozenset()
 
 
+class Quality(Struct, frozen=True):
+    """What is expected of a model: the probability of a good answer with its standard error, the answer's tokens."""
+
+    probability: float
+    error: float
+    tokens: float
+
+
+class View(Struct, frozen=True):
+    """What a panel says of one prompt. ``familiar`` is the probability of the likeliest ``task``."""
+
+    task: str
+    familiar: float
+    qualities: list[Quality]
+
+
 class Estimate(Struct, frozen=True):
     """What is expected of one target. ``lower`` is the lower bound of ``quality`` (one-sided, 95 %); ``cost`` in US
     dollars; ``seconds`` at the median and ``slow`` at the 95th percentile; ``utility`` is what targets are ranked by.
@@ -109,15 +125,3 @@ class Decision(Struct, frozen=True):
     refused: tuple[tuple[str, str], ...]
     confidence: float
     task: str
-
-
-def prompt_tokens(ask: Ask) -> int:
-    """Those told, else a quarter of the characters."""
-    return len(ask.prompt) // CHARS_PER_TOKEN if ask.prompt_tokens is None else ask.prompt_tokens
-
-
-def cost_of(candidate: Candidate, prompt: int, cached: int, tokens: float) -> float:
-    """US dollars of a request: ``prompt`` tokens, ``cached`` of them at their own price, and an answer's ``tokens``."""
-    price = candidate.input_price
-    at_cache = price if candidate.cached_price is None else candidate.cached_price
-    return ((prompt - cached) * price + cached * at_cache + tokens * candidate.output_price) / 1e6

@@ -22,11 +22,11 @@ from gateway.routing.candidates import (
     Candidate,
     Decision,
     Estimate,
-    cost_of,
-    prompt_tokens,
+    Quality,
 )
 from gateway.routing.confidence import confidence
-from gateway.routing.model import Panel, Quality
+from gateway.routing.costs import cost_of, prompt_tokens
+from gateway.routing.panel import Panel
 from gateway.routing.refusing import refusal
 
 _BY_UTILITY: Final = attrgetter("utility")

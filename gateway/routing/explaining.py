@@ -9,7 +9,8 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from gateway.routing.features import WORDS, Features, name_of_count, named
-from gateway.routing.model import COARSER, Model, Panel
+from gateway.routing.model import COARSER, Model
+from gateway.routing.panel import Panel
 
 
 class Reason(Struct, frozen=True):

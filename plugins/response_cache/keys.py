@@ -16,14 +16,18 @@ _VERSION = 1
 
 
 def key_of(request: Request) -> str:
-    """The key of a request: equal for equal bodies of one organisation, endpoint, model and way of answering."""
+    """The key of a request: equal for equal bodies of one organisation, endpoint, model and way of answering.
+
+    What a learned route decides by beside the prompt parts them, too: another target would have answered.
+    """
     body = {name: value for name, value in request.body.items() if name not in NOT_SEMANTIC}
     if not request.stream:
         body.pop("stream_options", None)
     body["model"] = request.model
-    canonical = orjson.dumps(
-        [_VERSION, request.organization, request.endpoint, request.stream, body], option=orjson.OPT_SORT_KEYS
-    )
+    parts = [_VERSION, request.organization, request.endpoint, request.stream, body]
+    if request.route_wish:  # others keep the keys they had
+        parts.append(request.route_wish)
+    canonical = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(canonical).hexdigest()
 
 

@@ -20,7 +20,7 @@ from tests.support.fake_vendors import KEY, FakeVendors
 from tests.support.gateway import START_SECONDS, RunningGateway, running_gateway
 
 STATIC, NARROW = "gw_live_catalogue_0123456789", "gw_live_narrow_0123456789"
-EVERY = ["gpt-4o", "maker/model", "both", "claude", "unknown", "local"]
+EVERY = ["gpt-4o", "maker/model", "both", "claude", "unknown", "local", "auto"]
 UNKNOWN = {"id", "object", "created", "owned_by"}
 
 
@@ -100,7 +100,7 @@ def test_openais_client_sees_what_is_known_and_nothing_else(served: Served) -> N
     found = priced(served)
 
     assert list(found) == EVERY
-    gpt, maker, both, claude, unknown, local = found.values()
+    gpt, maker, both, claude, unknown, local, auto = found.values()
     assert gpt["context_length"] == 128_000
     assert gpt["pricing"] == {"prompt": "0.0000025", "completion": "0.00001", "input_cache_read": "0.00000125"}
     assert "tools" in gpt["supported_parameters"]
@@ -118,6 +118,9 @@ def test_openais_client_sees_what_is_known_and_nothing_else(served: Served) -> N
     assert (claude["context_length"], claude["name"]) == (1_000_000, "Claude-Fake")
     assert set(unknown) == UNKNOWN
     assert local["pricing"] == {"prompt": "0", "completion": "0"}
+    assert auto["context_length"] == 1_000_000, "the longest of all"
+    assert auto["owned_by"] == "gateway"
+    assert not auto.keys() & {"pricing", "name", "top_provider"}, "each answer tells who gave it at which price"
     for each in found.values():
         assert each["object"] == "model"
 
@@ -125,7 +128,8 @@ def test_openais_client_sees_what_is_known_and_nothing_else(served: Served) -> N
 def test_one_model_and_ops_centers_list_are_the_same(served: Served) -> None:
     found = priced(served)
 
-    assert served.client().models.retrieve("maker/model").to_dict() == found["maker/model"]
+    for name in ("maker/model", "auto"):
+        assert served.client().models.retrieve(name).to_dict() == found[name]
     assert listed(served.client("/api/v1/llm")) == found
     with pytest.raises(APIStatusError) as refused:
         served.client().models.retrieve("none")
@@ -169,13 +173,15 @@ def test_gatewayz_catalogue(served: Served) -> None:
     [
         ({}, EVERY),
         ({"limit": "2"}, EVERY[:2]),
-        ({"limit": "2", "offset": "4"}, EVERY[4:]),
-        ({"offset": "6"}, []),
+        ({"limit": "2", "offset": "4"}, EVERY[4:6]),
+        ({"offset": "6"}, ["auto"]),
+        ({"offset": "7"}, []),
         ({"limit": "", "offset": ""}, EVERY),
         ({"provider": "maker"}, ["maker/model"]),
         ({"provider": "anthropic"}, ["claude"]),
         ({"provider": "router", "offset": "1"}, ["both"]),
         ({"provider": "portkey"}, []),
+        ({"provider": "gateway"}, ["auto"]),
     ],
 )
 def test_gatewayz_filter_and_pages(served: Served, params: dict[str, str], names: list[str]) -> None:

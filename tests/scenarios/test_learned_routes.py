@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import msgspec
 import openai
 import pytest
@@ -24,6 +25,7 @@ from gateway.contract.policy import Change
 from gateway.contract.usage import UsageEvent
 from gateway.dataplane.learned.exploring import drawn
 from tests.support.gateway import RunningGateway, running_gateway
+from tests.support.scraped import scrape
 
 PATIENCE = 30.0
 KEY, OTHER_KEY = "gw_live_learned_0123456789", "gw_live_other_0123456789"
@@ -31,6 +33,7 @@ CHEAP, STRONG, DEAR = "mixtral-8x7b-instruct-v0.1", "gpt-4-1106-preview", "gpt-3
 PRICES = {CHEAP: 0.0006, STRONG: 0.07, DEAR: 0.1}
 EASY = "What is 12*7?"
 HARD = "Given a 2-player zero-sum matrix game, derive the LP dual and compute equilibrium for [[1,2],[3,0]]"
+NOT_KEPT = {"cache-control": "no-store"}
 LEARNED: dict[str, Any] = {"exploration": 0.0}
 
 
@@ -139,14 +142,14 @@ def addresses() -> Iterator[tuple[str, str]]:
 
 
 def config(upstream: str, sidecar: str) -> dict[str, Any]:
-    """Each model at a provider of its own; ``broken`` has the strong one as well, and fails."""
+    """Each model at a provider of its own; ``broken`` and ``stricken`` have the strong one as well, and fail."""
     common: dict[str, Any] = {"kind": "openai", "base_url": f"{upstream}/v1", "retry": {"attempts": 1}}
     breaker: dict[str, Any] = {"failures": 2, "cooldown": 600}
     providers: list[dict[str, Any]] = [
         {"name": name, **common, "api_key": "good"} for name in ("cheap", "strong", "dear")
     ]
-    providers.append({"name": "broken", **common, "api_key": "broken", "breaker": breaker})
-    at = {"cheap": CHEAP, "strong": STRONG, "dear": DEAR, "broken": STRONG}
+    providers += [{"name": name, **common, "api_key": "broken", "breaker": breaker} for name in ("broken", "stricken")]
+    at = {"cheap": CHEAP, "strong": STRONG, "dear": DEAR, "broken": STRONG, "stricken": STRONG}
     three = [{"provider": name, "model": at[name]} for name in ("dear", "cheap", "strong")]
     failing = [{"provider": name, "model": at[name]} for name in ("dear", "cheap", "broken")]
     models: list[dict[str, Any]] = [
@@ -154,6 +157,7 @@ def config(upstream: str, sidecar: str) -> dict[str, Any]:
         {"name": "exploring", "strategy": "ml", "targets": three, "routing": {"exploration": 0.5, "margin": 1.0}},
         {"name": "watched", "strategy": "priority", "targets": three, "routing": {"shadow": True, **LEARNED}},
         {"name": "failing", "strategy": "ml", "targets": failing, "routing": LEARNED},
+        {"name": "stricken", "targets": [{"provider": "stricken", "model": STRONG}], "fallbacks": ["smart"]},
         *({"name": name, "targets": [{"provider": name, "model": at[name]}]} for name in ("cheap", "strong")),
     ]
     return {
@@ -163,6 +167,7 @@ def config(upstream: str, sidecar: str) -> dict[str, Any]:
         "sidecar": {"url": sidecar},
         "providers": providers,
         "models": models,
+        "plugins": [{"name": "response_cache"}],
         "routing": {"auto": {"models": ["cheap", "strong"], **LEARNED}},
         "pricing": [
             {"provider": name, "model": model, "input_per_1k": PRICES[model] / 3, "output_per_1k": PRICES[model]}
@@ -184,7 +189,9 @@ def gateway(addresses: tuple[str, str], tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def client(gateway: RunningGateway) -> Iterator[OpenAI]:
-    with OpenAI(base_url=gateway.base_url, api_key=KEY, max_retries=0, timeout=PATIENCE) as made:
+    with OpenAI(
+        base_url=gateway.base_url, api_key=KEY, max_retries=0, timeout=PATIENCE, default_headers=NOT_KEPT
+    ) as made:
         yield made
 
 
@@ -287,7 +294,7 @@ def test_streams_responses_and_messages_are_routed_alike(gateway: RunningGateway
     assert cheap.parse().output_text == "84"
     assert cheap.headers["x-gateway-target"] == f"cheap/{CHEAP}"
 
-    with Anthropic(base_url=gateway.root, api_key=KEY, max_retries=0) as claude:
+    with Anthropic(base_url=gateway.root, api_key=KEY, max_retries=0, default_headers=NOT_KEPT) as claude:
         told = claude.messages.with_raw_response.create(
             model="smart",
             max_tokens=50,
@@ -344,12 +351,65 @@ def test_a_choice_that_fails_is_followed_by_the_alternatives_until_its_breaker_o
 
 
 def test_auto_chooses_from_what_the_key_may_use(gateway: RunningGateway) -> None:
-    with OpenAI(base_url=gateway.base_url, api_key=OTHER_KEY, max_retries=0, timeout=PATIENCE) as narrow:
+    with OpenAI(
+        base_url=gateway.base_url, api_key=OTHER_KEY, max_retries=0, timeout=PATIENCE, default_headers=NOT_KEPT
+    ) as narrow:
         answer, told = ask(narrow, HARD, "auto")
         assert answer.model == CHEAP
         assert "x-gateway-alternatives" not in told
         with pytest.raises(openai.PermissionDeniedError):
             ask(narrow, HARD, "smart")
+
+
+def test_a_fallback_decides_when_it_is_reached(gateway: RunningGateway, client: OpenAI) -> None:
+    for prompt, model in ((HARD, STRONG), (EASY, CHEAP)):
+        answer, told = ask(client, prompt, "stricken")
+        assert answer.model == model, "not the dear one, which is listed first"
+        assert told["x-gateway-fallback"].startswith("smart; reason=")
+        assert "x-gateway-decision" not in told
+        assert event_of(gateway, told["x-request-id"]).decision is None
+    # Its breaker is open by now: nothing of its own is tried before.
+    answer, told = ask(client, HARD, "stricken")
+    assert (answer.model, told["x-gateway-attempts"]) == (STRONG, "1")
+
+
+def test_an_answer_is_kept_for_those_who_want_the_same_alone(client: OpenAI) -> None:
+    prompt = f"{HARD} Once more."
+    headers = {"x-gateway-exclude-providers": "strong"}
+    wanted: list[tuple[dict[str, Any], dict[str, str], str]] = [
+        ({}, {}, STRONG),
+        ({"exclude_providers": ["strong"]}, {}, CHEAP),
+        ({}, headers, CHEAP),
+        ({"optimize_for": "cost"}, {}, CHEAP),
+    ]
+    states = []
+    for _ in range(2):
+        for routing, more, model in wanted:
+            raw = client.chat.completions.with_raw_response.create(
+                model="smart",
+                messages=[{"role": "user", "content": prompt}],
+                extra_body={"routing": routing} if routing else None,
+                extra_headers={**more, "cache-control": "max-age=600"},
+            )
+            assert raw.parse().model == model
+            states.append(raw.headers["x-gateway-cache"])
+    assert states == ["miss", "miss", "hit", "miss", *["hit"] * 4]
+
+
+def test_decisions_are_counted(gateway: RunningGateway, client: OpenAI) -> None:
+    before = scrape(gateway.root)
+    ask(client, HARD, "auto")
+    ask(client, EASY, "watched")
+    asked = {"messages": [{"role": "user", "content": HARD}]}
+    httpx.post(f"{gateway.root}/v1/ml/route", json=asked, headers={"authorization": f"Bearer {KEY}"}).raise_for_status()
+    after = scrape(gateway.root)
+    for labels, more in (
+        ({"model": "auto", "provider": "strong", "target": STRONG, "result": "best"}, 2),
+        ({"model": "watched", "provider": "cheap", "target": CHEAP, "result": "shadow"}, 1),
+    ):
+        assert after.sum("gateway_route_decisions_total", **labels) == more + before.sum(
+            "gateway_route_decisions_total", **labels
+        )
 
 
 def test_what_an_organization_taught_moves_its_own_routes(gateway: RunningGateway, client: OpenAI) -> None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import orjson
+import msgspec
 
 from gateway.contract.usage import Tokens, UsageEvent
 from gateway.dataplane import answers
@@ -21,10 +21,13 @@ from gateway.dataplane.admitting import identify, widen
 from gateway.dataplane.endpoints.inference import ML_ROUTE_BATCH
 from gateway.dataplane.gate import with_upgrades
 from gateway.dataplane.learned import answering
+from gateway.dataplane.learned.answered import Answer, Batch, BatchAnswer, Meta, Whole
 from gateway.dataplane.learned.asking import SPELT, Asked, AskedBatch, fault, read_batch, read_one
 from gateway.dataplane.learned.auto import NAME as AUTO
 from gateway.dataplane.learned.balancing import balance
 from gateway.dataplane.learned.features import require_feature, tier_of
+from gateway.dataplane.learned.question import Question
+from gateway.dataplane.learned.telling import result_of
 from gateway.dataplane.settlement import settle
 from gateway.kernel.errors import FieldFault, GatewayError, Kind
 from gateway.routing.candidates import Ask, OptimizeFor
@@ -33,11 +36,12 @@ from gateway.settings.model import Weighing
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
     from gateway.dataplane.learned.decider import Decider
-    from gateway.dataplane.learned.engine import Chosen
+    from gateway.dataplane.learned.question import Chosen
 
 logger = logging.getLogger("gateway.learned")
 
 _JSON: Final = b"content-type: application/json\r\n"
+_encode: Final = msgspec.json.Encoder().encode
 
 
 async def handle(exchange: Exchange) -> None:
@@ -52,14 +56,15 @@ async def handle(exchange: Exchange) -> None:
         raw = exchange.take_body()
         counters = await _admit(exchange)
         decider = await _decider(exchange)
-        data = _batch(exchange, decider, raw, events) if batch else _one(exchange, decider, raw, events)
-        answer: dict[str, Any] = {"success": True, "data": data}
-        if not batch:
-            took = answering.since(exchange.started)
+        answer: BatchAnswer | Answer
+        if batch:
+            answer = BatchAnswer(True, _batch(exchange, decider, raw, events))
+        else:
+            data = _one(exchange, decider, raw, events)
             remaining = _remaining(counters)
-            answer["meta"] = {"tier": tier_of(exchange), "remainingRequests": remaining, "processingTime": took}
+            answer = Answer(True, data, Meta(tier_of(exchange), remaining, answering.since(exchange.started)))
         exchange.outcome = "ok"
-        exchange.hold(200, _JSON, orjson.dumps(answer))
+        exchange.hold(200, _JSON, _encode(answer))
     except GatewayError as error:
         answers.fail(exchange, with_upgrades(error, exchange.runtime.settings))
     except asyncio.CancelledError:
@@ -102,13 +107,14 @@ async def _decider(exchange: Exchange) -> Decider:
     return decider
 
 
-def _one(exchange: Exchange, decider: Decider, raw: bytes, events: list[UsageEvent]) -> dict[str, Any]:
+def _one(exchange: Exchange, decider: Decider, raw: bytes, events: list[UsageEvent]) -> Whole:
     chosen = _choose(exchange, decider, read_one(raw), exchange.id, "balanced", decider.weighing, "")
+    _count(exchange, chosen)
     events.append(_event(exchange, exchange.id, chosen))
     return answering.whole(exchange.id, chosen.order, chosen.told)
 
 
-def _batch(exchange: Exchange, decider: Decider, raw: bytes, events: list[UsageEvent]) -> dict[str, Any]:
+def _batch(exchange: Exchange, decider: Decider, raw: bytes, events: list[UsageEvent]) -> Batch:
     asked: AskedBatch = read_batch(raw)
     weighing = decider.weighing
     if asked.balance:  # what is taken together is not drawn
@@ -121,21 +127,17 @@ def _batch(exchange: Exchange, decider: Decider, raw: bytes, events: list[UsageE
     ]
     if asked.balance:
         found = balance(found, asked.order)
+    for chosen in found:
+        _count(exchange, chosen)
     events.extend(_event(exchange, id, chosen) for id, chosen in zip(ids, found, strict=True))
     shown = [answering.decided(id, one.order[0], one.told) for id, one in zip(ids, found, strict=True)]
-    return {
-        "batchId": f"batch_{exchange.id.removeprefix('req_')}",
-        "responses": shown,
-        "batchMetrics": answering.metrics(shown, exchange.started),
-    }
+    batch_id = f"batch_{exchange.id.removeprefix('req_')}"
+    return Batch(batch_id, shown, answering.metrics(shown, exchange.started))
 
 
 def _choose(
     exchange: Exchange, decider: Decider, asked: Asked, id: str, goal: OptimizeFor, weighing: Weighing, within: str
 ) -> Chosen:
-    # Only one with NumPy was loaded by the time that something is offered.
-    from gateway.dataplane.learned.engine import Question  # noqa: PLC0415
-
     offered = decider.offered
     assert offered is not None
     now = exchange.wire.loop.time()
@@ -155,7 +157,7 @@ def _choose(
     )
     lessons = exchange.wire.worker.taught.of(exchange.organization)
     try:
-        return offered.choose(Question(id, ask, weighing, lessons, places, resting))
+        return offered.choose(Question(id, ask, weighing, lessons, places, resting, exchange.organization))
     except GatewayError as error:
         raise _spelt(error, within) from None
 
@@ -167,6 +169,11 @@ def _spelt(error: GatewayError, within: str) -> GatewayError:
     field = f"{within}constraints.{spelt}"
     message = error.message.replace(name, spelt)
     return GatewayError(error.kind, error.code, message, field, invalid=[FieldFault(field, message)])
+
+
+def _count(exchange: Exchange, chosen: Chosen) -> None:
+    best = chosen.order[0]
+    exchange.wire.worker.metrics.decided(AUTO, best.provider.name, best.model, result_of(chosen.told))
 
 
 def _event(exchange: Exchange, id: str, chosen: Chosen) -> UsageEvent:

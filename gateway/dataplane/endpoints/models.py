@@ -6,7 +6,7 @@ both, for anyone, as Gatewayz has it; a credential that comes along counts.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 from starlette.requests import Request
@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from gateway.dataplane.auth import check, secret_of
-from gateway.dataplane.describing import as_gatewayz
+from gateway.dataplane.describing import NOBODY, as_gatewayz
 from gateway.dataplane.endpoints import anthropic_models as anthropic
 from gateway.dataplane.routing import not_found
 from gateway.protocols.base import invalid
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from gateway.dataplane.app import Worker
     from gateway.dataplane.auth import Credential
     from gateway.dataplane.routing import Route as ModelRoute
+
+Described: TypeAlias = "tuple[ModelRoute, dict[str, Any]]"
 
 _PREFIXES = ("/v1", "", "/api/v1/llm")
 _CREDENTIALS = ("authorization", "x-api-key", "api-key")
@@ -36,8 +38,7 @@ def routes(worker: Worker) -> list[Route]:
 
     async def offered(request: Request) -> list[ModelRoute]:
         caller = await authenticate(worker, request)
-        known = worker.runtime.router.routes.values()
-        return [route for route in known if not caller.models or route.name in caller.models]
+        return worker.runtime.router.offered(caller.models)
 
     async def list_models(request: Request) -> Response:
         if anthropic.asked_by(request):
@@ -49,9 +50,9 @@ def routes(worker: Worker) -> list[Route]:
         if anthropic.asked_by(request):
             return await anthropic.answer(request, worker, offered)
         known = any(name in request.headers for name in _CREDENTIALS)
-        routes = await offered(request) if known else list(worker.runtime.router.routes.values())
-        found = await _described(worker, _page(request, routes))
-        data = [as_gatewayz(model, route) for route, model in found]
+        routes = await offered(request) if known else worker.runtime.router.offered(frozenset())
+        found = await _described(worker, routes)
+        data = [as_gatewayz(model, route) for route, model in _page(request, found)]
         return _json({"object": "list", "success": True, "data": data, "count": len(data)})
 
     async def read_model(request: Request) -> Response:
@@ -98,27 +99,31 @@ async def authenticate(worker: Worker, request: Request) -> Credential:
     return caller
 
 
-async def _described(worker: Worker, routes: list[ModelRoute]) -> list[tuple[ModelRoute, dict[str, Any]]]:
+async def _described(worker: Worker, routes: list[ModelRoute]) -> list[Described]:
     known = await worker.catalogue.models(worker.runtime)
     # A reload may have come in between: then what it took away is not told.
     return [(route, known[route.name]) for route in routes if route.name in known]
 
 
-def _page(request: Request, routes: list[ModelRoute]) -> list[ModelRoute]:
+def _page(request: Request, found: list[Described]) -> list[Described]:
     """The part of the models that Gatewayz' parameters ask for."""
     asked = request.query_params
     provider = asked.get("provider")
     if provider:
-        routes = [route for route in routes if _is_from(route, provider.casefold())]
+        found = [each for each in found if _is_from(each, provider.casefold())]
     begin = _count(asked.get("offset"), "offset", 0) or 0
     limit = _count(asked.get("limit"), "limit", 1)
-    return routes[begin:] if limit is None else routes[begin : begin + limit]
+    return found[begin:] if limit is None else found[begin : begin + limit]
 
 
-def _is_from(route: ModelRoute, provider: str) -> bool:
-    """Whether a model is served by a provider of that name or kind, or made by it."""
+def _is_from(found: Described, provider: str) -> bool:
+    """Whether a model is served by a provider of that name or kind, or made by it. ``auto`` is nobody's."""
+    route, model = found
+    author = as_gatewayz(model, route)["provider"]
+    if author == NOBODY:
+        return provider == NOBODY
     serving = {name.casefold() for target in route.targets for name in (target.provider.name, target.provider.kind)}
-    return provider in serving or as_gatewayz({}, route)["provider"] == provider
+    return provider in serving or provider == author
 
 
 def _count(given: str | None, field: str, least: int) -> int | None:

@@ -10,65 +10,90 @@ import math
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from gateway.contract.envelopes.base import timestamp
+from gateway.dataplane.learned.answered import Alternative, Decided, Metrics, Whole
 
 if TYPE_CHECKING:
     from gateway.contract.learned_routes import Decision, Estimate
     from gateway.dataplane.routing import Target
 
 ALTERNATIVES: Final = 3
+_COSTS: Final = ("About the same cost", "Lower cost", "Higher cost", "Cost not known")
+_LATENCIES: Final = (
+    ", about the same latency, quality ",
+    ", lower latency, quality ",
+    ", higher latency, quality ",
+)
+_HUNDREDTHS: Final = tuple([f"{number / 100:.2f}" for number in range(101)])
 _ALIKE: Final = 0.05  # of cost and latency: a difference nobody would choose by
 
-Json = dict[str, Any]
 
-
-def decided(request_id: str, target: Target, decision: Decision) -> Json:
-    """What both operations tell of one decision."""
+def decided(request_id: str, target: Target, decision: Decision) -> Decided:
+    """What is told of one decision of a batch."""
     best = decision.estimates[0]
-    return {
-        "requestId": request_id,
-        "provider": target.provider.name.upper(),
-        "model": target.model,
-        "estimatedCost": _dollars(target, best),
-        "estimatedLatency": round(best.seconds * 1000),
-        "confidence": round(decision.confidence, 4),
-        "reasoning": _reasoning(decision, _dollars(target, best)),
-        "optimizationType": decision.goal,
-    }
+    dollars = _dollars(target, best)
+    return Decided(
+        request_id,
+        _capitals(target.provider.name),
+        target.model,
+        dollars,
+        round(best.seconds * 1000.0),
+        round(decision.confidence, 4),
+        _reasoning(decision, best, dollars),
+        decision.goal,
+    )
 
 
-def whole(request_id: str, order: list[Target], decision: Decision) -> Json:
-    """The ``data`` of a single decision."""
+def whole(request_id: str, order: list[Target], decision: Decision) -> Whole:
+    """What is told of a single decision."""
+    first = order[0]
     best = decision.estimates[0]
-    found = decided(request_id, order[0], decision)
-    found["alternatives"] = [
-        {
-            "provider": target.provider.name.upper(),
-            "model": target.model,
-            "estimatedCost": _dollars(target, other),
-            "estimatedLatency": round(other.seconds * 1000),
-            "reasoning": _compared(best, other, is_priced=order[0].rate is not None and target.rate is not None),
-        }
-        for target, other in zip(order[1 : ALTERNATIVES + 1], decision.estimates[1:], strict=False)
-    ]
-    found["timestamp"] = _written(int(time.time()))
-    return found
+    dollars = _dollars(first, best)
+    return Whole(
+        request_id,
+        _capitals(first.provider.name),
+        first.model,
+        dollars,
+        round(best.seconds * 1000.0),
+        round(decision.confidence, 4),
+        _reasoning(decision, best, dollars),
+        decision.goal,
+        [
+            _alternative(target, best, other, is_priced=first.rate is not None)
+            for target, other in zip(
+                order[1 : ALTERNATIVES + 1], decision.estimates[1 : ALTERNATIVES + 1], strict=False
+            )
+        ],
+        _written(int(time.time())),
+    )
 
 
-def metrics(answers: list[Json], started: float) -> Json:
-    """The ``batchMetrics`` of decisions that were begun at ``started`` (``time.perf_counter()``)."""
-    costs = [one["estimatedCost"] for one in answers]
+def _alternative(target: Target, best: Estimate, other: Estimate, *, is_priced: bool) -> Alternative:
+    dollars = _dollars(target, other)
+    return Alternative(
+        _capitals(target.provider.name),
+        target.model,
+        dollars,
+        round(other.seconds * 1000.0),
+        _compared(best, other, is_priced=is_priced and dollars is not None),
+    )
+
+
+def metrics(answers: list[Decided], started: float) -> Metrics:
+    """What decisions that were begun at ``started`` (``time.perf_counter()``) come to."""
+    costs = [one.estimated_cost for one in answers]
+    known = [cost for cost in costs if cost is not None]
     spread: dict[str, int] = {}
     for one in answers:
-        spread[one["provider"]] = spread.get(one["provider"], 0) + 1
-    return {
-        "totalEstimatedCost": round(sum(costs), 9) if None not in costs else None,
-        "avgEstimatedLatency": round(sum(one["estimatedLatency"] for one in answers) / len(answers)),
-        "providerDistribution": spread,
-        "processingTime": since(started),
-    }
+        spread[one.provider] = spread.get(one.provider, 0) + 1
+    return Metrics(
+        round(sum(known), 9) if len(known) == len(costs) else None,
+        round(sum([one.estimated_latency for one in answers]) / len(answers)),
+        spread,
+        since(started),
+    )
 
 
 def since(started: float) -> int:
@@ -85,11 +110,18 @@ def _dollars(target: Target, estimate: Estimate) -> float | None:
     return None if target.rate is None else estimate.cost_nanos / 1e9
 
 
-def _reasoning(decision: Decision, dollars: float | None) -> str:
-    best = decision.estimates[0]
-    why = "Taken to learn of it" if decision.explored else f"Optimized for {decision.goal}"
+@lru_cache(maxsize=1_024)
+def _capitals(name: str) -> str:
+    return name.upper()
+
+
+def _reasoning(decision: Decision, best: Estimate, dollars: float | None) -> str:
     if decision.fixed:
         why = "The best fixed choice so far"
+    elif decision.explored:
+        why = "Taken to learn of it"
+    else:
+        why = f"Optimized for {decision.goal}"
     cost = "at a price nobody knows" if dollars is None else f"for ${dollars:.6f}"
     return (
         f"{why}: answers such prompts ({decision.task}) well with a probability of {best.quality:.2f},"
@@ -98,12 +130,15 @@ def _reasoning(decision: Decision, dollars: float | None) -> str:
 
 
 def _compared(best: Estimate, other: Estimate, *, is_priced: bool) -> str:
-    cost = _than(other.cost_nanos, best.cost_nanos, "lower", "higher", "cost") if is_priced else "cost not known"
-    latency = _than(other.seconds, best.seconds, "lower", "higher", "latency")
-    return f"{cost}, {latency}, quality {other.quality:.2f} instead of {best.quality:.2f}".capitalize()
+    cost = _than(other.cost_nanos, best.cost_nanos) if is_priced else -1
+    latency = _than(other.seconds, best.seconds)
+    # Formatting a number takes as long as all the rest.
+    ours, others = _HUNDREDTHS[int(best.quality * 100.0 + 0.5)], _HUNDREDTHS[int(other.quality * 100.0 + 0.5)]
+    return _COSTS[cost] + _LATENCIES[latency] + others + " instead of " + ours
 
 
-def _than(value: float, of: float, less: str, more: str, noun: str) -> str:
+def _than(value: float, of: float) -> int:
+    """0 where they are about the same, 1 where a value is lower than another, 2 where it is higher."""
     if abs(value - of) <= _ALIKE * max(of, 1e-9):
-        return f"about the same {noun}"
-    return f"{less if value < of else more} {noun}"
+        return 0
+    return 1 if value < of else 2

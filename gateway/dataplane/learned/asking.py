@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
-from msgspec import Raw, Struct
 
-from gateway.dataplane.learned.prompts import Message, asked_in
+from gateway.dataplane.learned.asked import BatchBody, OneBody, Requests, Together
+from gateway.dataplane.learned.prompts import asked_in
 from gateway.dataplane.learned.wishes import cost_of, goal_of, names_of, number_of, quality_of
 from gateway.kernel.errors import FieldFault, GatewayError, Kind
 from gateway.routing.candidates import CHARS_PER_TOKEN, Constraints, OptimizeFor
@@ -23,28 +23,6 @@ _LONGEST: Final = 86_400_000.0
 _AT: Final = re.compile(r" - at `\$\.?(?P<at>[^`]*)`$")
 
 T = TypeVar("T")
-
-
-class _Asked(Struct, forbid_unknown_fields=True, rename="camel"):
-    messages: list[Message]
-    optimize_for: str | None = None
-    constraints: dict[str, Any] | None = None
-    metadata: dict[str, Raw] | None = None
-
-
-class _Batch(Struct, forbid_unknown_fields=True, rename="camel"):
-    optimize_for: str | None = None
-    load_balance: bool = False
-    priority_order: list[int] | None = None
-
-
-class _AskedBatch(Struct, forbid_unknown_fields=True, rename="camel"):
-    requests: list[_Asked]
-    batch_optimization: _Batch | None = None
-
-
-class _Requests(Struct):
-    requests: list[Raw]
 
 
 class Asked(NamedTuple):
@@ -65,9 +43,9 @@ class AskedBatch(NamedTuple):
     order: list[int]
 
 
-_one: Final = msgspec.json.Decoder(_Asked)
-_batch: Final = msgspec.json.Decoder(_AskedBatch)
-_requests: Final = msgspec.json.Decoder(_Requests)
+_one: Final = msgspec.json.Decoder(OneBody)
+_batch: Final = msgspec.json.Decoder(BatchBody)
+_requests: Final = msgspec.json.Decoder(Requests)
 
 _seconds: Final = number_of(1.0, _LONGEST, "milliseconds from 1 to 86400000")
 
@@ -102,7 +80,7 @@ def read_batch(body: bytes) -> AskedBatch:
     if not 0 < count <= MOST:
         raise fault("requests", f"expected 1 to {MOST} requests, got {count}")
     requests = [_checked(one, f"requests[{place}].") for place, one in enumerate(asked.requests)]
-    how = asked.batch_optimization or _Batch()
+    how = asked.batch_optimization or Together()
     goal: OptimizeFor = "balanced"
     if how.optimize_for is not None:
         goal = goal_of(how.optimize_for, "batchOptimization.optimizeFor")
@@ -119,7 +97,7 @@ def _decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     except msgspec.ValidationError as error:
         found = _AT.search(str(error))
         field = found.group("at") if found is not None else ""
-        message = str(error)[: found.start()] if found is not None else str(error)
+        message = _AT.sub("", str(error))
         unknown = re.fullmatch(r"Object (?:contains unknown|missing required) field `(.*)`", message)
         if unknown is not None:
             field = f"{field}.{unknown.group(1)}" if field else unknown.group(1)
@@ -141,7 +119,7 @@ def _located(body: bytes, error: GatewayError) -> GatewayError:
     return error
 
 
-def _checked(asked: _Asked, within: str) -> Asked:
+def _checked(asked: OneBody, within: str) -> Asked:
     if not asked.messages:
         raise fault(f"{within}messages", "expected at least one message")
     size = 0

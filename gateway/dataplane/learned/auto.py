@@ -71,6 +71,11 @@ class Auto:
             found = self._kept[allowed] = self._built(allowed, whole.learned, whole)
         return found
 
+    def listed(self, allowed: frozenset[str]) -> Route | None:
+        """The route for such a key where lists of models name it: where there are several models to choose from."""
+        among = self._all.keys() if not allowed or NAME in allowed else allowed & self._all.keys()
+        return self.route(allowed) if len(among) > 1 else None
+
     def _built(self, allowed: frozenset[str], learned: Learned, parent: Decider | None) -> Route:
         targets = tuple(
             dict.fromkeys(

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from gateway.routing.confidence import confidence
 
 if TYPE_CHECKING:
-    from gateway.dataplane.learned.engine import Chosen
+    from gateway.dataplane.learned.question import Chosen
 
 LOSS: Final = 0.05
 """Of utility, which is counted in probability of a good answer."""

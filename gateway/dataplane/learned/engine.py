@@ -1,13 +1,14 @@
 """Targets as the router knows them, and the decision among them. The one module here that needs NumPy.
 
 A target whose price nobody knows counts as the dearest of those that are known; where a request may cost only so much
-it is left out. Long prompts are priced as short ones: tiers by size are not looked at, prices by hour are.
+it is left out. A price that goes by the size of a prompt counts as it is for the prompt's, one by hour as it is now.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -16,25 +17,29 @@ from msgspec.structs import replace
 
 from gateway.contract.learned_routes import Decision
 from gateway.contract.learned_routes import Estimate as Told
-from gateway.contract.usage import Tokens
 from gateway.dataplane.learned.exploring import explore
 from gateway.dataplane.learned.observed import ENOUGH, Observed
+from gateway.dataplane.learned.question import Chosen, Question
 from gateway.dataplane.learned.taught import Lessons
-from gateway.dataplane.pricing import Schedule, cost_of
+from gateway.dataplane.pricing import Pricing, Schedule
 from gateway.kernel.errors import GatewayError
+from gateway.kernel.rates import NANOS, rate_for
 from gateway.routing import default, weights
-from gateway.routing.candidates import UNPRICED, Ask, Candidate, Estimate
+from gateway.routing.candidates import UNPRICED, Candidate, Estimate, Quality, View
 from gateway.routing.confidence import confidence
+from gateway.routing.costs import prompt_tokens
 from gateway.routing.decision import among
-from gateway.routing.model import Model, Panel, Quality, tier_of
+from gateway.routing.model import Model, tier_of
+from gateway.routing.panel import Panel
 
 if TYPE_CHECKING:
     from gateway.dataplane.routing import Target
-    from gateway.settings.model import Weighing
 
+MOST: Final = 256
+"""Prompts that are kept, of at most :data:`LONGEST` characters each: a megabyte; the oldest goes first."""
+LONGEST: Final = 4_096
 REPRICED: Final = 60.0
 """Seconds after which prices that change with the time are looked at again."""
-_SAMPLE: Final = 1_000_000  # tokens whose cost is a price per million
 _UNKNOWN_TIER: Final = "medium"
 _EDGE: Final = 1e-6
 
@@ -65,33 +70,11 @@ class Moved(NamedTuple):
 NOTHING: Final = Moved(0.0, 0.0, 1.0)
 
 
-class Chosen(NamedTuple):
-    """The targets, the one to be tried first before all; what is told of the decision; what was expected of each."""
-
-    order: list[Target]
-    told: Decision
-    ranked: list[Estimate]
-
-
-class Question(NamedTuple):
-    """What is to be decided: for whom (``lessons``), by what (``ask``), among which places of the offered targets.
-
-    ``resting`` are tried behind the others, and are all there is where no other is left.
-    """
-
-    id: str
-    ask: Ask
-    weighing: Weighing
-    lessons: Lessons
-    places: Sequence[int]
-    resting: Sequence[int] = ()
-
-
 class Offered:
     """Some targets, ready to be chosen from. Used by one thread."""
 
-    __slots__ = ("_candidates", "_learned", "_looked_at", "_model", "_panel", "_prices", "_rates", "_versions",
-                 "_where", "by_name", "targets")  # fmt: skip
+    __slots__ = ("_by_size", "_candidates", "_learned", "_looked_at", "_model", "_panel", "_prices", "_rates", "_sizes",
+                 "_versions", "_views", "_where", "by_name", "targets")  # fmt: skip
 
     def __init__(self, model: Model, targets: Sequence[Target]) -> None:
         self._model = model
@@ -103,14 +86,15 @@ class Offered:
         self._learned: list[str] = []
         self._panel: Panel | None = None
         self._where: list[int] = []
+        self._views: dict[tuple[str, str], View] = {}
         self._reprice(time.monotonic())
 
     def choose(self, asked: Question) -> Chosen:
         """Decide. Raises :class:`GatewayError` that names the constraint which no target meets."""
         candidates = self._current()
-        panel = self._panel
-        assert panel is not None
-        view = panel(asked.ask.prompt)
+        if self._sizes:
+            candidates = self._of_size(candidates, prompt_tokens(asked.ask))
+        view = self._view(asked.organization, asked.ask.prompt)
         known = [view.qualities[where] for where in self._where]
         if asked.ask.constraints.max_cost is not None and None in self._prices:
             candidates = [
@@ -132,6 +116,22 @@ class Offered:
                 return chosen
             chosen.order.extend(later.order)
         return chosen
+
+    def _view(self, organization: str, prompt: str) -> View:
+        """What is expected of all targets. An agent asks again and again under one message of its user's, so it is kept
+        for a while; by organization, so that nobody can tell by the time it takes what others ask.
+        """
+        key = (organization, prompt)
+        view = self._views.get(key)
+        if view is None:
+            panel = self._panel
+            assert panel is not None
+            view = panel(prompt)
+            if len(prompt) <= LONGEST:
+                while len(self._views) >= MOST:
+                    del self._views[next(iter(self._views))]
+                self._views[key] = view
+        return view
 
     def _among(
         self, asked: Question, places: Sequence[int], candidates: list[Candidate], task: str, known: list[Quality]
@@ -199,6 +199,8 @@ class Offered:
         changing = any(isinstance(rate, Schedule) for rate in self._rates)
         self._looked_at = now + REPRICED if changing else math.inf
         self._prices = [prices_of(target) for target in self.targets]
+        self._sizes = sizes_of(self._rates) if changing else []
+        self._by_size: dict[int, list[Prices | None]] = {}
         names = [
             self._model.match(target.model) or (_UNKNOWN_TIER if price is None else tier_of(price.output))
             for target, price in zip(self.targets, self._prices, strict=True)
@@ -207,19 +209,36 @@ class Offered:
             self._learned = names
             different = list(dict.fromkeys(names))
             self._panel = Panel(self._model, different)
+            self._views.clear()
             self._where = [different.index(name) for name in names]
         self._versions = [-1] * len(self.targets)
         self._candidates = [self._candidate(place) for place in range(len(self.targets))]
 
     def _candidate(self, place: int) -> Candidate:
+        seen = self.targets[place].seen
+        assert seen is not None
+        self._versions[place] = seen.version
+        return self._made(place, self._prices)
+
+    def _of_size(self, candidates: list[Candidate], prompt: int) -> list[Candidate]:
+        """The candidates at the prices of a prompt of so many tokens."""
+        sizes = self._sizes
+        band = bisect_left(sizes, prompt)  # of its very size the lower rates hold
+        if not band:
+            return candidates
+        prices = self._by_size.get(band)
+        if prices is None:
+            prices = self._by_size[band] = [prices_of(target, sizes[band - 1] + 1) for target in self.targets]
+        return [self._made(place, prices) for place in range(len(candidates))]
+
+    def _made(self, place: int, prices: list[Prices | None]) -> Candidate:
         target = self.targets[place]
         seen = target.seen
         assert seen is not None
-        price = self._prices[place]
+        price = prices[place]
         if price is None:
-            known = [each for each in self._prices if each is not None]
+            known = [each for each in prices if each is not None]
             price = max(known, key=lambda each: each.input + each.output) if known else Prices(0.0, 0.0, 0.0)
-        self._versions[place] = seen.version
         return Candidate(
             name=target.name,
             provider=target.provider.name.lower(),
@@ -246,21 +265,25 @@ def _short(number: float) -> float:
     return int(number * 1e6 + 0.5) / 1e6
 
 
-def prices_of(target: Target) -> Prices | None:
-    """What a target costs now; None where nobody knows."""
+def prices_of(target: Target, prompt: int = 0) -> Prices | None:
+    """What a target costs now, with a prompt of so many tokens; None where nobody knows."""
     rate = target.rate
     if rate is None:
         return None
     if not isinstance(rate, Schedule):
         return Prices(rate.input / 1e6, rate.cached_input / 1e6, rate.output / 1e6)
-    # Small enough to be in the lowest tier, large enough that rounding does not show.
-    few = 1_000
-    asked = (Tokens(), Tokens(prompt=few), Tokens(prompt=few, cached=few), Tokens(completion=few))
-    costs = [cost_of(rate, tokens) for tokens in asked]
-    base, *found = [0 if cost is None else cost for cost in costs]
-    if None in costs:
+    found = rate.rates(prompt, time.time())
+    if found is None:
         return None
-    return Prices(*[(cost - base) * (_SAMPLE / few) / 1e9 for cost in found])
+    rates, fx_rate = found
+    dollars = [rate_for(rates, kind) * fx_rate / (NANOS * 1e9) for kind in ("input", "cached_input", "output")]
+    return Prices(*dollars)
+
+
+def sizes_of(rates: Sequence[Pricing | None]) -> list[int]:
+    """The sizes of prompts, in tokens, above which any of these prices is another one now; the lowest first."""
+    now = time.time()
+    return sorted({size for rate in rates if isinstance(rate, Schedule) for size in rate.sizes(now)})
 
 
 def _taught(quality: Quality, by: Moved) -> Quality:

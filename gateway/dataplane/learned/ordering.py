@@ -8,9 +8,11 @@ from msgspec.structs import replace
 
 from gateway.contract.learned_routes import Decision
 from gateway.dataplane import body as bodies
+from gateway.dataplane.learned.auto import NAME as AUTO
 from gateway.dataplane.learned.prompts import prompt_of
-from gateway.dataplane.learned.telling import lines_of
-from gateway.dataplane.learned.wishes import FIELD, NONE, Wish, wish_of
+from gateway.dataplane.learned.question import Question
+from gateway.dataplane.learned.telling import lines_of, result_of
+from gateway.dataplane.learned.wishes import FIELD, NONE, Wish, spelt, wish_of
 from gateway.dataplane.needs import Needs
 from gateway.kernel.errors import GatewayError
 from gateway.routing.candidates import Ask
@@ -18,19 +20,27 @@ from gateway.routing.candidates import Ask
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
     from gateway.dataplane.learned.decider import Decider
-    from gateway.dataplane.learned.engine import Chosen
+    from gateway.dataplane.learned.question import Chosen
     from gateway.dataplane.routing import Route, Target
+    from gateway.settings.model import Weighing
 
 
 class Choice:
     """What one request wants, and what was decided: nothing yet while ``order`` is empty."""
 
-    __slots__ = ("decision", "order", "wish")
+    __slots__ = ("allowed", "decision", "order", "wish")
 
-    def __init__(self, wish: Wish) -> None:
+    def __init__(self, wish: Wish, allowed: frozenset[str] = frozenset()) -> None:
         self.wish = wish
+        self.allowed = allowed  # the models that are chosen from, where that goes by the key; empty for all
         self.order: list[Target] = []
         self.decision: Decision | None = None
+
+    @property
+    def spelt(self) -> str:
+        """What may part one decision from another beside the prompt, as a text; empty where nothing does."""
+        allowed = f"{sorted(self.allowed)}" if self.allowed else ""
+        return allowed if self.wish is NONE else f"{spelt(self.wish)}{allowed}"
 
 
 def note_wish(exchange: Exchange) -> None:
@@ -41,7 +51,9 @@ def note_wish(exchange: Exchange) -> None:
     wanted = None if fields is None else fields.pop(FIELD, None)
     if wanted is not None and fields is not None:
         exchange.raw = bodies.encode(fields)
-    exchange.choice = Choice(wish_of(exchange.raw_headers, wanted))
+    caller = exchange.caller
+    allowed = caller.models if caller is not None and exchange.model == AUTO else frozenset()
+    exchange.choice = Choice(wish_of(exchange.raw_headers, wanted), allowed)
 
 
 def note_wish_early(exchange: Exchange) -> None:
@@ -78,7 +90,7 @@ def decided(exchange: Exchange, route: Route, usual: list[Target], now: float) -
         if not able:
             return usual  # the refusal of what is asked for is another's
         try:
-            chosen = _choose(exchange, decider, choice.wish, able, needs.likely, now)
+            chosen = _choose(exchange, decider, decider.weighing, choice.wish, able, needs.likely, now)
         except GatewayError as error:
             if decider.shadow:
                 return usual
@@ -89,11 +101,14 @@ def decided(exchange: Exchange, route: Route, usual: list[Target], now: float) -
 
 
 def _choose(
-    exchange: Exchange, decider: Decider, wish: Wish, able: list[Target], prompt_tokens: int, now: float
+    exchange: Exchange,
+    decider: Decider,
+    weighing: Weighing,
+    wish: Wish,
+    able: list[Target],
+    prompt_tokens: int,
+    now: float,
 ) -> Chosen:
-    # Only one with NumPy was loaded by the time that something is offered.
-    from gateway.dataplane.learned.engine import Question  # noqa: PLC0415
-
     offered = decider.offered
     assert offered is not None
     places: list[int] = []
@@ -103,13 +118,13 @@ def _choose(
     fields = exchange.fields or {}
     ask = Ask(
         prompt=prompt_of(fields.get("messages") or fields.get("input") or fields.get("prompt")),
-        optimize_for=wish.goal or decider.weighing.optimize_for,
+        optimize_for=wish.goal or weighing.optimize_for,
         constraints=wish.constraints,
         prompt_tokens=prompt_tokens,
         max_tokens=exchange.max_tokens,
     )
     lessons = exchange.wire.worker.taught.of(exchange.organization)
-    return offered.choose(Question(exchange.id, ask, decider.weighing, lessons, places, resting))
+    return offered.choose(Question(exchange.id, ask, weighing, lessons, places, resting, exchange.organization))
 
 
 def _note(exchange: Exchange, choice: Choice, decider: Decider, chosen: Chosen, usual: list[Target]) -> None:
@@ -117,8 +132,37 @@ def _note(exchange: Exchange, choice: Choice, decider: Decider, chosen: Chosen, 
     if decider.shadow:
         choice.order = usual
         choice.decision = replace(chosen.told, shadow=True)
+    best = chosen.order[0]
+    exchange.wire.worker.metrics.decided(exchange.model, best.provider.name, best.model, result_of(choice.decision))
     # Beside the rate headers: what every answer of this request has, errors too.
-    exchange.rate_lines += lines_of(choice.decision, is_priced=chosen.order[0].rate is not None)
+    exchange.rate_lines += lines_of(choice.decision, is_priced=best.rate is not None)
+
+
+def order_fallback(exchange: Exchange, route: Route, targets: list[Target], begin: int, now: float) -> None:
+    """Let a fallback with a learned route decide when its first target is reached, at place ``begin``; else nothing.
+
+    Where no target meets what the client wants they stay as they are listed. It is neither told nor recorded: the
+    request's own model has decided what is, and nothing is explored.
+    """
+    if begin >= len(targets):
+        return
+    for fallback in route.learned_fallbacks:
+        if targets[begin] in fallback.targets and (not begin or targets[begin - 1] not in fallback.targets):
+            decider = fallback.learned
+            if decider is None or decider.offered is None or decider.shadow:
+                return
+            where = [at for at in range(begin, len(targets)) if targets[at] in decider.places]
+            able = [targets[at] for at in where]
+            wish = NONE if exchange.choice is None else exchange.choice.wish
+            weighing = replace(decider.weighing, exploration=0.0)
+            try:
+                chosen = _choose(exchange, decider, weighing, wish, able, Needs(exchange).likely, now)
+            except GatewayError:
+                return
+            order = [*chosen.order, *(target for target in able if target not in chosen.order)]
+            for at, target in zip(where, order, strict=True):
+                targets[at] = target
+            return
 
 
 def permitted(exchange: Exchange, targets: list[Target]) -> list[Target]:

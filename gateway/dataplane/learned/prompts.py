@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
+
+from gateway.dataplane.learned.asked import Message, Part
 
 SHORT: Final = 200
 """Characters below which a user's message ("and in French?") is judged together with the one before."""
@@ -13,19 +15,8 @@ SHORT: Final = 200
 _SEEN: Final = 65_536  # characters, of which the router reads the beginning and the end
 
 
-class _Part(Struct):
-    text: str = ""
-
-
-class Message(Struct):
-    """One message, as far as it is read."""
-
-    role: str = ""
-    content: Raw = Raw(b"null")
-
-
 _messages: Final = msgspec.json.Decoder(list[Message]).decode
-_parts: Final = msgspec.json.Decoder(list[_Part]).decode
+_parts: Final = msgspec.json.Decoder(list[Part]).decode
 _text: Final = msgspec.json.Decoder(str).decode
 _texts: Final = msgspec.json.Decoder(list[str]).decode
 

@@ -18,6 +18,15 @@ MOST_ALTERNATIVES: Final = 5
 _SAFE: Final = "/:@+._-~!$'()*"
 
 
+def result_of(decision: Decision) -> str:
+    """How it was decided, in a word of few."""
+    if decision.shadow:
+        return "shadow"
+    if decision.explored:
+        return "explored"
+    return "fixed" if decision.fixed else "best"
+
+
 def lines_of(decision: Decision, *, is_priced: bool) -> bytes:
     """The header lines. ``is_priced`` is whether the price of the target chosen is known."""
     best = decision.estimates[0]

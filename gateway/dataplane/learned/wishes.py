@@ -33,6 +33,7 @@ _LONGEST: Final = 86_400.0
 _MOST_DOLLARS: Final = 1e6
 _CODE: Final = "invalid_routing"
 
+_encode: Final = msgspec.json.Encoder(order="sorted").encode
 _decode: Final = msgspec.json.Decoder(dict[str, Any] | None).decode
 
 
@@ -124,6 +125,11 @@ def wish_of(headers: Sequence[tuple[bytes, bytes]], body: Raw | None) -> Wish:
         return NONE
     goal: OptimizeFor | None = found.pop("optimize_for", None)
     return Wish(goal, Constraints(**found))
+
+
+def spelt(wish: Wish) -> str:
+    """A wish as JSON: the same text for the same wish, however it was told."""
+    return _encode(wish).decode()
 
 
 def _fields(body: Raw) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from gateway.routing.model import Model, Panel, tier_of
+from gateway.routing.model import Model, tier_of
+from gateway.routing.panel import Panel
 from gateway.routing.training import prices
 from gateway.routing.training.crossing import FOLDS, Crossed, cross, folds
 from gateway.routing.training.evaluation import Evaluation, Predicted, evaluate

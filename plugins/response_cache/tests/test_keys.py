@@ -1,10 +1,12 @@
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.plugin.api import Request
 from plugins.response_cache.keys import Wish, key_of, wish_of
 from tests.support.plugins import make_request
 
@@ -39,6 +41,15 @@ def test_the_model_that_a_plugin_set_counts() -> None:
     request = make_request(BODY)
     request.model = "other"
     assert key_of(request) == key({**BODY, "model": "other"})
+
+
+def test_what_a_learned_route_decides_by_counts() -> None:
+    plain = make_request(BODY)
+    assert plain.route_wish == ""
+    told = {name: getattr(plain, name) for name in ("organization", "endpoint", "stream", "body", "model")}
+    keys = {key_of(cast("Request", SimpleNamespace(**told, route_wish=wish))) for wish in ("", "a", "b")}
+    assert len(keys) == 3
+    assert key_of(plain) in keys
 
 
 @given(text=st.text(st.sampled_from('no-store,cahemx=0123 "é'), max_size=40))

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gateway.kernel.errors import GatewayError, Kind
-from gateway.routing.candidates import BOUND, WORTH, Ask, Candidate, Constraints, cost_of
+from gateway.routing.candidates import BOUND, WORTH, Ask, Candidate, Constraints
+from gateway.routing.costs import cost_of
 from gateway.routing.decision import decide
-from gateway.routing.model import Model, Panel
+from gateway.routing.model import Model
+from gateway.routing.panel import Panel
 
 POEM = "moon heart rose sonnet stanza metaphor autumn"
 SUM = "solve equation x y integer polynomial factor root 12"

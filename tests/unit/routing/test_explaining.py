@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.routing.explaining import explain
-from gateway.routing.model import Model, Panel
+from gateway.routing.model import Model
+from gateway.routing.panel import Panel
 
 SUM = "solve equation x y integer polynomial factor root 12"
 

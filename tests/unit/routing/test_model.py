@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.routing.model import TIERS, Model, Panel, tier_of
+from gateway.routing.model import TIERS, Model, tier_of
+from gateway.routing.panel import Panel
 from gateway.routing.training import combining, crossing, fitting, outcomes, ridge
 from gateway.routing.training.run import Trained
 from tests.unit.routing import material

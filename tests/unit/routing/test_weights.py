@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from gateway.routing import default, weights
 from gateway.routing.features import ROWS
-from gateway.routing.model import Model, Panel
+from gateway.routing.model import Model
+from gateway.routing.panel import Panel
 from gateway.routing.weights import WeightsFault
 
 

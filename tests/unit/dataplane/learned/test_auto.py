@@ -57,6 +57,22 @@ async def test_a_key_gets_what_it_may_use() -> None:
     assert (caught.value.code, caught.value.field) == ("model_not_allowed", "model")
 
 
+async def test_lists_of_models_name_it_where_it_has_a_choice() -> None:
+    def listed(found: Router, *allowed: str) -> list[str]:
+        return [route.name for route in found.offered(frozenset(allowed))]
+
+    found = router(*CHATS[:2], *OTHERS)
+    assert listed(found) == [*CHATS[:2], *OTHERS, "auto"]
+    assert listed(found, *CHATS[:2]) == [*CHATS[:2], "auto"]
+    assert listed(found, "auto") == ["auto"]
+    for allowed in ((CHATS[0],), (CHATS[0], OTHERS[0]), ("other",)):
+        assert "auto" not in listed(found, *allowed), "there is nothing to choose"
+    assert listed(router(CHATS[0], *OTHERS)) == [CHATS[0], *OTHERS]
+    assert listed(router(*CHATS, auto=Auto(enabled=False))) == list(CHATS)
+    configured = router(*CHATS, names={CHATS[0]: "auto"})
+    assert listed(configured) == ["auto", *CHATS[1:]]
+
+
 async def test_so_many_lists_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto_module, "MOST", 3)
     found = router(*CHATS)

@@ -6,9 +6,12 @@ import asyncio
 import math
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.contract.learned_routes import LearnedRoutes, Shift, Timing
-from gateway.dataplane.learned.engine import Offered, Question, load
+from gateway.dataplane.learned import engine
+from gateway.dataplane.learned.engine import Offered, load
+from gateway.dataplane.learned.question import Question
 from gateway.dataplane.learned.taught import Lessons
 from gateway.dataplane.pricing import Rate, rate_of
 from gateway.dataplane.routing import Router, Target, router_from
@@ -20,6 +23,7 @@ from gateway.routing.model import Model
 from gateway.settings.model import Model as ModelSettings
 from gateway.settings.model import Price, Provider, Settings, Weighing
 from gateway.settings.model import Target as TargetSettings
+from gateway.settings.pricing import PriceTier
 
 CHEAP, STRONG, OTHER = "mixtral-8x7b-instruct-v0.1", "gpt-4-1106-preview", "made-up"
 PRICES = {CHEAP: (0.0002, 0.0002), STRONG: (0.01, 0.03), OTHER: (0.001, 0.002)}
@@ -108,6 +112,25 @@ async def test_a_schedule_is_a_price_per_token_too(model: Model) -> None:
     assert found[name(STRONG)] == pytest.approx(plain[name(STRONG)], rel=1e-6)
 
 
+async def test_a_long_prompt_costs_what_its_size_does(model: Model) -> None:
+    first, second, third = targets()
+    tiers = (
+        PriceTier(above_prompt_tokens=1_000, input_per_1k=0.002, cached_input_per_1k=0.001, output_per_1k=0.02),
+        PriceTier(above_prompt_tokens=1_001, input_per_1k=0.2, output_per_1k=0.2),
+    )
+    third.rate = rate_of(Price(provider="m", model=OTHER, input_per_1k=0.001, output_per_1k=0.01, tiers=tiers))
+    offered = Offered(model, (first, second, third))
+    for tokens, (by_prompt, by_answer) in {
+        10: (0.001, 0.01), 1_000: (0.001, 0.01), 1_001: (0.002, 0.02), 1_002: (0.2, 0.2), 90_000: (0.2, 0.2),
+    }.items():  # fmt: skip
+        asked = question()
+        chosen = offered.choose(asked._replace(ask=replace(asked.ask, prompt_tokens=tokens)))
+        found = {each.name: each for each in chosen.ranked}
+        tiered, plain = found[name(OTHER)], found[name(CHEAP)]
+        assert tiered.cost == pytest.approx((tokens * by_prompt + tiered.tokens * by_answer) / 1e3, rel=1e-6)
+        assert plain.cost == pytest.approx((tokens + plain.tokens) * 0.0002 / 1e3, rel=1e-6)
+
+
 async def test_who_has_no_price_counts_as_the_dearest_and_fails_every_bound(model: Model) -> None:
     offered = Offered(model, targets(CHEAP, STRONG))
     costs = {one.target: one.cost_nanos / one.tokens for one in offered.choose(question()).told.estimates}
@@ -116,6 +139,29 @@ async def test_who_has_no_price_counts_as_the_dearest_and_fails_every_bound(mode
     assert name(OTHER) not in [one.target for one in bounded.told.estimates]
     with pytest.raises(GatewayError, match="no price is known"):
         Offered(model, targets(CHEAP)[2:]).choose(question(places=(0,), max_cost=1000.0))
+
+
+async def test_what_was_said_of_a_prompt_is_kept_for_its_organization(model: Model) -> None:
+    offered = Offered(model, targets())
+    first = offered._view("a", EASY)
+    assert offered._view("a", EASY) is first
+    other = offered._view("b", EASY)
+    assert other is not first
+    assert other == first
+    for number in range(engine.MOST):
+        offered._view("a", f"{EASY} {number}")
+    again = offered._view("a", EASY)
+    assert again is not first, "the oldest made room"
+    assert again == first
+    assert len(offered._views) == engine.MOST
+    long = "x" * (engine.LONGEST + 1)
+    assert offered._view("a", long) is not offered._view("a", long), "a long one is never kept"
+    offered.targets[0].rate, offered.targets[2].rate = (
+        None,
+        rate_of(Price(provider="m", model=OTHER, output_per_1k=1.0)),
+    )
+    offered.choose(question())
+    assert offered._view("a", EASY) is not again, "another tier is another panel"
 
 
 async def test_shifts_move_the_quality_of_their_organization_alone(model: Model) -> None:

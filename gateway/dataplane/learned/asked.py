@@ -1,0 +1,50 @@
+"""Requests and their messages as they come over the wire, as far as decisions are made by them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Raw, Struct
+
+
+class Part(Struct):
+    """A part of a message's content; empty for one that is no text."""
+
+    text: str = ""
+
+
+class Message(Struct):
+    """One message, as far as it is read."""
+
+    role: str = ""
+    content: Raw = Raw(b"null")
+
+
+class OneBody(Struct, forbid_unknown_fields=True, rename="camel"):
+    """The body of a single request. ``constraints`` are read one by one, to name the one that is wrong."""
+
+    messages: list[Message]
+    optimize_for: str | None = None
+    constraints: dict[str, Any] | None = None
+    metadata: dict[str, Raw] | None = None
+
+
+class Together(Struct, forbid_unknown_fields=True, rename="camel"):
+    """How the requests of a batch are decided together. ``priority_order`` has places in the batch."""
+
+    optimize_for: str | None = None
+    load_balance: bool = False
+    priority_order: list[int] | None = None
+
+
+class BatchBody(Struct, forbid_unknown_fields=True, rename="camel"):
+    """The body of a batch."""
+
+    requests: list[OneBody]
+    batch_optimization: Together | None = None
+
+
+class Requests(Struct):
+    """A batch whose requests are not read yet."""
+
+    requests: list[Raw]
