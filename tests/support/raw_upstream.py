@@ -75,7 +75,7 @@ class Peer:
 
     async def send(self, *pieces: bytes) -> None:
         """Write, and wait until the buffer has room."""
-        self.writer.writelines(pieces)
+        self.writer.write(b"".join(pieces))  # asyncio's writelines, since 3.12, fails on a connection that is gone
         await self.writer.drain()
 
     async def gone(self) -> None:

@@ -52,10 +52,11 @@ class Accuracy(Struct, frozen=True):
 
     @property
     def overall(self) -> float:
-        """The mean of all that was compared."""
-        parts = [100.0 * self.provider_match, 100.0 * self.model_match]
-        parts += [value for value in (self.cost, self.latency) if value is not None]
-        return round(sum(parts) / len(parts), 1)
+        """The mean of all that was compared, as it was told: of tenths, half a one rounded up."""
+        tenths = [1_000 * self.provider_match, 1_000 * self.model_match]
+        tenths += [round(10 * value) for value in (self.cost, self.latency) if value is not None]
+        count = len(tenths)
+        return (2 * sum(tenths) + count) // (2 * count) / 10
 
 
 async def track(work: Work, told: Told) -> Accuracy:

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -143,10 +144,9 @@ async def test_a_window_that_is_over_starts_at_zero(first: Gateway, tmp_path: Pa
     first.serve()
     first.stop()
     yesterday = window_bounds("day", time.time() - 86_400)[0]
-    with sqlite3.connect(tmp_path / "limits.db") as database:
+    with closing(sqlite3.connect(tmp_path / "limits.db")) as database, database:
         database.execute("UPDATE counters SET window_start = 0 WHERE key LIKE '%|month|%'")
         database.execute("UPDATE counters SET window_start = ? WHERE key LIKE '%|day|%'", (int(yesterday),))
-    database.close()
     second = Gateway(tmp_path)
     assert second.used == [0, 0, 5_000, 0, 0]
     sliding = second.limiter.counters[1]
@@ -158,13 +158,12 @@ async def test_events_of_a_window_that_has_begun_since_open_it(first: Gateway, t
     await first.books.flush()
     first.serve()
     first.kill()
-    with sqlite3.connect(tmp_path / "limits.db") as database:
+    with closing(sqlite3.connect(tmp_path / "limits.db")) as database, database:
         month = window_bounds("month", time.time())[0]
         before = window_bounds("month", month - 1)[0]
         database.execute(
             "UPDATE counters SET window_start = ?, used = 9 WHERE key LIKE '%requests|month|%'", (int(before),)
         )
-    database.close()
     second = Gateway(tmp_path)
     assert second.used[0] == 1
     second.stop()
@@ -200,18 +199,16 @@ async def test_money_that_was_spent_long_ago_stays_spent(first: Gateway, tmp_pat
     first.serve()
     first.stop()
     long_ago = time.time_ns() - 500 * 86_400 * 10**9
-    with sqlite3.connect(tmp_path / "limits.db") as database:
+    with closing(sqlite3.connect(tmp_path / "limits.db")) as database, database:
         database.execute("UPDATE counters SET updated_ns = ?", (long_ago,))
         database.execute("UPDATE counters SET window_start = ? WHERE key LIKE '%|month|%'", (long_ago // 10**9,))
-    database.close()
     second = Gateway(tmp_path)
     assert second.used[2] == 5_000, "credits are counted over a window that never ends"
     (long,) = second.registry.counters([LimitPolicy("key", "k1", "requests", 10, "5year")])
     assert long.used == 7
     second.stop()
-    with sqlite3.connect(tmp_path / "limits.db") as database:
+    with closing(sqlite3.connect(tmp_path / "limits.db")) as database, database:
         rows = database.execute("SELECT updated_ns FROM counters WHERE key LIKE '%|month|%'").fetchall()
-    database.close()
     assert all(updated > long_ago for (updated,) in rows), "what is over is forgotten"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -75,9 +76,8 @@ class Worker:
         self.sink.close()
         self.books._database.close()
         self.books._folder.close()
-        with sqlite3.connect(self.directory / "limits.db") as database:
+        with closing(sqlite3.connect(self.directory / "limits.db")) as database, database:
             database.execute("UPDATE owners SET pid = ? WHERE slot = ?", (NOBODY, self.slot))
-        database.close()
 
 
 def never() -> bool:
@@ -183,9 +183,8 @@ async def test_both_are_killed_and_others_come(tmp_path: Path) -> None:
     old.end(running)
     old.kill()
     new.kill()
-    with sqlite3.connect(tmp_path / "limits.db") as database:
+    with closing(sqlite3.connect(tmp_path / "limits.db")) as database, database:
         assert {name for (name,) in database.execute("SELECT name FROM marks")} == {"usage-0", "usage-1"}
-    database.close()
     after = Worker(tmp_path, 0)
     assert after.used == [2, 84, 10_000, 0]
     assert after.reserved == [0, 0, 0, 0]
@@ -198,9 +197,8 @@ async def test_a_file_of_before_is_read(tmp_path: Path) -> None:
     await first.books.flush()
     first.serve()
     first.kill()
-    with sqlite3.connect(tmp_path / "limits.db") as database:
+    with closing(sqlite3.connect(tmp_path / "limits.db")) as database, database:
         database.execute("UPDATE marks SET name = 'usage'")
-    database.close()
     second = Worker(tmp_path, 0)
     assert second.used == [2, 84, 10_000, 0]
     second.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -32,11 +33,10 @@ SLOTS = LimitPolicy("key", "k", "concurrency", 5)
 
 def write(folder: Path, *rows: tuple[LimitPolicy, float, int, int], name: str = "limits.db") -> None:
     """Write counters as the data plane lays them down."""
-    with sqlite3.connect(folder / name) as database:
+    with closing(sqlite3.connect(folder / name)) as database, database:
         database.executescript(books._SCHEMA)
         kept = [(policy.key, int(start), used, previous, 0) for policy, start, used, previous in rows]
         database.executemany(books._KEEP, kept)
-    database.close()
 
 
 async def used(folder: Path, policy: LimitPolicy, now: float = NOW) -> int:
