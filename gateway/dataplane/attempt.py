@@ -245,6 +245,8 @@ class Attempt:
             self.race.won(self)
         exchange.first_at = time.perf_counter()
         self.relayed = True
+        if self._relay is not None:
+            exchange.transcript = self._relay.transcript
         target = self.target
         if target.breaker.state:
             target.breaker.answered()

@@ -21,7 +21,7 @@ from gateway.dataplane.deadlines import tighter
 from gateway.dataplane.endpoints.inference import Endpoint
 from gateway.dataplane.flow import INTO_TASK
 from gateway.dataplane.interpreting import Interpreter
-from gateway.dataplane.transcript import Transcript
+from gateway.dataplane.transcript import Said, Transcript
 from gateway.kernel.errors import GatewayError
 from gateway.plugin.api import Request
 
@@ -220,11 +220,15 @@ class Exchange(Request):
     def headers(self, value: dict[str, str]) -> None:
         self._headers = value
 
-    def open_transcript(self) -> Transcript | None:
-        """Where what the client gets of a chat's stream is noted; None where it can't be gone on with."""
-        if self.transcript is None and self.spec.generates and self.route is not None:
-            self.transcript = Transcript(self.route.resumable or self.spec.prompt == "prompt")
-        return self.transcript
+    def open_transcript(self, said: Said | None = None) -> Transcript | None:
+        """Where what an attempt tells the client of an answer's stream is noted, which ``said`` can read; None where it
+        can't be gone on with. One that goes on with an answer adds to what is there.
+        """
+        if self.seam is not None:
+            return self.transcript
+        if not self.spec.generates or self.route is None:
+            return None
+        return Transcript(self.route.resumable or self.spec.prompt == "prompt", said)
 
     # the request's body
 

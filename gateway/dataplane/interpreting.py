@@ -150,6 +150,15 @@ class Interpreter:
     def _error(self, exchange: Exchange, status: int, document: Json) -> bytes:
         return orjson.dumps(self.protocol.error(status, document, exchange.id))
 
+    def go_on(self, begun: Any) -> None:
+        """What follows of a stream that was relayed is made of the internal form; ``begun`` is what the client's
+        protocol must know of the beginning.
+        """
+        self.native = False
+        if self._encoder is None:
+            self._encoder = self.protocol.stream(self._memo)
+            self._encoder.go_on(begun)
+
     def events(self, exchange: Exchange, block: bytes) -> bytes:
         """Whole events of a stream for the client."""
         if (self.native and not block.startswith(_OURS)) or not block:

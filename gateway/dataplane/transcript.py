@@ -97,6 +97,12 @@ class Said:
         """Whether the text is all there is, so that a prefill can hold it."""
         return 0 < self.length <= LONGEST and not self.other
 
+    def read_all(self, blocks: list[bytes]) -> None:
+        """Take in blocks of whole events."""
+        for block in blocks:
+            for event in split_events(block):
+                self.read(event)
+
     def read(self, event: bytes) -> None:
         """Take in one event. One that is no chunk of an answer counts as nothing."""
         payload = data_of(event)
@@ -130,6 +136,11 @@ class Said:
                 self.thought = True
                 self.pieces += 1
         if text:
+            self.say(text)
+
+    def say(self, text: str) -> None:
+        """Take in a piece of the answer's text."""
+        if text:
             self.pieces += 1
             self.length += len(text)
             if self.length <= LONGEST:
@@ -137,16 +148,18 @@ class Said:
 
 
 class Transcript:
-    """Collects the events of one stream. Without ``whole`` only its beginning is kept."""
+    """Collects the events of one stream. Without ``whole`` only its beginning is kept. ``said`` knows how to read them;
+    it may have a beginning already.
+    """
 
     __slots__ = ("_events", "_last", "_said", "_size", "_whole", "full")
 
-    def __init__(self, whole: bool) -> None:
+    def __init__(self, whole: bool, said: Said | None = None) -> None:
         self._whole = whole
         self._events: list[bytes] = []
         self._last = b""
         self._size = 0
-        self._said = Said()
+        self._said = Said() if said is None else said
         self.full = False
 
     def add(self, events: bytes) -> None:
@@ -162,10 +175,7 @@ class Transcript:
             self.full = not self._whole or self._said.other or self._said.length > LONGEST
 
     def _read(self) -> None:
-        said = self._said
-        for block in self._events:
-            for event in split_events(block):
-                said.read(event)
+        self._said.read_all(self._events)
         self._events.clear()
         self._size = 0
 
