@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 import orjson
+from msgspec import structs
 
 from gateway.dataplane.counting.wire import Produced
 from gateway.dataplane.streaming import EventStream
@@ -79,6 +80,11 @@ class MessageEvents(EventStream):
         self.summed = kind == "message_delta"
         self._forget()
         return True
+
+    def take_back(self, rest: bytes) -> None:
+        """As :meth:`EventStream.take_back`. What was told of the prompt holds."""
+        if b'"usage"' in rest and self.tokens is not None:
+            self.tokens, self.summed = structs.replace(self.tokens, completion=0, reasoning=0), False
 
     def unread(self) -> Produced | None:
         """As :meth:`EventStream.unread`; only the text is told, which is read here."""
