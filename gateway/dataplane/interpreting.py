@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
     from gateway.dataplane.routing import Target
 
-_STATUSES: Final = {kind: status for status, kind in reversed(TABLE.kinds.values())}
+_STATUSES: Final = {kind: status for status, kind in reversed(TABLE.kinds.values())} | {"overloaded_error": 529}
 _OURS: Final = b'data: {"error"'
 """How an error of the gateway's begins; no native event does."""
 

@@ -77,6 +77,19 @@ _TEXTS: Final = re.compile(
 """Events that are a piece of a text and nothing more, in the form that Anthropic sends."""
 
 
+def _texts(events: bytes, index: int) -> list[str] | None:
+    """The texts of events that are pieces of the block at ``index`` and nothing else; None where others are among
+    them.
+    """
+    found = _TEXTS.findall(events)
+    if not found or events.count(b"\n\n") != len(found) or {at for at, _ in found} != {b"%d" % index}:
+        return None
+    try:
+        return _decode_texts(b'["%b"]' % b'","'.join([text for _, text in found]))
+    except msgspec.DecodeError:
+        return None
+
+
 class MessageSaid(NativeSaid):
     """A Message. Its text is that of all its text blocks; ``_kind`` is of the block that is open."""
 
@@ -94,18 +107,11 @@ class MessageSaid(NativeSaid):
 
     def read_all(self, blocks: list[bytes]) -> None:
         """See :meth:`Said.read_all`."""
-        events = b"".join(blocks)
-        found = _TEXTS.findall(events)
         # Nearly all of a long answer is pieces of one text, which one look at them all finds several times as fast.
-        if not found or events.count(b"\n\n") != len(found) or {index for index, _ in found} != {b"%d" % self._index}:
+        texts = _texts(b"".join(blocks), self._index) if self._kind == "text" else None
+        if texts is None:
             super().read_all(blocks)
             return
-        try:
-            texts = _decode_texts(b'["%b"]' % b'","'.join([text for _, text in found]))
-        except msgspec.DecodeError:
-            self.other = True
-            return
-        self.other = self.other or self._kind != "text"
         self.pieces += len(texts) - 1
         self.say("".join(texts))
 

@@ -12,9 +12,9 @@ import openai
 import pytest
 
 from gateway.settings.model import Timeouts
-from tests.faults.resilience.native import Message, Native, Response
 from tests.faults.resilience.stage import IMPATIENT, PATIENT, Stage, stage
 from tests.faults.upstream.call import TEXT
+from tests.support.native_streams import Message, Native, Response
 from tests.support.wire import post, wire
 from tests.support.worker import KEY
 
@@ -162,9 +162,11 @@ async def test_a_response_goes_on_elsewhere(
         assert (on.calls, on.spare.calls[0].prefill) == ((1, 1), BEGUN)
         await _is_recorded(on, reason, cached=0)
         assert got.usage["output_tokens"] == 4 + WORDS - 3
-        async with openai_sdk(on) as client:
-            async with client.responses.stream(model="m", input="hi", store=False) as stream:
-                whole = await stream.get_final_response()
+        async with (
+            openai_sdk(on) as client,
+            client.responses.stream(model="m", input="hi", store=False) as stream,
+        ):
+            whole = await stream.get_final_response()
         assert (whole.output_text, whole.id, whole.status, whole.model) == (TEXT, f"resp_{fault}2", "completed", fault)
         assert on.calls == (2, 2)
         await _is_recorded(on, reason, cached=0)

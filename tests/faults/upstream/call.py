@@ -37,8 +37,8 @@ ERROR = {"error": {"message": "The engine broke.", "type": "server_error", "para
 
 
 class Call:
-    """One of Chat Completions. ``number`` counts the requests for one model, ``nth`` those of the connection, both from 1. Times are
-    ``time.monotonic()``.
+    """One of Chat Completions. ``number`` counts the requests for one model, ``nth`` those of the connection, both
+    from 1. Times are ``time.monotonic()``.
     """
 
     def __init__(self, peer: Peer, request: Received, number: int) -> None:

@@ -14,8 +14,8 @@ Json = dict[str, Any]
 
 
 class Native:
-    """``text`` is the answer's, ``code`` that of an error at the end, ``ended`` whether the end was told. ``output`` are
-    the blocks of a Message, or the items of a Response by its last event.
+    """``text`` is the answer's, ``code`` that of an error at the end, ``ended`` whether the end was told. ``output``
+    holds the blocks of a Message, or the items of a Response.
     """
 
     def __init__(self, answer: Answer) -> None:
@@ -85,6 +85,9 @@ class Message(Native):
             name = delta["type"].removesuffix("_delta")
             if name == "text":
                 self.text += delta["text"]
+            if name == "citations":
+                block.setdefault("citations", []).append(delta["citation"])
+                return
             name, piece = ("input", delta["partial_json"]) if name == "input_json" else (name, delta[name])
             block[name] = (block.get(name) or "") + piece
         elif kind == "content_block_stop":
@@ -94,7 +97,7 @@ class Message(Native):
         elif kind == "message_delta":
             assert not self._open
             self.stop_reason = event["delta"]["stop_reason"]
-            self.usage |= event["usage"]
+            self.usage |= event.get("usage", {})
         else:
             assert kind in ("message_stop", "ping")
             self.ended = kind == "message_stop"
