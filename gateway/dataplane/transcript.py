@@ -22,15 +22,21 @@ LONGEST: Final = 1_048_576
 """Characters of text that are given to another target at most."""
 
 
+_ABSENT: Final = Raw(b"null")
+
+
 class _Delta(Struct):
     role: str | None = None
     content: str | None = None
     refusal: str | None = None
-    tool_calls: Raw = Raw(b"null")
-    function_call: Raw = Raw(b"null")
+    tool_calls: Raw = _ABSENT
+    function_call: Raw = _ABSENT
     reasoning_content: str | None = None
-    reasoning: Raw = Raw(b"null")
-    audio: Raw = Raw(b"null")
+    reasoning: Raw = _ABSENT
+    audio: Raw = _ABSENT
+    annotations: Raw = _ABSENT
+    citations: Raw = _ABSENT
+    provider_blocks: Raw = _ABSENT
 
 
 class _Choice(Struct):
@@ -52,10 +58,15 @@ _decode: Final = msgspec.json.Decoder(_Chunk, strict=False).decode
 _NULL: Final = (b"null", b"[]", b'""')
 
 
+def _is_there(part: Raw) -> bool:
+    return part is not _ABSENT and bytes(part) not in _NULL
+
+
 class Said:
     """``text`` is the answer so far, ``pieces`` how many events brought a part of it (about as many tokens), ``role``
     whether the client was told who speaks, ``other`` whether it got anything that no prefill can hold: a tool call, a
-    refusal, thoughts without an answer, a second choice. ``finished`` is the reason the answer ended for, if it did.
+    refusal, a citation, thoughts without an answer, a second choice. ``finished`` is the reason the answer ended for,
+    if it did.
     """
 
     __slots__ = ("_texts", "created", "fingerprint", "finished", "id", "length", "model", "other", "pieces", "role",
@@ -128,11 +139,17 @@ class Said:
         if delta is not None:
             self.role = self.role or delta.role is not None
             text = text or delta.content
-            if delta.refusal or not all(
-                bytes(part) in _NULL for part in (delta.tool_calls, delta.function_call, delta.audio)
+            if (
+                delta.refusal
+                or _is_there(delta.tool_calls)
+                or _is_there(delta.function_call)
+                or _is_there(delta.audio)
+                or _is_there(delta.annotations)
+                or _is_there(delta.citations)
+                or _is_there(delta.provider_blocks)
             ):
                 self.other = True
-            if delta.reasoning_content or bytes(delta.reasoning) not in _NULL:
+            if delta.reasoning_content or _is_there(delta.reasoning):
                 self.thought = True
                 self.pieces += 1
         if text:

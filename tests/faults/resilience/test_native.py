@@ -110,7 +110,7 @@ async def test_a_message_goes_on_elsewhere(
     spare = ANTHROPIC if fault != "stream-reset" else OPENAI
     async with messages(tmp_path, fault, spare, spared="healthy", timeouts=timeouts) as on:
         got = await ask_message(on)
-        score(fault, True, "messages", got.told, sum(on.calls))
+        score(fault, True, "Messages spared", got.told, sum(on.calls))
         assert (got.text, got.ended, got.code, got.stop_reason) == (TEXT, True, "", "end_turn")
         assert got.id == f"msg_{fault}1"
         assert [block["type"] for block in got.output] == ["text"], "it goes on in the same block"
@@ -133,7 +133,7 @@ async def test_a_message_goes_on_elsewhere(
 async def test_or_ends_with_the_error(tmp_path: Path, fault: str, reason: str, timeouts: Timeouts, score: Any) -> None:
     async with messages(tmp_path, fault, {}, timeouts=timeouts) as on:
         got = await ask_message(on)
-        score(fault, True, "messages alone", got.told, sum(on.calls))
+        score(fault, True, "Messages alone", got.told, sum(on.calls))
         code = {"stream_error": "overloaded_error", "stall_timeout": "stall_timeout"}.get(reason, f"upstream_{reason}")
         assert (got.text, got.ended, got.code) == (BEGUN, False, code)
         async with message_sdk(on) as client:
@@ -154,7 +154,7 @@ async def test_a_response_goes_on_elsewhere(
     kinds = (OPENAI | {"responses": True}, OPENAI | {"responses": fault != "stream-reset"})
     async with stage(tmp_path, fault, spared="healthy", timeouts=timeouts, kinds=kinds) as on:
         got = await ask_response(on)
-        score(fault, True, "responses", got.told, sum(on.calls))
+        score(fault, True, "Responses spared", got.told, sum(on.calls))
         assert (got.text, got.ended, got.code) == (TEXT, True, "")
         assert got.id == f"resp_{fault}1"
         assert [(item["id"], item["status"]) for item in got.output] == [(f"msg_{fault}1", "completed")]
@@ -170,6 +170,20 @@ async def test_a_response_goes_on_elsewhere(
         assert (whole.output_text, whole.id, whole.status, whole.model) == (TEXT, f"resp_{fault}2", "completed", fault)
         assert on.calls == (2, 2)
         await _is_recorded(on, reason, cached=0)
+
+
+@EACH
+async def test_or_ends_with_an_error_too(
+    tmp_path: Path, fault: str, reason: str, timeouts: Timeouts, score: Any
+) -> None:
+    kinds: tuple[dict[str, Any], dict[str, Any]] = (OPENAI | {"responses": True}, {})
+    async with stage(tmp_path, fault, timeouts=timeouts, kinds=kinds) as on:
+        got = await ask_response(on)
+        score(fault, True, "Responses alone", got.told, sum(on.calls))
+        code = {"stream_error": "server_error", "stall_timeout": "stall_timeout"}.get(reason, f"upstream_{reason}")
+        assert (got.text, got.ended, got.code, on.calls) == (BEGUN, False, code, (1, 0))
+        event = await on.event()
+        assert (event.outcome, [attempt.reason for attempt in event.attempts]) == ("cut", [reason])
 
 
 @pytest.mark.parametrize("fault", ["healthy", "missing-done", "huge-event"])

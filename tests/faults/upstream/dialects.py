@@ -96,6 +96,11 @@ class ResponsesCall(Call):
     def _message(self, status: str, *parts: Json) -> Json:
         return {"id": self._item, "type": "message", "status": status, "role": "assistant", "content": list(parts)}
 
+    async def words(self, count: int = 4) -> None:
+        """See :class:`Call`."""
+        await super().words(count)
+        self._next = self.started + count
+
     def events(self) -> list[bytes]:
         """See :class:`Call`."""
         self._next, text = 0, self._rest()

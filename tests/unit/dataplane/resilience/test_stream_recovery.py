@@ -167,6 +167,8 @@ async def test_a_text_completion_goes_on_anywhere(tmp_path: Path) -> None:
 NOT_CONTINUED: list[Any] = [
     pytest.param([event({"tool_calls": [{"index": 0, "function": {"arguments": '{"a'}}]})], {}, id="tool call"),
     pytest.param([event({"refusal": "I can"})], {}, id="refusal"),
+    pytest.param([text("As "), event({"annotations": [{"type": "url_citation"}]})], {}, id="citation"),
+    pytest.param([text("As "), event({"provider_blocks": {"vendor": "x", "blocks": []}})], {}, id="own block"),
     pytest.param([event({"reasoning_content": "Let me"})], {}, id="thoughts alone"),
     pytest.param([text("One "), event({"content": "Un "}, index=1)], {"n": 2}, id="two choices"),
     pytest.param([text('{"a":')], {"response_format": {"type": "json_object"}}, id="JSON"),
