@@ -162,6 +162,8 @@ class Attempt:
             if self._decoder is None:
                 self.fail(f"The upstream answered in the encoding {encoding[:40]!r}, which was not asked for.")
                 return
+        if self.exchange.seam is not None and self.exchange.wire.flow.write_paused:
+            self.hold_upstream(CLIENT, True)  # the client is told of as full only once, and that was the attempt before
         if self.exchange.foreign is not None:
             begin_reading(self, self.exchange.foreign)
         self._mode = self._mode_for(status)
@@ -433,12 +435,4 @@ class Attempt:
         connection = self.connection
         if bool(before) is bool(after) or connection is None or connection.handler is not self:
             return
-        if connection.transport.is_closing():
-            return
-        if after:
-            connection.transport.pause_reading()
-            connection.deadline = connection.total_at
-        else:
-            connection.transport.resume_reading()
-            connection.last_data = self.exchange.wire.loop.time()
-            connection.deadline = 0.0
+        connection.hold(bool(after), connection.total_at)

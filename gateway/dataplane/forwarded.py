@@ -171,7 +171,6 @@ class _Answer:
         self._head: tuple[int, Headers] | None = None
         self._pieces: list[bytes] = []
         self._held = 0
-        self._paused = False
         self._ended = False
         self._error: Exception | None = None
         self._news = asyncio.Event()
@@ -245,17 +244,8 @@ class _Answer:
 
     def _pause(self, wanted: bool) -> None:
         """Stop reading the sidecar's answer, or go on."""
-        connection = self._connection
-        if wanted == self._paused or connection.transport.is_closing():
-            return
-        self._paused = wanted
-        if wanted:
-            connection.transport.pause_reading()
-            connection.deadline = math.inf
-        else:
-            connection.transport.resume_reading()
-            connection.last_data = self._loop.time()
-            connection.deadline = 0.0
+        if self._connection.handler is self:
+            self._connection.hold(wanted, math.inf)
 
     # gateway.dataplane.upstream.connection.Handler
 
@@ -275,9 +265,6 @@ class _Answer:
 
     def on_end(self) -> None:
         self._ended = True
-        if self._paused and not self._connection.transport.is_closing():
-            self._connection.transport.resume_reading()  # it is the next request's now
-        self._paused = False
         self._room.set()
         self._news.set()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from gateway.dataplane.breaker import CLOSED
@@ -46,11 +47,10 @@ async def take_turn(exchange: Exchange, target: Target, limit: Limit) -> Waiter[
     give_back(exchange)
     if limit.take():
         return None
-    loop = exchange.wire.loop
-    began = loop.time()
-    deadline = _deadline(exchange, target, began)
+    now, began = exchange.wire.loop.time(), time.perf_counter()
+    deadline = _deadline(exchange, target, now)
     who, weight = who_waits(exchange), weight_of(exchange)
-    limit.room.check(who, weight, began, deadline)  # a refusal needs no task
+    limit.room.check(who, weight, now, deadline)  # a refusal needs no task
     waiter = None
     try:
         if exchange.by_hand:
@@ -58,7 +58,7 @@ async def take_turn(exchange: Exchange, target: Target, limit: Limit) -> Waiter[
         if not limit.take():
             waiter = await limit.turn(who, weight, deadline)
     finally:
-        _waited(exchange, loop.time() - began)
+        _waited(exchange, began)
     try:
         exchange.check()
     except BaseException:
@@ -76,9 +76,9 @@ async def place_anywhere(exchange: Exchange, targets: list[Target]) -> list[Targ
     if len(full) < 2:
         return targets
     loop = exchange.wire.loop
-    began = loop.time()
+    began = time.perf_counter()
     item: asyncio.Future[Limit] = loop.create_future()
-    entered, until = _enter(exchange, full, began, item)
+    entered, until = _enter(exchange, full, loop.time(), item)
     if not entered:
         return targets  # each says why when it is tried
     timer = loop.call_at(until, entered[0][1].room.expire, item)
@@ -99,7 +99,7 @@ async def place_anywhere(exchange: Exchange, targets: list[Target]) -> list[Targ
         now = loop.time()
         for _, each, waiter in entered:
             each.room.leave(waiter, now)
-        _waited(exchange, now - began)
+        _waited(exchange, began)
     first, waiter = next((target, waiter) for target, each, waiter in entered if each is limit)
     exchange.place = Place(limit, waiter)
     exchange.check()
@@ -145,6 +145,7 @@ def _deadline(exchange: Exchange, target: Target, now: float) -> float:
     return min(now + exchange.timeouts_at(target).first_token, exchange.deadline)
 
 
-def _waited(exchange: Exchange, seconds: float) -> None:
+def _waited(exchange: Exchange, began: float) -> None:
+    seconds = time.perf_counter() - began  # the loop's clock has milliseconds, and a turn may come sooner
     exchange.waited += seconds
     exchange.queued += seconds

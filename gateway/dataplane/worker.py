@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import logging
 import os
 import signal
 import socket
-import sys
 from pathlib import Path
 
 import uvicorn
@@ -24,6 +22,7 @@ from gateway.dataplane.batching.service import Batching
 from gateway.dataplane.beside import Beside
 from gateway.dataplane.emit import FileSink
 from gateway.dataplane.gauges import Gauges
+from gateway.dataplane.resting import Resting
 from gateway.dataplane.retiring import linger, retire
 from gateway.dataplane.runtime import Runtime, build_runtime
 from gateway.dataplane.scrape import Scrape
@@ -32,6 +31,7 @@ from gateway.dataplane.stored.store import store_for
 from gateway.dataplane.tracing import TracingError
 from gateway.dataplane.upstream.resolver import Resolver
 from gateway.kernel.errors import GatewayError, Kind
+from gateway.kernel.memory import keep_freed
 from gateway.plugin.load import PluginError
 from gateway.settings.faults import ConfigError
 from gateway.settings.load import load
@@ -44,8 +44,6 @@ INCOMPLETE = 60.0  # seconds a client may take to send one request
 SWEEP = 1.0
 TAKE = 10.0  # seconds that the worker before this one gets to hand over its counts
 SIDECAR_START = 10.0  # seconds that requests for its paths wait for a sidecar started with this worker
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_KEPT_BYTES = 16_777_216
 COUNTING_END = 2.0  # seconds that tokens may still be counted at the end, before they are estimated by their size
 TRACES_END = 3.0  # seconds a collector gets at the end
 
@@ -77,7 +75,7 @@ def run(options: WorkerOptions) -> int:
     """Serve until SIGTERM, then drain. SIGHUP re-reads the configuration; SIGUSR2 says that another worker is there to
     take this one's place. Returns the exit code.
     """
-    _keep_freed_memory()
+    keep_freed()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_Process(options).serve())
 
@@ -88,6 +86,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, worker: Worker) -> None:
         super().__init__(config)
         self.worker = worker
+        self.resting = Resting()
 
     async def on_tick(self, counter: int) -> bool:
         if counter % 10 == 0:
@@ -101,6 +100,7 @@ class _Server(uvicorn.Server):
         self.worker.scrape.tick()
         if self.worker.learnt is not None:
             self.worker.learnt.watch()
+        self.resting.look(self.worker.runtime.active)
 
     def sweep(self) -> None:
         """Look at every client connection: see :meth:`GatewayProtocol.sweep`."""
@@ -331,13 +331,3 @@ def _server_config(worker: Worker, settings: Settings) -> uvicorn.Config:
         backlog=2048,
         timeout_graceful_shutdown=int(settings.server.drain) or 1,
     )
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc keep freed memory for the next large body: giving it back and faulting it in again is paid
-    with every such body. Other C libraries are left as they are.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None and sys.platform == "linux":
-        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)

@@ -209,9 +209,11 @@ class Ingester:
 
     async def _keep_positions(self) -> None:
         """Note beside the files how far the ledger is: who may send them through Redis some day begins there."""
-        self._kept, self._kept_at = dict(self._positions), time.monotonic()
-        files = {source.partition("/")[2]: at for source, at in self._kept.items()}
+        self._kept_at = time.monotonic()
+        positions = dict(self._positions)
+        files = {source.partition("/")[2]: at for source, at in positions.items()}
         await asyncio.to_thread(keep_positions, self.folder, "files", files)
+        self._kept = positions  # not before: who is cancelled meanwhile may not have written them
 
     def _look(self) -> list[Segment]:
         now = time.monotonic()

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from gateway.kernel.memory import give_back
+from gateway.kernel.memory import STATM, give_back, resident
 from gateway.sidecar.tasks import end
 
 LOOK = 2.0  # seconds
 GROWN = 1_024  # pages, 4 MB of most machines, since memory was given back last; less is not worth it
-_STATM = Path("/proc/self/statm")
 
 
 class Trimming:
     """Gives memory back a moment after there was need of more. Use it as ``async with``; does nothing but on Linux."""
 
-    def __init__(self, *, look: float = LOOK, statm: Path = _STATM) -> None:
+    def __init__(self, *, look: float = LOOK, statm: Path = STATM) -> None:
         self._look = look
         self._statm = statm
         self._least = 0
@@ -39,7 +38,4 @@ class Trimming:
 
     def resident(self) -> int | None:
         """Pages in memory, or None where nobody tells."""
-        try:
-            return int(self._statm.read_bytes().split()[1])
-        except OSError:
-            return None
+        return resident(self._statm)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import json
 import socket
 import struct
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.scenarios.material import assert_closed_soon, marker
 from tests.support.fake_openai import FakeOpenAI
-from tests.support.gateway import RunningGateway
+from tests.support.gateway import RunningGateway, running_gateway
 from tests.support.raw_http import RawConnection, request
+from tests.support.raw_upstream import Peer, raw_upstream
 
 BOTH = pytest.mark.parametrize("stream", [False, True])
 
@@ -112,3 +116,35 @@ def test_a_client_that_reads_slowly_holds_the_provider_back(gateway: RunningGate
         assert held.chunks_sent < 3 * 3000
         response = connection.begin_response()
         assert response.read().endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_client_that_reads_slowly_leaves_nothing_to_the_next(tmp_path: Path) -> None:
+    # The last bytes from the provider are too much for the client: what it gets of them is a thousand times as long.
+    packed = gzip.compress(bytes(12_000_000))
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ncontent-encoding: gzip\r\n"
+
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await peer.send(head + b"content-length: %d\r\n\r\n" % len(packed) + packed)
+
+    async with raw_upstream(script) as upstream:
+        config = {
+            "server": {"port": 0},
+            "data_dir": "data",
+            "providers": [{"name": "up", "base_url": upstream.base_url}],
+            "models": [{"name": "m", "targets": [{"provider": "up", "model": "m"}]}],
+            "keys": [{"key": "gw_live_slow_0123456789", "name": "slow", "organization": "tests"}],
+        }
+        with running_gateway(config, tmp_path, command="proxy") as gateway:
+            sizes = await asyncio.to_thread(lambda: [_listen_slowly(gateway) for _ in range(3)])
+        assert sizes == [12_000_000] * 3
+        assert len(upstream.peers) == 1, "the connection was good for all of them"
+
+
+def _listen_slowly(gateway: RunningGateway) -> int:
+    small = struct.pack("i", 4096)
+    body = b'{"model":"m","input":"Say it.","voice":"v"}'
+    with RawConnection(gateway.address, (socket.SOL_SOCKET, socket.SO_RCVBUF, small)) as connection:
+        connection.send(request("/v1/audio/speech", body, key=gateway.key))
+        return len(connection.response().body)

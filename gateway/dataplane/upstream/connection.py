@@ -70,6 +70,7 @@ class Connection:
         "deadline",
         "deadline_reason",
         "handler",
+        "held",
         "idle_since",
         "last_data",
         "pool",
@@ -98,6 +99,7 @@ class Connection:
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
         self.handler: Handler | None = None
         self.alive = True
+        self.held = False  # the answer is left in the kernel for now
         self.writable = True
         self.used = 0
         self.received = False
@@ -143,6 +145,21 @@ class Connection:
         """Continue a request body that is being streamed; the first-token deadline starts over."""
         self.deadline = self._loop.time() + first
         self.transport.write(data)
+
+    def hold(self, held: bool, deadline: float) -> None:
+        """Leave the rest of the answer in the kernel until ``deadline`` (loop time), or go on reading: then a stall
+        counts from now.
+        """
+        if held is self.held or self.transport.is_closing():
+            return
+        self.held = held
+        if held:
+            self.transport.pause_reading()
+            self.deadline = deadline
+        else:
+            self.transport.resume_reading()
+            self.last_data = self._loop.time()
+            self.deadline = 0.0
 
     def abort(self) -> None:
         """Give the exchange up: the socket is closed at once and the handler hears nothing more."""
@@ -283,6 +300,8 @@ class Connection:
         handler, self.handler = self.handler, None
         self._in_head = True
         if self._keep_alive and self.reusable and not self._dirty:
+            if self.held:  # the answer ended in the very read that was one too much: the next one is to be read
+                self.hold(False, 0.0)
             self.pool.release(self)
         else:
             self.pool.keep_session(self)

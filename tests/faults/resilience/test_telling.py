@@ -49,7 +49,7 @@ async def test_attempts_that_led_to_an_answer(tmp_path: Path, stream: bool) -> N
         told = timings(got)
         assert list(told) == ["gateway", "attempt-1", "attempt-2", "wait", "upstream"]
         assert told["attempt-1"][1] == told["attempt-2"][1] == "up/503 status_503"
-        assert told["gateway"][0] < 100
+        assert told["gateway"][0] < 5_000
         assert sum(milliseconds for milliseconds, _ in told.values()) <= got.seconds * 1000 + 1
         event = await on.event()
         assert [(each.provider, each.model, each.status, each.reason) for each in event.attempts] == [

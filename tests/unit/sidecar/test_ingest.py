@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from sqlalchemy import select
 
 from gateway.bus import usage_files
-from gateway.bus.usage_files import node_of, segments
+from gateway.bus.usage_files import Positions, keep_positions, node_of, positions_of, segments
 from gateway.contract.usage import UsageEvent
 from gateway.dataplane.emit import FileSink
 from gateway.domain.ledger.ingest import Batch, Ingested, ingest
@@ -257,3 +259,23 @@ async def test_it_goes_on_when_the_database_is_back(
 
 def test_an_event_of_the_contract_is_what_is_read() -> None:
     assert msgspec.json.decode(line(1), type=UsageEvent).id == "req_1"
+
+
+async def test_positions_whose_writing_was_broken_off_are_written_at_the_end(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, let = threading.Event(), threading.Event()
+
+    def write(*what: Any) -> None:
+        if begun.is_set():
+            keep_positions(*what)
+        else:
+            begun.set()  # and nothing is written, as by a thread that was never started
+            let.wait(30)
+
+    monkeypatch.setattr(module, "keep_positions", write)
+    path = append(folder, "usage-0-00000001.jsonl", line(1))
+    async with Ingester(store, folder, no_prices):
+        assert await asyncio.to_thread(begun.wait, 30)
+    let.set()
+    assert positions_of(folder) == Positions("files", {path.name: path.stat().st_size})

@@ -7,8 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import orjson
+from msgspec.structs import replace
 
-from tests.support.raw_upstream import WAIT, Peer, answer, completion, raw_upstream, serve_completions
+from gateway.settings.model import Timeouts
+from tests.support.raw_upstream import (
+    STREAM_HEAD,
+    WAIT,
+    Peer,
+    answer,
+    chunk,
+    completion,
+    raw_upstream,
+    serve_completions,
+)
+from tests.support.streams import DONE, breaks, event, role, text, two
 from tests.support.wire import chat, post, wire
 from tests.support.worker import provider, running_worker, settings_for
 
@@ -95,3 +107,39 @@ async def test_a_client_that_leaves_its_answers_unread_is_forgotten(tmp_path: Pa
             while gateway.connections:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         assert gateway.runtime.active == 0
+
+
+async def test_a_stream_that_another_target_goes_on_with_waits_until_it_is_read(tmp_path: Path) -> None:
+    """The client reads no more already when the first target breaks off, by an event that is none."""
+    padded = event({"content": "One "}).replace(b"data: {", b'data: {"x":"' + b"z" * 8_000_000 + b'",')
+    count, size = 40, 1_000_000
+    written = 0
+
+    async def goes_on(peer: Peer) -> None:
+        nonlocal written
+        await peer.request()
+        await peer.send(STREAM_HEAD, chunk(role("c2")))
+        for _ in range(count):
+            await peer.send(chunk(text("z" * size, "c2")))
+            written += 1
+        await peer.send(chunk(event({}, "stop", id="c2") + DONE), b"0\r\n\r\n")
+
+    async with (
+        raw_upstream(breaks(role(), padded, b"data: {\n\n")) as first,
+        raw_upstream(goes_on) as second,
+    ):
+        settings = two(first.base_url, second.base_url)
+        patient = Timeouts(first_token=60, stall=60, total=120)
+        settings = replace(settings, providers=tuple(replace(each, timeouts=patient) for each in settings.providers))
+        async with (
+            running_worker(settings, tmp_path) as gateway,
+            wire(gateway.address, receive_buffer=16_384) as client,
+        ):
+            await client.send(post("/v1/chat/completions", chat(stream=True)))
+            assert await stands(lambda: written) < count // 2
+            (connection,) = gateway.connections
+            assert connection.transport.get_write_buffer_size() < 8_000_000 + MOST
+            got = await client.answer()
+            assert got.complete
+            assert len(got.body) > 8_000_000 + count * size
+            assert got.body.endswith(DONE)

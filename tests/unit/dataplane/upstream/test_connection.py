@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.dataplane.upstream.connection import MAX_HEAD_BYTES
-from tests.support.calls import Call, acquire, exchange, pool_of, start
+from tests.support.calls import LONG, Call, acquire, exchange, pool_of, start
 from tests.support.raw_upstream import LAST_CHUNK, Peer, answer, chunk, raw_upstream, serve_completions
 
 OK = answer(b'{"ok":1}')
@@ -40,6 +40,19 @@ async def test_a_connection_is_reused_for_the_next_request() -> None:
         assert len(upstream.peers) == 1
         assert pool.open_connections == 1
         assert upstream.peers[0].served == 5
+
+
+async def test_a_connection_that_was_not_read_when_its_answer_ended_is_read_for_the_next() -> None:
+    class Slow(Call):
+        def on_data(self, data: bytes) -> None:
+            super().on_data(data)
+            connection.hold(True, asyncio.get_running_loop().time() + LONG)
+
+    async with raw_upstream(serve_completions) as upstream, pool_of(upstream.base_url) as pool:
+        connection = await acquire(pool)
+        assert (await start(connection, handler=Slow()).done()).status == 200
+        assert await acquire(pool) is connection
+        assert (await start(connection).done()).status == 200
 
 
 async def test_a_unix_socket_is_an_upstream_too(tmp_path: Path) -> None:
