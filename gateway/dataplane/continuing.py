@@ -198,8 +198,12 @@ class _Recovery:
         pieces = self.said.pieces - self.pieces
         self.pieces = self.said.pieces
         told = attempt.events.tokens
-        # Anthropic's protocol tells the prompt's tokens at the beginning, and those of the answer at its end.
-        half = told is not None and attempt.native and not attempt.events.summed
+        # Messages tell the prompt's tokens at the beginning, and those of the answer at its end. A sum that came behind
+        # what broke the stream is of more than the client has.
+        summed = attempt.events.summed
+        half = told is not None and (not self.said.complete if summed else attempt.native)
+        if told is not None and half:
+            told = structs.replace(told, completion=0, reasoning=0)
         prompt = len(self.exchange.raw) // BYTES_PER_TOKEN if told is None else told.prompt
         completion = pieces if told is None or half else told.completion
         if told is None or half:

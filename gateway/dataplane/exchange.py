@@ -221,9 +221,7 @@ class Exchange(Request):
         self._headers = value
 
     def open_transcript(self, said: Said | None = None) -> Transcript | None:
-        """Where what an attempt tells the client of an answer's stream is noted, which ``said`` can read; None where it
-        can't be gone on with. One that goes on with an answer adds to what is there.
-        """
+        """Where an attempt's part of a stream is noted, for ``said`` to read; None where nobody could go on with it."""
         if self.seam is not None:
             return self.transcript
         if not self.spec.generates or self.route is None:

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import msgspec
 import orjson
-from msgspec import structs
 
 from gateway.dataplane.counting.wire import Produced
 from gateway.dataplane.streaming import EventStream
@@ -81,11 +80,6 @@ class MessageEvents(EventStream):
         self._forget()
         return True
 
-    def take_back(self, rest: bytes) -> None:
-        """As :meth:`EventStream.take_back`. What was told of the prompt holds."""
-        if b'"usage"' in rest and self.tokens is not None:
-            self.tokens, self.summed = structs.replace(self.tokens, completion=0, reasoning=0), False
-
     def unread(self) -> Produced | None:
         """As :meth:`EventStream.unread`; only the text is told, which is read here."""
         self._condense()
@@ -111,7 +105,7 @@ class ResponseEvents(EventStream):
             if not data:
                 return data
         self.events += data.count(b"data:")
-        if (data.startswith(_PIECE) and data.count(b"\nevent:") == 0) or _OVER.search(data) is None:
+        if (data.startswith(_PIECE) and data.count(b"event:") == 1) or _OVER.search(data) is None:
             self._keep(data)
             return data
         for event in split_events(data):

@@ -75,9 +75,7 @@ class EventRelay:
                 self._end_in_error(out)
                 return
             if self._checked and not is_sound(out):
-                good = before_fault(out)
-                events.take_back(out[len(good) :])
-                self._pass_on(good, False)
+                self._pass_on(before_fault(out), False)
                 self._attempt.fail("The upstream sent an event that is not JSON.")
                 return
         self._pass_on(out, events.done)

@@ -168,11 +168,6 @@ class EventStream:
         self._forget()
         return has_choices or not (self._hide_usage or of_ours)
 
-    def take_back(self, rest: bytes) -> None:
-        """Of what came last this was not passed on: a usage in it tells of more than the client has."""
-        if b'"usage"' in rest:
-            self.tokens, self.summed = None, False
-
     # what no usage tells of
 
     def _keep(self, data: bytes) -> None:

@@ -201,6 +201,16 @@ NOT_CONTINUED: list[Any] = [
         {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}},
         id="JSON",
     ),
+    pytest.param(
+        (opened(0), said(" it is")),
+        {
+            "messages": [
+                {"role": "user", "content": "hi"},
+                {"role": "assistant", "content": [{"type": "text", "text": "So", "citations": [{"type": "x"}]}]},
+            ]
+        },
+        id="behind a block of the provider's",
+    ),
 ]
 
 
