@@ -335,6 +335,7 @@ class Attempt:
         return (
             error is not None
             and error.reason == "reset"
+            and self.status is None
             and connection is not None
             and connection.used > 1
             and not connection.received

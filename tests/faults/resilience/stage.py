@@ -61,6 +61,8 @@ class Got:
             if "error" in document:
                 assert number == len(events), "something follows the error"
                 self.code = str(document["error"]["code"])
+            if "gateway" in document:
+                self.text = ""  # it begins anew
             for choice in document.get("choices", ()):
                 self.text += choice["delta"].get("content") or ""
 

@@ -112,7 +112,7 @@ class Callers:
         if got.is_whole:
             self.told.whole += 1
             self.told.ends["whole"] += 1
-            if not got.text.endswith(TEXT):
+            if got.text != TEXT:
                 self.told.faults.append(f"{what}: looks whole and says {got.text!r}")
         elif got.code:
             self.told.ends[f"{got.status} {got.code}"] += 1
