@@ -40,9 +40,10 @@ def data_of(event: bytes) -> bytes | None:
             return line.removeprefix(b" ")
     elif b"\r" not in event and event.endswith(b"\n\n"):
         begin = event.find(b"\n") + 1
-        line = event[begin + 6 : -2]
-        if event.startswith(b"event: ") and event.startswith(b"data: ", begin) and b"\n" not in line:
-            return line
+        if event.startswith(b"event: ") and event.startswith(b"data: ", begin):
+            line = event[begin + 6 : -2]
+            if b"\n" not in line:
+                return line
     lines = [line[5:].removeprefix(b" ") for line in _LINE.split(event) if line.startswith(b"data:")]
     return b"\n".join(lines) if lines else None
 
