@@ -248,6 +248,8 @@ class Attempt:
             self.race.won(self)
         exchange.first_at = time.perf_counter()
         self.relayed = True
+        if self._relay is not None:
+            exchange.transcript = self._relay.transcript
         target = self.target
         if target.breaker.state:
             target.breaker.answered()
@@ -334,6 +336,7 @@ class Attempt:
         return (
             error is not None
             and error.reason == "reset"
+            and self.status is None
             and connection is not None
             and connection.used > 1
             and not connection.received

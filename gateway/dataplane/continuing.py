@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from msgspec import structs
+
 from gateway.contract.usage import Tokens
 from gateway.dataplane import answers
 from gateway.dataplane.admission.limiter import BYTES_PER_TOKEN
@@ -14,13 +16,18 @@ from gateway.dataplane.admitting import enter
 from gateway.dataplane.breaker import CLOSED
 from gateway.dataplane.choosing import choose
 from gateway.dataplane.envelope import event_of, upstream_failure
+from gateway.dataplane.native_said import NativeSaid
 from gateway.dataplane.prefill import continued
 from gateway.dataplane.recounting import Part, Parts
+from gateway.dataplane.refusal import as_envelope
 from gateway.dataplane.seam import Seam, restart_event
 from gateway.dataplane.sending import attempt_once
+from gateway.dataplane.streaming import END_MARK
 from gateway.dataplane.transcript import Said, Transcript
 from gateway.kernel.errors import GatewayError
 from gateway.plugin.api import Route as RouteView
+from gateway.plugin.sse import data_of
+from gateway.providers.base import Unsupported
 
 if TYPE_CHECKING:
     from gateway.dataplane.attempt import Attempt
@@ -34,6 +41,8 @@ ROUNDS: Final = 4
 async def resume(exchange: Exchange, broken: Attempt, route: Route) -> None:
     """Go on with a stream of which the client has a part, or end it with one clear error."""
     recovery = _Recovery(exchange, broken, route)
+    if broken.native and recovery.mode != "error":
+        recovery.translate()
     recovery.keep(broken)
     if recovery.said.complete:
         recovery.end_complete(broken)
@@ -58,6 +67,8 @@ async def resume(exchange: Exchange, broken: Attempt, route: Route) -> None:
             refused = how == "prefill" and recovery.way_to(target) == "restart"
             if refused and await recovery.go_on_at(target, "restart"):
                 return
+        except Unsupported:
+            continue  # another may be able to say it
         finally:
             if not is_closed:
                 target.breaker.release(loop.time())
@@ -66,7 +77,8 @@ async def resume(exchange: Exchange, broken: Attempt, route: Route) -> None:
 
 class _Recovery:
     """One broken stream. ``kept`` are the tokens of the parts that the client keeps, by ``prompt`` and ``completion``,
-    ``pieces`` the events that brought a part of it, ``served`` who gave the last one.
+    ``pieces`` the events that brought a part of it, ``first`` what a provider told of the prompt first, ``served`` who
+    gave the last part. ``native`` is what was said in the client's own protocol, until another goes on with it.
     """
 
     def __init__(self, exchange: Exchange, broken: Attempt, route: Route) -> None:
@@ -78,13 +90,29 @@ class _Recovery:
         self.mode = exchange.recovery or route.recovery
         self.transcript: Transcript = transcript
         self.said: Said = transcript.said()
+        self.native = self.said if isinstance(self.said, NativeSaid) else None
+        if self.native is not None:
+            self.said = self.native.as_chat()
+            self.transcript = exchange.transcript = Transcript(route.resumable, self.said)
         self.prompt: int | None = None
         self.completion = 0
         self.pieces = 0
+        self.first = Tokens()
         self.kept = Tokens()
         self.estimated = False
         self.served = broken.target
         self.parts = Parts([])
+
+    def translate(self) -> None:
+        """Make the request of a stream that was relayed one that can be gone on with. Where that can't be, nobody is
+        asked to.
+        """
+        interpreter = self.exchange.interpreter
+        assert interpreter is not None
+        try:
+            interpreter.to_chat(self.exchange)
+        except GatewayError:
+            self.mode = "error"
 
     def targets(self) -> list[Target]:
         """Whom to ask: every other target first, and at last the one that broke off."""
@@ -123,6 +151,10 @@ class _Recovery:
         if how == "restart":
             self._start_anew()
         exchange.seam = Seam(self.said, how, self.prompt, self.completion, self.parts)
+        if self.native is not None:
+            assert exchange.interpreter is not None
+            exchange.interpreter.go_on(self.native.begun)
+            self.native = None
         attempt = await attempt_once(exchange, target)
         if attempt.cancelled:
             self._count(attempt)
@@ -148,7 +180,8 @@ class _Recovery:
         self.said.id, self.said.created = told.id, told.created
         self.said.model, self.said.fingerprint = told.model, told.fingerprint
         # The client throws the first part away, and is not billed for it.
-        self.prompt, self.completion, self.pieces, self.kept = None, 0, 0, Tokens()
+        self.prompt, self.completion, self.pieces = None, 0, 0
+        self.first = self.kept = Tokens()
         for part in self.parts.parts:
             part.kept = False
 
@@ -165,20 +198,28 @@ class _Recovery:
         pieces = self.said.pieces - self.pieces
         self.pieces = self.said.pieces
         told = attempt.events.tokens
+        # Messages tell the prompt's tokens at the beginning, and those of the answer at its end. A sum that came behind
+        # what broke the stream is of more than the client has.
+        summed = attempt.events.summed
+        half = told is not None and (not self.said.complete if summed else attempt.native)
+        if told is not None and half:
+            told = structs.replace(told, completion=0, reasoning=0)
         prompt = len(self.exchange.raw) // BYTES_PER_TOKEN if told is None else told.prompt
-        completion = pieces if told is None else told.completion
-        if told is None:
-            self.estimated = True
+        completion = pieces if told is None or half else told.completion
+        if told is None or half:
+            self.estimated = self.estimated or told is None or pieces > 0
             unread = attempt.events.unread()
             if unread is not None:
-                self.parts.parts.append(Part(self.exchange, attempt.target, unread, pieces))
+                self.parts.parts.append(Part(self.exchange, attempt.target, unread, pieces, told))
         if pieces:
             self.served = attempt.target
         if told is not None and self.prompt is None:
             self.prompt = max(0, told.prompt - self.completion)
+            self.first = told
         self.completion += completion
-        tokens = Tokens(prompt=prompt, completion=completion)
-        self.kept = Tokens(prompt=prompt if self.prompt is None else self.prompt, completion=self.completion)
+        tokens = structs.replace(told or Tokens(), prompt=prompt, completion=completion)
+        kept = prompt if self.prompt is None else self.prompt
+        self.kept = structs.replace(self.first, prompt=kept, completion=self.completion)
         self._bill()
         return tokens
 
@@ -228,7 +269,8 @@ class _Recovery:
             self.end_in_error()
             return
         self.exchange.outcome = "ok"
-        self.exchange.hold_end(b"data: [DONE]\n\n")
+        # Relayed in the client's own protocol, the stream has an end mark of its own.
+        self.exchange.hold_end(events.end_mark if self.native is not None else END_MARK)
 
     def end_in_error(self) -> None:
         """Nobody goes on: the client is told why the answer ends here."""
@@ -237,4 +279,8 @@ class _Recovery:
         assert error is not None
         self._bill()
         exchange.outcome = "cut"
-        exchange.hold_end(self.broken.told or event_of(upstream_failure(error)), intact=exchange.chunked)
+        told = self.broken.told
+        if told and self.broken.native and self.native is None:
+            # Others have gone on since: what its provider said is told in the client's protocol like errors of ours.
+            told = b"data: %b\n\n" % as_envelope(data_of(told) or b"")
+        exchange.hold_end(told or event_of(upstream_failure(error)), intact=exchange.chunked)

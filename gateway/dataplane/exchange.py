@@ -21,7 +21,7 @@ from gateway.dataplane.deadlines import tighter
 from gateway.dataplane.endpoints.inference import Endpoint
 from gateway.dataplane.flow import INTO_TASK
 from gateway.dataplane.interpreting import Interpreter
-from gateway.dataplane.transcript import Transcript
+from gateway.dataplane.transcript import Said, Transcript
 from gateway.kernel.errors import GatewayError
 from gateway.plugin.api import Request
 
@@ -223,11 +223,13 @@ class Exchange(Request):
         """See :class:`gateway.plugin.request.Request`."""
         return "" if self.choice is None else self.choice.spelt
 
-    def open_transcript(self) -> Transcript | None:
-        """Where what the client gets of a chat's stream is noted; None where it can't be gone on with."""
-        if self.transcript is None and self.spec.generates and self.route is not None:
-            self.transcript = Transcript(self.route.resumable or self.spec.prompt == "prompt")
-        return self.transcript
+    def open_transcript(self, said: Said | None = None) -> Transcript | None:
+        """Where an attempt's part of a stream is noted, for ``said`` to read; None where nobody could go on with it."""
+        if self.seam is not None:
+            return self.transcript
+        if not self.spec.generates or self.route is None:
+            return None
+        return Transcript(self.route.resumable or self.spec.prompt == "prompt", said)
 
     # the request's body
 

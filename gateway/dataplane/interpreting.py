@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
     from gateway.dataplane.routing import Target
 
-_STATUSES: Final = {kind: status for status, kind in reversed(TABLE.kinds.values())}
+_STATUSES: Final = {kind: status for status, kind in reversed(TABLE.kinds.values())} | {"overloaded_error": 529}
 _OURS: Final = b'data: {"error"'
 """How an error of the gateway's begins; no native event does."""
 
@@ -164,6 +164,15 @@ class Interpreter:
 
     def _error(self, exchange: Exchange, status: int, document: Json) -> bytes:
         return orjson.dumps(self.protocol.error(status, document, exchange.id))
+
+    def go_on(self, begun: Any) -> None:
+        """What follows of a stream that was relayed is made of the internal form; ``begun`` is what the client's
+        protocol must know of the beginning.
+        """
+        self.native = False
+        if self._encoder is None:
+            self._encoder = self.protocol.stream(self._memo)
+            self._encoder.go_on(begun)
 
     def events(self, exchange: Exchange, block: bytes) -> bytes:
         """Whole events of a stream for the client."""

@@ -20,6 +20,7 @@ _TEXT: Final = re.compile(
     rb'"(text|thinking|partial_json)"\s*:\s*"([^"\\]+(?:\\.[^"\\]*)*|(?:\\.[^"\\]*)+)"'  # as JSON spells strings
 )
 _OVER: Final = re.compile(rb"(?:^|[\r\n])event: ?(?:response\.(?:completed|incomplete|failed)|error)[ \t]*[\r\n]")
+_PIECE: Final = b"event: response.output_text.delta\n"
 _FAILED: Final = re.compile(rb"(?:^|[\r\n])event: ?(?:response\.failed|error)[ \t]*[\r\n]")
 _DELTA: Final = re.compile(rb'"(delta)"\s*:\s*"([^"\\]+(?:\\.[^"\\]*)*|(?:\\.[^"\\]*)+)"')
 _END: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
@@ -104,7 +105,7 @@ class ResponseEvents(EventStream):
             if not data:
                 return data
         self.events += data.count(b"data:")
-        if _OVER.search(data) is None:
+        if (data.startswith(_PIECE) and data.count(b"event:") == 1) or _OVER.search(data) is None:
             self._keep(data)
             return data
         for event in split_events(data):

@@ -18,6 +18,8 @@ _decode_list: Final = msgspec.json.Decoder(list[Raw]).decode
 _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 _LIMITS: Final = ("max_tokens", "max_completion_tokens")
+_THINKING: Final = ("thinking", "reasoning_effort")
+"""What Anthropic takes no prefill with. Where the text has begun, the thinking is over."""
 _UNFIT: Final = ("echo", "suffix", "audio")
 """Fields with which a text is not all there is to go on from."""
 
@@ -37,6 +39,9 @@ def continued(fields: Fields, text: str, style: str, pieces: int) -> Fields | No
         made["prompt"] = Raw(_encode(before + text))
     elif not _add_message(made, text, style):
         return None
+    if style == "message":
+        for name in _THINKING:
+            made.pop(name, None)
     for name in _LIMITS:
         raw = fields.get(name)
         limit = None if raw is None else _decode(raw)
@@ -50,7 +55,7 @@ def _add_message(made: Fields, text: str, style: str) -> bool:
     last: dict[str, Any] = {"role": "assistant", "content": ""}
     given = _decode(messages[-1])
     if isinstance(given, dict) and given.get("role") == "assistant":
-        if not isinstance(given.get("content"), str) or given.get("tool_calls"):
+        if not isinstance(given.get("content"), str) or given.get("tool_calls") or given.get("provider_blocks"):
             return False
         last = given
         messages.pop()

@@ -14,6 +14,7 @@ from msgspec import Struct, structs
 from gateway.contract.usage import Attempt as AttemptRecord
 from gateway.contract.usage import Tokens
 from gateway.dataplane.counting.wire import Ask, Counted, Produced
+from gateway.dataplane.interpreting import countable
 from gateway.dataplane.pricing import cost_of
 from gateway.dataplane.vendors import vocabulary_of
 
@@ -28,16 +29,21 @@ without the tokens of the answer's beginning that was sent along.
 
 
 class Part:
-    """``events`` is what was estimated of it. It is ``kept`` by the client, until the stream begins anew."""
+    """``events`` is what was estimated of it, ``told`` what its provider has told of the prompt. It is ``kept`` by the
+    client, until the stream begins anew.
+    """
 
-    __slots__ = ("ask", "events", "kept", "record", "target")
+    __slots__ = ("ask", "events", "kept", "record", "target", "told")
 
-    def __init__(self, exchange: Exchange, target: Target, produced: Produced, events: int) -> None:
+    def __init__(
+        self, exchange: Exchange, target: Target, produced: Produced, events: int, told: Tokens | None = None
+    ) -> None:
         vocabulary = vocabulary_of(target.vendor, target.model)
-        request = exchange.raw if exchange.is_json else None
-        self.ask = Ask(0, vocabulary, exchange.endpoint, request, produced)
+        endpoint, raw = countable(exchange)
+        self.ask = Ask(0, vocabulary, endpoint, raw if told is None else None, produced)
         self.target = target
         self.events = events
+        self.told = told
         self.kept = True
         self.record: AttemptRecord | None = None
 
@@ -71,7 +77,8 @@ def recount(exchange: Exchange, parts: Parts, done: Callable[[], None]) -> None:
 def _correct(exchange: Exchange, prompt_from: PromptFrom, part: Part, counted: Counted) -> None:
     record, tokens = part.record, exchange.tokens
     if record is not None and record.tokens is not None:
-        record.tokens = Tokens(counted.prompt, completion=counted.completion, reasoning=counted.thoughts)
+        told = part.told or Tokens(counted.prompt)
+        record.tokens = structs.replace(told, completion=counted.completion, reasoning=counted.thoughts)
         record.cost_nanos = None if part.target.rate is None else cost_of(part.target.rate, record.tokens)
     if tokens is None or not part.kept:
         return

@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from gateway.dataplane.native import MessageEvents, ResponseEvents
+from gateway.dataplane.native_said import MessageSaid, ResponseSaid
 from gateway.dataplane.soundness import before_error, before_fault, is_sound
 from gateway.dataplane.streaming import EventStream, OversizedEvent
 from gateway.dataplane.upstream.errors import UpstreamError
@@ -15,6 +16,7 @@ from gateway.plugin.sse import split_events
 
 if TYPE_CHECKING:
     from gateway.dataplane.attempt import Attempt
+    from gateway.dataplane.transcript import Said
 
 QUEUED: Final = 262_144
 """Bytes that may wait for a plugin before the upstream is read no further."""
@@ -39,8 +41,8 @@ class EventRelay:
         "_queued",
         "_seam",
         "_strict",
-        "_transcript",
         "events",
+        "transcript",
     )
 
     def __init__(self, attempt: Attempt) -> None:
@@ -51,9 +53,7 @@ class EventRelay:
         self._strict = exchange.spec.generates
         self._checked = self._strict and attempt.inbound is None
         self._seam = exchange.seam  # where the client has a part of the answer already
-        if attempt.native:
-            exchange.transcript = None  # nobody can go on with what it does not read
-        self._transcript = None if attempt.native else exchange.open_transcript()
+        self.transcript = exchange.open_transcript(_reader_of(attempt))
         self._last = b""
         self._queue: deque[tuple[bytes | None, bool]] | None = None
         self._pump: asyncio.Task[None] | None = None
@@ -84,7 +84,7 @@ class EventRelay:
         """Whether the answer had said that it was finished before the error came: nobody can do better, and the client
         sees the end as it is.
         """
-        if self._transcript is not None and self._transcript.said().complete:
+        if self.transcript is not None and self.transcript.said().complete:
             return True
         # It may have been said in the read before: how many events one brings must make no difference.
         return _says_finished(before_error(out)[0] or self._last)
@@ -100,8 +100,8 @@ class EventRelay:
         """Whole events for the client, through the plugins."""
         if self._seam is not None:
             out = self._seam.join(out)
-        if self._transcript is not None:
-            self._transcript.add(out)
+        if self.transcript is not None:
+            self.transcript.add(out)
         if not out and not last:
             return
         chain = self._chain
@@ -219,6 +219,13 @@ def _events_of(attempt: Attempt) -> EventStream:
             return ResponseEvents(attempt.target.vendor, exchange.endpoint)
         return MessageEvents(attempt.target.vendor, exchange.endpoint)
     return EventStream(exchange.hide_usage, attempt.target.vendor, exchange.endpoint)
+
+
+def _reader_of(attempt: Attempt) -> Said | None:
+    """What reads the events as they come, where those are not Chat's."""
+    if not attempt.native:
+        return None
+    return ResponseSaid() if attempt.exchange.spec.stateful else MessageSaid()
 
 
 def _says_finished(data: bytes) -> bool:

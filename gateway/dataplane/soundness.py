@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +13,7 @@ from gateway.dataplane.refusal import error_told
 from gateway.plugin.sse import DONE, data_of, split_events
 
 _END: Final = b"data: [DONE]\n\n"
+_NAMED: Final = re.compile(rb"\n\nevent: [^\r\n]*\ndata: ")
 
 # Syntax alone is looked at: building objects of an event would cost several times as much.
 _decode: Final = msgspec.json.Decoder(Raw).decode
@@ -22,17 +24,35 @@ def is_sound(block: bytes) -> bool:
     body = block[: -len(_END)] if block.endswith(_END) else block
     if not body:
         return True
-    if body.startswith(b"data: {") and body.endswith(b"}\n\n"):
-        payload = body[6:-2]
-        if b"\n\ndata: " in payload:
-            # Several at once, as the members of an object: with a key before each, none can pass for two.
-            payload = b'{"":%b}' % payload.replace(b"\n\ndata: ", b',"":')
+    if body.endswith(b"}\n\n"):
+        if body.startswith(b"data: {"):
+            payload = body[6:-2]
+            if b"\n" in payload:
+                # Several at once, as the members of an object: with a key before each, none can pass for two.
+                payload = b'{"":%b}' % payload.replace(b"\n\ndata: ", b',"":')
+                if b"\n" in payload:
+                    return all(_is_good(event) for event in split_events(body))
+        else:
+            payload = _named(body)
         try:
             _decode(payload)
             return body.isascii() or _is_text(body)
         except msgspec.DecodeError:
             pass
     return all(_is_good(event) for event in split_events(body))
+
+
+def _named(body: bytes) -> bytes:
+    """The same of events with a name; nothing where they are in any other form than ``event``, then ``data``."""
+    begin = body.find(b"\n") + 1
+    if not body.startswith(b"event: ") or not body.startswith(b"data: {", begin) or b"\r" in body:
+        return b""
+    payload = body[begin + 6 : -2]
+    if b"\n" in payload:
+        payload = b'{"":%b}' % _NAMED.sub(b',"":', payload)
+        if b"\n" in payload:
+            return b""  # what follows the end of a line is no part of the data, though it may be one of the JSON
+    return payload
 
 
 def _is_text(data: bytes) -> bool:

@@ -22,15 +22,21 @@ LONGEST: Final = 1_048_576
 """Characters of text that are given to another target at most."""
 
 
+_ABSENT: Final = Raw(b"null")
+
+
 class _Delta(Struct):
     role: str | None = None
     content: str | None = None
     refusal: str | None = None
-    tool_calls: Raw = Raw(b"null")
-    function_call: Raw = Raw(b"null")
+    tool_calls: Raw = _ABSENT
+    function_call: Raw = _ABSENT
     reasoning_content: str | None = None
-    reasoning: Raw = Raw(b"null")
-    audio: Raw = Raw(b"null")
+    reasoning: Raw = _ABSENT
+    audio: Raw = _ABSENT
+    annotations: Raw = _ABSENT
+    citations: Raw = _ABSENT
+    provider_blocks: Raw = _ABSENT
 
 
 class _Choice(Struct):
@@ -52,10 +58,15 @@ _decode: Final = msgspec.json.Decoder(_Chunk, strict=False).decode
 _NULL: Final = (b"null", b"[]", b'""')
 
 
+def _is_there(part: Raw) -> bool:
+    return part is not _ABSENT and bytes(part) not in _NULL
+
+
 class Said:
     """``text`` is the answer so far, ``pieces`` how many events brought a part of it (about as many tokens), ``role``
     whether the client was told who speaks, ``other`` whether it got anything that no prefill can hold: a tool call, a
-    refusal, thoughts without an answer, a second choice. ``finished`` is the reason the answer ended for, if it did.
+    refusal, a citation, thoughts without an answer, a second choice. ``finished`` is the reason the answer ended for,
+    if it did.
     """
 
     __slots__ = ("_texts", "created", "fingerprint", "finished", "id", "length", "model", "other", "pieces", "role",
@@ -97,6 +108,12 @@ class Said:
         """Whether the text is all there is, so that a prefill can hold it."""
         return 0 < self.length <= LONGEST and not self.other
 
+    def read_all(self, blocks: list[bytes]) -> None:
+        """Take in blocks of whole events."""
+        for block in blocks:
+            for event in split_events(block):
+                self.read(event)
+
     def read(self, event: bytes) -> None:
         """Take in one event. One that is no chunk of an answer counts as nothing."""
         payload = data_of(event)
@@ -122,13 +139,24 @@ class Said:
         if delta is not None:
             self.role = self.role or delta.role is not None
             text = text or delta.content
-            if delta.refusal or not all(
-                bytes(part) in _NULL for part in (delta.tool_calls, delta.function_call, delta.audio)
+            if (
+                delta.refusal
+                or _is_there(delta.tool_calls)
+                or _is_there(delta.function_call)
+                or _is_there(delta.audio)
+                or _is_there(delta.annotations)
+                or _is_there(delta.citations)
+                or _is_there(delta.provider_blocks)
             ):
                 self.other = True
-            if delta.reasoning_content or bytes(delta.reasoning) not in _NULL:
+            if delta.reasoning_content or _is_there(delta.reasoning):
                 self.thought = True
                 self.pieces += 1
+        if text:
+            self.say(text)
+
+    def say(self, text: str) -> None:
+        """Take in a piece of the answer's text."""
         if text:
             self.pieces += 1
             self.length += len(text)
@@ -137,16 +165,18 @@ class Said:
 
 
 class Transcript:
-    """Collects the events of one stream. Without ``whole`` only its beginning is kept."""
+    """Collects the events of one stream. Without ``whole`` only its beginning is kept. ``said`` knows how to read them;
+    it may have a beginning already.
+    """
 
     __slots__ = ("_events", "_last", "_said", "_size", "_whole", "full")
 
-    def __init__(self, whole: bool) -> None:
+    def __init__(self, whole: bool, said: Said | None = None) -> None:
         self._whole = whole
         self._events: list[bytes] = []
         self._last = b""
         self._size = 0
-        self._said = Said()
+        self._said = Said() if said is None else said
         self.full = False
 
     def add(self, events: bytes) -> None:
@@ -162,10 +192,7 @@ class Transcript:
             self.full = not self._whole or self._said.other or self._said.length > LONGEST
 
     def _read(self) -> None:
-        said = self._said
-        for block in self._events:
-            for event in split_events(block):
-                said.read(event)
+        self._said.read_all(self._events)
         self._events.clear()
         self._size = 0
 

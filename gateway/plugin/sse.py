@@ -38,6 +38,12 @@ def data_of(event: bytes) -> bytes | None:
         line = event[5:end].removesuffix(b"\r")
         if event[end:] in (b"\n\n", b"\n\r\n"):
             return line.removeprefix(b" ")
+    elif b"\r" not in event and event.endswith(b"\n\n"):
+        begin = event.find(b"\n") + 1
+        if event.startswith(b"event: ") and event.startswith(b"data: ", begin):
+            line = event[begin + 6 : -2]
+            if b"\n" not in line:
+                return line
     lines = [line[5:].removeprefix(b" ") for line in _LINE.split(event) if line.startswith(b"data:")]
     return b"\n".join(lines) if lines else None
 

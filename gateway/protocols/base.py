@@ -28,6 +28,11 @@ class StreamEncoder(Protocol):
     whole server-sent events, or nothing.
     """
 
+    def go_on(self, begun: Any) -> None:
+        """Called before anything else, where the client has the answer's beginning already, in its own protocol.
+        ``begun`` is what the protocol must know of it, in a form of its own.
+        """
+
     def feed(self, chunk: Json) -> bytes:
         """The next chunk. The one with the usage has empty ``choices`` and is always there, as the last one, where the
         usage is known: what a protocol must tell at its end can wait for it until :meth:`end`.

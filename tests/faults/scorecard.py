@@ -15,6 +15,8 @@ import pytest
 
 from tests.faults.upstream.registry import every
 
+PROTOCOLS = ("Messages", "Responses")
+_RELAYED = "Streams that are relayed as they come, in the protocol that client and target speak:\n"
 MARKS = re.compile(r"(<!-- scorecard -->\n).*(<!-- end of the scorecard -->\n)", re.S)
 
 
@@ -73,25 +75,53 @@ class _Gatherer:
         text = self._path.read_text("utf-8")
         if not MARKS.search(text):
             raise pytest.UsageError(f"{self._path} has no marks for a scorecard")
-        card = f"\n{table(self._scores)}\n{figures(self._figures)}\n"
+        card = f"\n{table(self._scores)}\n{_RELAYED}\n{relayed(self._scores)}\n{figures(self._figures)}\n"
         self._path.write_text(MARKS.sub(lambda found: found[1] + card + found[2], text), "utf-8")
         return f"wrote {self._path}"
 
 
 def table(scores: Iterable[Score]) -> str:
     """One row a fault, or two where whole answers and streams fare differently."""
-    cells: dict[tuple[str, bool], dict[str, Score]] = {}
-    for score in scores:
-        cells.setdefault((score.fault, score.stream), {})[score.case] = score
-    lines = [
-        "| the upstream … | asked for | alone, the client gets | calls | with another target | calls |",
-        "|---|---|---|--:|---|--:|",
-    ]
+    cells = _cells(scores)
+    lines = _head("asked for")
     for fault in every().values():
         whole, stream = (_row(cells.get((fault.name, streamed), {})) for streamed in (False, True))
         kinds = [("both", whole)] if whole == stream else [("whole", whole), ("stream", stream)]
         lines += [f"| {fault.about} (`{fault.name}`) | {kind} | {row} |" for kind, row in kinds if row]
     return "\n".join(lines) + "\n"
+
+
+def relayed(scores: Iterable[Score]) -> str:
+    """The streams that are relayed in a protocol of the client's: a row for each fault and protocol. Their cases have
+    the protocol's name before them.
+    """
+    found = list(scores)
+    lines = _head("in")
+    for fault in every().values():
+        for protocol in PROTOCOLS:
+            own = [
+                score._replace(case=score.case.removeprefix(f"{protocol} "))
+                for score in found
+                if score.case.startswith(f"{protocol} ")
+            ]
+            row = _row(_cells(own).get((fault.name, True), {}))
+            lines += [f"| {fault.about} (`{fault.name}`) | {protocol} | {row} |"] if row else []
+    return "\n".join(lines) + "\n"
+
+
+def _head(kind: str) -> list[str]:
+    return [
+        f"| the upstream … | {kind} | alone, the client gets | calls | with another target | calls |",
+        "|---|---|---|--:|---|--:|",
+    ]
+
+
+def _cells(scores: Iterable[Score]) -> dict[tuple[str, bool], dict[str, Score]]:
+    cells: dict[tuple[str, bool], dict[str, Score]] = {}
+    for score in scores:
+        if score.case in ("alone", "spared"):
+            cells.setdefault((score.fault, score.stream), {})[score.case] = score
+    return cells
 
 
 def _row(cases: dict[str, Score]) -> str:

@@ -41,6 +41,7 @@ def gateway(fake: FakeResponses, tmp_path_factory: pytest.TempPathFactory) -> It
         "providers": [
             {"name": "own", "responses": True, **provider},
             {"name": "plain", **provider},
+            {"name": "going-on", **provider},
             *(
                 {"name": f"own-{name}", "responses": True, **provider, "breaker": {"failures": 1, "cooldown": 600}}
                 for name in FAILS
@@ -53,6 +54,13 @@ def gateway(fake: FakeResponses, tmp_path_factory: pytest.TempPathFactory) -> It
             {"name": "dropping", "drop_params": ["tools.web_search"], "targets": [plain]},
             {"name": "plain-first", "targets": [plain, own]},
             {"name": "cut", "targets": [{"provider": "own", "model": "cut"}]},
+            {
+                "name": "cut-on",
+                "targets": [
+                    {"provider": "own", "model": "cut"},
+                    {"provider": "going-on", "model": "fake-chat", "prefill": "message"},
+                ],
+            },
             *({"name": name, "targets": [{"provider": f"own-{name}", "model": name}]} for name in FAILS),
             {"name": "fails-over", "targets": [{"provider": "own", "model": "fails"}, plain]},
             {"name": "falling", "targets": [{"provider": "own", "model": "broken"}, plain]},
@@ -142,6 +150,22 @@ def test_a_stream_that_breaks_off(gateway: RunningGateway, tools: Any) -> None:
     assert events[0]["type"] == "response.created"
     assert events[-1]["type"] == "error"
     assert events[-1]["message"]
+
+
+def test_a_stream_that_goes_on_elsewhere_is_kept_whole(client: OpenAI, fake: FakeResponses) -> None:
+    said = f"{marker()} {'word ' * 300}"
+    with client.responses.stream(model="cut-on", input=said, reasoning={"effort": "low"}) as stream:
+        numbers = [event.sequence_number for event in stream]
+        whole = stream.get_final_response()
+    assert numbers == list(range(len(numbers)))
+    assert [item.type for item in whole.output] == ["reasoning", "message"]
+    path, asked = sent(fake, said.split()[0])
+    assert (path, asked["messages"][-1]["role"]) == ("/v1/chat/completions", "assistant")
+    assert whole.output_text.startswith(asked["messages"][-1]["content"])
+    assert len(whole.output_text) > len(asked["messages"][-1]["content"]) > len(said) // 4
+    kept = client.responses.retrieve(whole.id)
+    assert (kept.output_text, kept.status) == (whole.output_text, "completed")
+    client.responses.create(model="own", input="and then?", previous_response_id=whole.id)
 
 
 def test_another_target_is_asked_only_what_it_understands(client: OpenAI, fake: FakeResponses) -> None:

@@ -7,7 +7,7 @@ a tool call is not whole waits until it is.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -22,6 +22,16 @@ _DELTA: Final = b'event: content_block_delta\ndata: {"type":"content_block_delta
 _STOP: Final = b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n'
 _START: Final = b'event: content_block_start\ndata: {"type":"content_block_start","index":%d,"content_block":%b}\n\n'
 _END: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+
+
+class BegunMessage(NamedTuple):
+    """What a client has of a Message: whether its ``message_start``, and the index of its ``last`` block, -1 for none.
+    ``kind`` is that block's type while it is open, else empty.
+    """
+
+    started: bool
+    last: int
+    kind: str
 
 
 class MessageEncoder:
@@ -39,6 +49,12 @@ class MessageEncoder:
         self._held: list[Json] = []  # deltas that wait for the call whose block is open
         self._choice: Json = {}
         self._usage: Json = {}
+
+    def go_on(self, begun: BegunMessage) -> None:
+        """See :class:`gateway.protocols.base.StreamEncoder`."""
+        self._started = begun.started
+        self._index = begun.last
+        self._kind = begun.kind
 
     def feed(self, chunk: Json) -> bytes:
         """See :class:`gateway.protocols.base.StreamEncoder`."""

@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.protocols.base import Json
 from gateway.protocols.responses import thoughts
+from gateway.protocols.responses.begun import BegunMessageItem
 from gateway.protocols.responses.content import refusal_part, text_part
 from gateway.protocols.responses.events import Events, delta_head, encode
 from gateway.protocols.responses.response import Memo, custom_item, function_item, message_item
@@ -127,11 +128,11 @@ def _joined(before: Json | None, more: Json | None) -> Json | None:
 
 
 class MessageItem(Item):
-    """Text and refusals, each a content part."""
+    """Text and refusals, each a content part. ``begun`` is one that the client has the beginning of."""
 
     __slots__ = ("_annotations", "_content", "_head", "_id", "_logprobs", "_refuses")
 
-    def __init__(self, events: Events, memo: Memo, index: int) -> None:
+    def __init__(self, events: Events, memo: Memo, index: int, begun: BegunMessageItem | None = None) -> None:
         super().__init__(events, memo, index)
         self._id = memo.item_id("msg", index)
         self._content: list[Json] = []  # the parts that have ended
@@ -139,7 +140,14 @@ class MessageItem(Item):
         self._refuses = False
         self._annotations: list[Json] = []
         self._logprobs: list[Json] = []
-        self._add()
+        if begun is None:
+            self._add()
+            return
+        self._id = begun.id
+        self._content += begun.content
+        if begun.text is not None:
+            self._head = delta_head("response.output_text.delta", self._place())
+            self._pieces.append(begun.text)
 
     def say(self, text: str) -> None:
         """The next piece of the text."""
@@ -252,3 +260,20 @@ class CallItem(Item):
         """See :class:`Item`."""
         make = custom_item if self._custom else function_item
         return make(self._memo, self.index, self._call_id, self._name, self._text(), status)
+
+
+class ToldItem(Item):
+    """An item that is complete: the client has it."""
+
+    __slots__ = ("_told",)
+
+    def __init__(self, events: Events, memo: Memo, index: int, told: Json) -> None:
+        super().__init__(events, memo, index)
+        self._told = self.done = told
+
+    def shown(self, status: str) -> Json:
+        """See :class:`Item`."""
+        return self._told
+
+    def _end_parts(self) -> None:
+        """They have ended."""

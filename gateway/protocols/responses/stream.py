@@ -13,9 +13,10 @@ from msgspec import Raw
 
 from gateway.protocols.base import Json
 from gateway.protocols.calls import CallNumbers
+from gateway.protocols.responses.begun import BegunResponse
 from gateway.protocols.responses.content import annotations_from_chat, logprobs_from_chat
 from gateway.protocols.responses.events import Events, encode
-from gateway.protocols.responses.growing import CallItem, Item, MessageItem, ReasoningItem
+from gateway.protocols.responses.growing import CallItem, Item, MessageItem, ReasoningItem, ToldItem
 from gateway.protocols.responses.response import (
     INCOMPLETE,
     Memo,
@@ -51,6 +52,7 @@ class ResponseStream:
     __slots__ = (
         "_calls",
         "_events",
+        "_given",
         "_head",
         "_items",
         "_kept",
@@ -66,6 +68,7 @@ class ResponseStream:
         self._memo = memo
         self._events = Events(memo.obfuscate)
         self._head: Json | None = None  # the first chunk
+        self._given: Json = {}  # what the client was told of the Response by another
         self._items: list[Item] = []
         self._open: MessageItem | ReasoningItem | None = None
         self._calls = Calls()
@@ -78,6 +81,21 @@ class ResponseStream:
     def begin_at(self, number: int) -> None:
         """Number the events from here on: so many have been told by another."""
         self._events.next = number
+
+    def go_on(self, begun: BegunResponse) -> None:
+        """See :class:`gateway.protocols.base.StreamEncoder`."""
+        if begun.next >= 0:
+            self._events.next = begun.next
+        if begun.id is None:
+            return
+        self._head = {"model": begun.model}
+        self._given = {"created_at": begun.created_at}
+        if not self._memo.shown.get("background"):
+            self._given["id"] = begun.id  # in the background it has ours
+        self._items += [ToldItem(self._events, self._memo, place, item) for place, item in enumerate(begun.items)]
+        if begun.open is not None:
+            item = self._open = MessageItem(self._events, self._memo, len(self._items), begun.open)
+            self._items.append(item)
 
     def feed(self, chunk: Json) -> bytes:
         """See :class:`gateway.protocols.base.StreamEncoder`."""
@@ -254,6 +272,7 @@ class ResponseStream:
         self._open = None
 
     def _finish(self, response: Json) -> None:
+        response |= self._given
         self._over = True
         self.final = response
         self._events.add(f"response.{response['status']}", {"response": self._shown(response)})

@@ -61,6 +61,8 @@ class Got:
             if "error" in document:
                 assert number == len(events), "something follows the error"
                 self.code = str(document["error"]["code"])
+            if "gateway" in document:
+                self.text = ""  # it begins anew
             for choice in document.get("choices", ()):
                 self.text += choice["delta"].get("content") or ""
 
@@ -119,15 +121,18 @@ def settings(
     breaker: Breaker = NEVER,
     context: tuple[int | None, int | None] = (None, None),
     request_timeout: float = 600.0,
+    kinds: tuple[dict[str, Any], dict[str, Any]] = ({}, {}),
     **model: Any,
 ) -> Settings:
-    """The model ``m``: served by ``fault`` at ``up``, and by ``spared`` at ``spare`` where that is given."""
+    """The model ``m``: served by ``fault`` at ``up``, and by ``spared`` at ``spare`` where that is given. ``kinds`` are
+    fields of the two providers, of OpenAI's kind without them.
+    """
     shared: dict[str, Any] = {"timeouts": timeouts, "retry": retry, "breaker": breaker}
     # A busy machine is not to be taken for a fault of the one that has none.
     of_spare = shared | {"timeouts": PATIENT} if spared == "healthy" else shared
     providers = (
-        Provider(name="up", base_url=up.base_url, **shared),
-        Provider(name="spare", base_url=spare.base_url, **of_spare),
+        Provider(name="up", base_url=up.base_url, **shared, **kinds[0]),
+        Provider(name="spare", base_url=spare.base_url, **of_spare, **kinds[1]),
     )
     targets = [Target(provider="up", model=fault, context_length=context[0])]
     if spared is not None:

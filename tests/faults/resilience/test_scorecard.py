@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.faults.resilience.expected import ROWS
-from tests.faults.scorecard import MARKS, Figure, Score, figures, table
+from tests.faults.resilience.test_native import FAULTS
+from tests.faults.scorecard import MARKS, PROTOCOLS, Figure, Score, figures, relayed, table
 from tests.faults.upstream.registry import every
 
 PUBLISHED = Path(__file__).parents[3] / "docs" / "resilience.md"
@@ -31,6 +32,17 @@ def test_what_was_not_tested_is_not_told() -> None:
     assert "503" not in table([Score("503", False, "alone", "503 `overloaded`", 2)])
 
 
+def test_relayed_streams_have_rows_of_their_own() -> None:
+    scores = [
+        Score("stream-cut", True, "Messages alone", "4 words, then the error `upstream_reset`", 1),
+        Score("stream-cut", True, "Messages spared", "the whole answer", 2),
+        Score("stream-cut", True, "Responses alone", "4 words", 1),
+    ]
+    (row,) = relayed(scores).splitlines()[2:]
+    assert row.endswith("| Messages | 4 words, then the error `upstream_reset` | 1 | the whole answer | 2 |")
+    assert len(table(scores).splitlines()) == 2
+
+
 def test_figures_are_told_once() -> None:
     assert figures([Figure("b", "1 ms"), Figure("a", "2"), Figure("b", "3 ms")]).splitlines()[2:] == [
         "| a | 2 |",
@@ -52,3 +64,13 @@ def test_the_published_one_is_that_of_these_tests() -> None:
         assert (int(calls), int(spared_calls)) == (row.calls, sum(row.spared_calls)), f"run make scorecard: {line}"
         assert alone == "the whole answer" if not row.alone else f"`{row.alone}`" in alone
         assert spared == "the whole answer" if not row.spared else f"`{row.spared}`" in spared
+
+
+def test_the_published_one_tells_of_relayed_streams() -> None:
+    found = MARKS.search(PUBLISHED.read_text("utf-8"))
+    assert found is not None
+    lines = found[0].splitlines()
+    for fault, _, _ in FAULTS:
+        for protocol in PROTOCOLS:
+            (line,) = (line for line in lines if f"(`{fault}`) | {protocol} | " in line)
+            assert line.endswith(" | 1 | the whole answer | 2 |"), f"run make scorecard: {line}"

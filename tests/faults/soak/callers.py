@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from msgspec import Struct, field
 
 from tests.faults.resilience.stage import Got
-from tests.faults.soak.settings import HEAVY, KEY
+from tests.faults.soak.settings import HEAVY, KEY, RELAYED
 from tests.faults.upstream.call import TEXT
-from tests.support.wire import Wire, chat, post, wire
+from tests.support.native_streams import Message
+from tests.support.wire import Answer, Wire, chat, post, wire
 
 PATIENCE = 30.0
 """Seconds within which every answer must have ended; the gateway's own limit is half of that."""
@@ -30,6 +31,21 @@ class Told(Struct):
     ends: Counter[str] = field(default_factory=Counter)
     """By status, and for errors their code."""
     faults: list[str] = field(default_factory=list)
+
+
+class GotMessage:
+    """The same of a streamed Message, or of an error in Anthropic's envelope."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.status = answer.status
+        self.complete = answer.complete
+        self.body = answer.body
+        if answer.status == 200:
+            message = Message(answer)
+            self.text, self.code, self.is_whole = message.text, message.code, message.ended
+        else:
+            self.text, self.is_whole = "", False
+            self.code = str(answer.json["error"]["details"]["error_code"])
 
 
 class Callers:
@@ -61,8 +77,10 @@ class Callers:
         """One request; whether the connection can be used further."""
         model = chance.choices(self._models, self._weights)[0]
         way = chance.choices(tuple(WAYS), tuple(WAYS.values()))[0]
-        stream = chance.random() < 0.5
-        request = post("/v1/chat/completions", chat(stream=stream) | {"model": model}, key=KEY)
+        relayed = model.startswith(RELAYED)
+        stream = relayed or chance.random() < 0.5
+        path = "/v1/messages" if relayed else "/v1/chat/completions"
+        request = post(path, chat(stream=stream, max_tokens=100) | {"model": model}, key=KEY)
         self.told.requests += 1
         self.told.ways[way] += 1
         if way == "half":
@@ -79,7 +97,8 @@ class Callers:
                 if way == "slow":
                     await asyncio.sleep(chance.uniform(0, 1.0))
                 answer = await client.answer()
-            return self._judge(what, Got(answer, 0.0)) and answer.headers.get("connection") != "close"
+            got = GotMessage(answer) if relayed else Got(answer, 0.0)
+            return self._judge(what, got) and answer.headers.get("connection") != "close"
         except TimeoutError:
             self.told.faults.append(f"{what}: no end of the answer")
         except (ConnectionError, asyncio.IncompleteReadError) as error:
@@ -88,12 +107,12 @@ class Callers:
             self.told.faults.append(f"{what}: {error!r}")
         return False
 
-    def _judge(self, what: str, got: Got) -> bool:
+    def _judge(self, what: str, got: Got | GotMessage) -> bool:
         """Whether the answer ended as one may; what looks whole must be."""
         if got.is_whole:
             self.told.whole += 1
             self.told.ends["whole"] += 1
-            if not got.text.endswith(TEXT):
+            if got.text != TEXT:
                 self.told.faults.append(f"{what}: looks whole and says {got.text!r}")
         elif got.code:
             self.told.ends[f"{got.status} {got.code}"] += 1

@@ -10,18 +10,25 @@ from tests.faults.upstream.registry import every
 KEY = "gw_live_soak_0123456789"
 IDLE = 0.5
 """Seconds an unused connection to a provider is kept, so that none is left soon after the load."""
+RELAYED = "message-"
+"""How the models begin that speak Messages, and are asked for streams in it."""
 HEAVY = frozenset(("huge-event", "endless-event"))
 """Faults of many megabytes."""
 
 
 def models() -> list[dict[str, Any]]:
-    """``alone-<fault>``, ``with-<fault>``, and the strategies over a mixture of faults."""
+    """``alone-<fault>``, ``with-<fault>``, ``message-<fault>`` of those that break streams, and the strategies over a
+    mixture of faults.
+    """
     made: list[dict[str, Any]] = []
-    for name in every():
+    for name, fault in every().items():
         own = {"provider": "up", "model": name}
         spare = {"provider": "spare", "model": "healthy", "prefill": "message"}
         made.append({"name": f"alone-{name}", "targets": [own]})
         made.append({"name": f"with-{name}", "targets": [own, spare], "stream_recovery": "restart"})
+        if fault.family == "streams":
+            targets = [own | {"provider": "up-messages"}, spare]
+            made.append({"name": f"{RELAYED}{name}", "targets": targets})
     mixed = [{"provider": "up", "model": name} for name in ("healthy", "steady", "slow-first-token", "stream-cut")]
     made.append({"name": "weighted", "strategy": "weighted", "targets": mixed})
     made.append({"name": "quickest", "strategy": "least_latency", "targets": mixed})
@@ -49,13 +56,17 @@ def configuration(up: str, spare: str, census: Path) -> dict[str, Any]:
     served = {target["model"] for model in models() for target in model["targets"]} | {"healthy"}
     prices = [
         {"provider": provider, "model": name, "input_per_1k": 0.001, "output_per_1k": 0.002}
-        for provider in ("up", "spare")
+        for provider in ("up", "spare", "up-messages")
         for name in sorted(served)
     ]
     return {
         "server": {"port": 0, "drain": 5.0, "request_timeout": 15.0},
         "data_dir": "data",
-        "providers": [{"name": "up", "base_url": up, **shared}, {"name": "spare", "base_url": spare, **shared}],
+        "providers": [
+            {"name": "up", "base_url": up, **shared},
+            {"name": "spare", "base_url": spare, **shared},
+            {"name": "up-messages", "kind": "anthropic", "base_url": up, "api_key": "sk-up", **shared},
+        ],
         "models": models(),
         "pricing": prices,
         "keys": [{"key": KEY, "name": "soak", "limits": limits}],

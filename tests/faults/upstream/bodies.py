@@ -6,7 +6,7 @@ import gzip
 
 from tests.faults.upstream.call import Call
 from tests.faults.upstream.registry import fault
-from tests.support.raw_upstream import STREAM_HEAD, answer, chunk, delta
+from tests.support.raw_upstream import STREAM_HEAD, answer, chunk
 
 _PAGE = b"<html><body>Welcome to the captive portal.</body></html>"
 _ERROR = b'{"error":{"message":"The model is overloaded.","type":"server_error","param":null,"code":503}}'
@@ -56,7 +56,7 @@ def _lying(call: Call, by: int) -> bytes:
 async def wrong_chunk_size(call: Call) -> None:
     if call.stream:
         await call.words()
-        event = delta(" never")
+        event = call.piece(" never")
         await call.send(b"%x\r\n%b\r\n" % (len(event) - 7, event))
     else:
         head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -79,7 +79,8 @@ async def gzipped(call: Call) -> None:
 async def invalid_utf8(call: Call) -> None:
     if call.stream:
         await call.words()
-        await call.go_on(delta(" caf_").replace(b"_", b"\xe9\xff"), *call.events()[4:], *call.end())
+        bad = call.piece(" caf#").replace(b"#", b"\xe9\xff")
+        await call.go_on(bad, *call.events()[call.started + 4 :], *call.end())
         await call.gone()
     else:
         await call.send(answer(call.whole("caf_").replace(b"_", b"\xe9\xff")))

@@ -33,9 +33,12 @@ def words(text: str) -> list[str]:
     return [first, *(f" {word}" for word in others)]
 
 
+ERROR = {"error": {"message": "The engine broke.", "type": "server_error", "param": None, "code": "engine"}}
+
+
 class Call:
-    """``number`` counts the requests for one model, ``nth`` those of the connection, both from 1. Times are
-    ``time.monotonic()``.
+    """One of Chat Completions. ``number`` counts the requests for one model, ``nth`` those of the connection, both
+    from 1. Times are ``time.monotonic()``.
     """
 
     def __init__(self, peer: Peer, request: Received, number: int) -> None:
@@ -83,6 +86,19 @@ class Call:
         usage = [usage_event(10, len(words(self._rest())))] if options.get("include_usage") else []
         return [*usage, DONE]
 
+    def piece(self, text: str) -> bytes:
+        """An event that goes on with the text."""
+        return delta(text)
+
+    def error(self) -> bytes:
+        """An event that reports an error."""
+        return b"data: %b\n\n" % orjson.dumps(ERROR)
+
+    @property
+    def started(self) -> int:
+        """How many of the events come before the first word."""
+        return 0
+
     def _rest(self) -> str:
         return TEXT.removeprefix(self.prefill)
 
@@ -102,7 +118,7 @@ class Call:
 
     async def words(self, count: int = 4) -> None:
         """The first words of a stream, which reach the gateway before what comes next."""
-        await self.begin(*self.events()[:count])
+        await self.begin(*self.events()[: self.started + count])
         await asyncio.sleep(APART)
 
     async def finish(self) -> None:

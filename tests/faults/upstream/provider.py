@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tests.faults.upstream.call import Call
+from tests.faults.upstream.dialects import dialect_of
 from tests.faults.upstream.registry import every
 from tests.support.raw_upstream import WAIT, Peer, RawUpstream, raw_upstream
 
@@ -33,9 +34,10 @@ class FaultyProvider:
         """One connection."""
         while not peer.writer.is_closing():
             request = await peer.request()
-            model = Call(peer, request, 0).model
+            dialect = dialect_of(request)
+            model = dialect(peer, request, 0).model
             self._counts[model] += 1
-            call = Call(peer, request, self._counts[model])
+            call = dialect(peer, request, self._counts[model])
             self.calls.append(call)
             self._more.set()
             await self._faults[model].serve(call)

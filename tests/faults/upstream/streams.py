@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tests.faults.upstream.call import Call
+import orjson
+
+from tests.faults.upstream.call import ERROR, Call
 from tests.faults.upstream.registry import fault
 from tests.support.raw_upstream import answer
 
-ERROR = b'data: {"error":{"message":"The engine broke.","type":"server_error","param":null,"code":"engine"}}\n\n'
 HUGE = 5_000_000
 
 
@@ -41,7 +42,7 @@ async def stall(call: Call) -> None:
 async def malformed(call: Call) -> None:
     if call.stream:
         await call.words()
-        await call.go_on(b'data: {"choices":[{"index":0,"delta":{"content":"ha\n\n')
+        await call.go_on(call.piece(" half")[:-9] + b"\n\n")
         await call.gone()
     else:
         await call.send(answer(call.whole()[:-40]))
@@ -69,28 +70,29 @@ async def missing_done(call: Call) -> None:
 @fault("error-event-first", "begins its stream with an error")
 async def error_event_first(call: Call) -> None:
     if call.stream:
-        await call.begin(ERROR)
+        await call.begin(call.error())
         await call.finish()
     else:
-        await call.send(answer(ERROR.removeprefix(b"data: ")))
+        await call.send(answer(orjson.dumps(ERROR)))
 
 
 @fault("error-event", "reports an error in mid-stream")
 async def error_event(call: Call) -> None:
     if call.stream:
         await call.words()
-        await call.go_on(ERROR)
+        await call.go_on(call.error())
         await call.gone()
     else:
-        await call.send(answer(ERROR.removeprefix(b"data: ")))
+        await call.send(answer(orjson.dumps(ERROR)))
 
 
 @fault("huge-event", "sends five megabytes in one event")
 async def huge_event(call: Call) -> None:
     if call.stream:
-        first, *others = call.events()
+        events = call.events()
         padding = b', "padding": "' + b"x" * HUGE + b'"}\n\n'
-        await call.begin(first.removesuffix(b"}\n\n") + padding, *others, *call.end())
+        events[call.started] = events[call.started].removesuffix(b"}\n\n") + padding
+        await call.begin(*events, *call.end())
         await call.finish()
     else:
         await call.send(answer(call.whole()[:-1] + b', "padding": "' + b"x" * HUGE + b'"}'))
@@ -100,7 +102,7 @@ async def huge_event(call: Call) -> None:
 async def endless_event(call: Call) -> None:
     if call.stream:
         await call.words()
-        await call.go_on(b'data: {"padding": "')
+        await call.go_on(call.piece(" endless")[:-9])
     else:
         await call.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n")
     piece = b"10000\r\n" + b"x" * 65_536 + b"\r\n"

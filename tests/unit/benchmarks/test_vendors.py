@@ -29,6 +29,7 @@ def test_every_api(kind: str) -> None:
     translator, memo = asked(kind)
     whole, events = getattr(vendors, kind)(vendors.FEW)
     answer = translator.response(whole, memo)
+    assert isinstance(answer, dict)
     assert answer["choices"][0]["message"]["content"] == TEXT
     assert answer["usage"]["total_tokens"] == 176
     stream, frames = translator.stream(memo), translator.frames()

@@ -15,6 +15,9 @@ ERROR = b'data: {"error":{"message":"down"}}\n\n'
 GOOD = st.one_of(
     st.builds(delta, st.text(max_size=12)),
     st.sampled_from([DONE, b": ping\n\n", b"data: {}\n\n", b"data: [1]\n\n", b"event: x\ndata: {}\n\n", b"data:\n\n"]),
+    st.sampled_from(
+        [b'event: message_stop\ndata: {"type":"message_stop", "a": [1]}\n\n', b"event: x\nid: 1\ndata: {}\n\n"]
+    ),
     st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size=3), max_size=3).map(
         lambda document: (
             b"data: " + orjson.dumps(document) + b"\n\n"
@@ -34,6 +37,11 @@ BAD = st.sampled_from(
         b'data: {"a":1},{"b":2}\n\n',
         b'data: {"a":1}{"b":2}\n\n',
         b"data: [DONE]x\n\n",
+        b'data: {"a":\n1}\n\n',
+        b'event: x\ndata: {"a":\n1}\n\n',
+        b'event: x\ndata: {"a":\r1}\n\n',
+        b"event: x\ndata: {a}\n\n",
+        b'event: x\ndata: {"a":1},"":{"b":2}}\n\n',
     ]
 )
 

@@ -103,6 +103,19 @@ async def test_a_first_part_whose_usage_was_told_counts_as_told(tmp_path: Path) 
         assert not made.estimated
 
 
+async def test_usage_told_behind_what_is_no_event_counts_for_nothing(tmp_path: Path) -> None:
+    """The client has two words, whatever else came in the same read."""
+    bad = b'data: {"choices":\n\n'
+    async with pair(tmp_path, breaks(*BEGUN, bad, usage(11, 50), DONE), says(*whole("three."))) as (gateway, _, _):
+        assert (await stream(gateway)).text == "One two three."
+        (made,) = await gateway.usage()
+        first, _ = made.attempts
+        assert first.reason == "protocol"
+        assert first.tokens is not None
+        assert first.tokens.completion < 5
+        assert made.tokens.completion == first.tokens.completion + 1
+
+
 @pytest.mark.parametrize("begun", [(), (role(),), (role(), event({}))], ids=["nothing", "role", "empty"])
 async def test_where_nothing_was_said_the_failure_is_invisible(tmp_path: Path, begun: tuple[bytes, ...]) -> None:
     async with pair(tmp_path, breaks(*begun), says(*whole("Hello.")), prefill=None) as (gateway, _, spare):
@@ -167,6 +180,8 @@ async def test_a_text_completion_goes_on_anywhere(tmp_path: Path) -> None:
 NOT_CONTINUED: list[Any] = [
     pytest.param([event({"tool_calls": [{"index": 0, "function": {"arguments": '{"a'}}]})], {}, id="tool call"),
     pytest.param([event({"refusal": "I can"})], {}, id="refusal"),
+    pytest.param([text("As "), event({"annotations": [{"type": "url_citation"}]})], {}, id="citation"),
+    pytest.param([text("As "), event({"provider_blocks": {"vendor": "x", "blocks": []}})], {}, id="own block"),
     pytest.param([event({"reasoning_content": "Let me"})], {}, id="thoughts alone"),
     pytest.param([text("One "), event({"content": "Un "}, index=1)], {"n": 2}, id="two choices"),
     pytest.param([text('{"a":')], {"response_format": {"type": "json_object"}}, id="JSON"),
