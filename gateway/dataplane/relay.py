@@ -35,6 +35,7 @@ class EventRelay:
         "_chain",
         "_checked",
         "_failure",
+        "_finished",
         "_last",
         "_pump",
         "_queue",
@@ -55,6 +56,7 @@ class EventRelay:
         self._seam = exchange.seam  # where the client has a part of the answer already
         self.transcript = exchange.open_transcript(_reader_of(attempt))
         self._last = b""
+        self._finished = False  # before an error came
         self._queue: deque[tuple[bytes | None, bool]] | None = None
         self._pump: asyncio.Task[None] | None = None
         self._failure: UpstreamError | None = None
@@ -71,9 +73,11 @@ class EventRelay:
         if not out:
             return
         if self._strict:
-            if events.failed and not self._was_finished(out):
-                self._end_in_error(out)
-                return
+            if events.failed and not self._finished:
+                if not self._was_finished(out):
+                    self._end_in_error(out)
+                    return
+                self._finished = True
             if self._checked and not is_sound(out):
                 self._pass_on(before_fault(out), False)
                 self._attempt.fail("The upstream sent an event that is not JSON.")

@@ -15,20 +15,26 @@ ENDS = delta("", "stop") + delta("", "stop").replace(b'"index":0', b'"index":1')
 ERROR = b'data: {"error":{"message":"late","code":"late"}}\n\n'
 
 
-@pytest.mark.parametrize("apart", [False, True], ids=["in one read", "in two"])
-async def test_it_is_passed_on_as_it_came(tmp_path: Path, apart: bool) -> None:
+READS = {
+    "in one read": [ENDS + ERROR + DONE],
+    "after the end": [ENDS, ERROR + DONE],
+    "before the mark": [ENDS + ERROR, DONE],
+    "alone": [ENDS, ERROR, DONE],
+}
+
+
+@pytest.mark.parametrize("reads", READS.values(), ids=READS)
+async def test_it_is_passed_on_as_it_came(tmp_path: Path, reads: list[bytes]) -> None:
     """However its events come; of several choices no transcript is kept that would tell."""
-    seen = asyncio.Event()
+    seen = asyncio.Semaphore(0)
 
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(STREAM_HEAD, chunk(delta("one")))
-        if apart:
-            await peer.send(chunk(ENDS))
-            await seen.wait()
-            await peer.send(chunk(ERROR), chunk(DONE), LAST_CHUNK)
-        else:
-            await peer.send(chunk(ENDS + ERROR), chunk(DONE), LAST_CHUNK)
+        for read in reads[:-1]:
+            await peer.send(chunk(read))
+            await seen.acquire()
+        await peer.send(chunk(reads[-1]), LAST_CHUNK)
         await peer.gone()
 
     async with (
@@ -38,7 +44,8 @@ async def test_it_is_passed_on_as_it_came(tmp_path: Path, apart: bool) -> None:
     ):
         await client.send(post("/v1/chat/completions", chat(stream=True, n=2)))
         answer = await client.head()
-        while b'"stop"' not in b"".join(answer.pieces):
-            await client.piece(answer)
-        seen.set()
+        for read in reads[:-1]:
+            while not b"".join(answer.pieces).endswith(read):
+                await client.piece(answer)
+            seen.release()
         assert (await client.rest(answer)).body == delta("one") + ENDS + ERROR + DONE

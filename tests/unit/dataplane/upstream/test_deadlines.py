@@ -117,7 +117,7 @@ async def test_a_deadline_on_a_reused_connection_counts_from_its_own_request() -
         await asyncio.sleep(2 * SHORT)
         before = time.monotonic()
         call = await exchange(pool, first=SHORT)
-        assert time.monotonic() - before >= SHORT
+        assert time.monotonic() - before >= SHORT - 0.01  # the loop's clock has milliseconds
         assert call.reason == "first_token_timeout"
         assert len(upstream.peers) == 1
 
