@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import httpx
@@ -30,9 +31,11 @@ class Served(NamedTuple):
     gateway: RunningGateway
     vendors: FakeVendors
     anthropic: FakeAnthropic
+    opened: ExitStack
 
     def client(self, path: str = "/v1", key: str = STATIC) -> OpenAI:
-        return OpenAI(base_url=self.gateway.root + path, api_key=key, max_retries=0, timeout=30)
+        client = OpenAI(base_url=self.gateway.root + path, api_key=key, max_retries=0, timeout=30)
+        return self.opened.enter_context(client)
 
     def get(self, path: str, key: str | None = None, **params: str) -> httpx.Response:
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
@@ -80,7 +83,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             told = CliRunner().invoke(cli, ["models", "sync", "--config", str(gateway.config_path)])
             assert "openai: answered with status 404" in told.stdout, told.output
             assert "claude: 3 models" in told.stdout, told.output
-            yield Served(gateway, vendors, anthropic)
+            with ExitStack() as opened:
+                yield Served(gateway, vendors, anthropic, opened)
 
 
 def listed(client: OpenAI) -> dict[str, dict[str, Any]]:
@@ -90,7 +94,8 @@ def listed(client: OpenAI) -> dict[str, dict[str, Any]]:
 def priced(served: Served) -> dict[str, dict[str, Any]]:
     """The list, once the worker knows the prices that it asks for at its start."""
     deadline = time.monotonic() + 30
-    while "pricing" not in (found := listed(served.client()))["gpt-4o"]:
+    client = served.client()
+    while "pricing" not in (found := listed(client))["gpt-4o"]:
         assert time.monotonic() < deadline, found
         time.sleep(0.1)
     return found
