@@ -60,30 +60,37 @@ def test_thoughts(cohere: ClientV2, vendors: FakeVendors) -> None:
     assert_is_read(said_again(vendors).json(), answer)
 
 
-STARTS = {
-    "text": ["message-start", "content-start", "content-delta", "content-delta", "content-end", "message-end"],
-    "thoughts": ["message-start", "content-start", "content-delta", "content-end", "content-start"],
-    "calls": ["message-start", "tool-plan-delta", "tool-call-start", "tool-call-delta", "tool-call-delta"],
+PIECES = ["content-start", "content-delta", "content-delta", "content-end"]
+CALLED = ["tool-call-start", "tool-call-delta", "tool-call-delta", "tool-call-end"]
+STREAMS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "text": ({}, PIECES),
+    "thoughts": ({"thinking": {"type": "enabled"}}, ["content-start", "content-delta", "content-end", *PIECES]),
+    "calls": ({"tools": TOOLS}, ["tool-plan-delta", *CALLED, *CALLED]),
 }
+"""What is asked for beside the messages, and the events between the first and the last one."""
 
 
-@pytest.mark.parametrize("kind", STARTS)
+@pytest.mark.parametrize("kind", STREAMS)
 def test_a_stream(cohere: ClientV2, vendors: FakeVendors, kind: str) -> None:
-    more: dict[str, Any] = {"text": {}, "thoughts": {"thinking": {"type": "enabled"}}, "calls": {"tools": TOOLS}}[kind]
+    more, between = STREAMS[kind]
     events: list[Any] = list(cohere.chat_stream(model=MODEL, messages=HELLO, **more))
 
     for told, read in zip(events_of(said_again(vendors)), events, strict=True):
         assert_is_read(told, read)
-    assert [event.type for event in events][: len(STARTS[kind])] == STARTS[kind]
+    assert [event.type for event in events] == ["message-start", *between, "message-end"]
     texts = [event.delta.message.content.text or "" for event in events if event.type == "content-delta"]
-    named = [event.delta.message.tool_calls.function.name for event in events if event.type == "tool-call-start"]
-    pieces = [event.delta.message.tool_calls.function.arguments for event in events if event.type == "tool-call-delta"]
-    calls = kind == "calls"
-    assert ("".join(texts), named, "".join(pieces)) == (
-        ("", ["weather", "time"], ROME * 2) if calls else (SAID, [], "")
-    )
+    calls = [
+        event.delta.message.tool_calls.function
+        for event in events
+        if event.type.startswith("tool-call-") and event.type != "tool-call-end"
+    ]
     end = events[-1].delta
-    assert (end.finish_reason, end.usage.tokens.input_tokens) == ("TOOL_CALL" if calls else "COMPLETE", PROMPT)
+    if kind == "calls":
+        assert [call.name for call in calls if hasattr(call, "name")] == ["weather", "time"]
+        assert ("".join(call.arguments for call in calls), end.finish_reason) == (ROME * 2, "TOOL_CALL")
+    else:
+        assert ("".join(texts), end.finish_reason) == (SAID, "COMPLETE")
+    assert (end.usage.tokens.input_tokens, end.usage.tokens.output_tokens) == (PROMPT, COMPLETION)
 
 
 def test_parallel_calls_and_their_answers(cohere: ClientV2, vendors: FakeVendors) -> None:

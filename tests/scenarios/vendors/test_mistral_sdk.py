@@ -165,7 +165,8 @@ def test_speech(mistral: Mistral, vendors: FakeVendors) -> None:
 def test_the_list_of_models(mistral: Mistral, vendors: FakeVendors) -> None:
     answer = mistral.models.list()
 
-    assert [model.id for model in answer.data or ()] == ["mistral-model", "mistral-other"]
+    listed: Any = answer.data
+    assert [(model.type, model.id) for model in listed] == [("base", "mistral-model"), ("base", "mistral-other")]
     assert_all_is_read(vendors, answer)
 
 
