@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,22 @@ from gateway.dataplane.counting.wire import Ask, Produced
 from gateway.dataplane.vendors import UNKNOWN
 from gateway.plugin.api import Plugin, PluginContext, Request
 from gateway.plugin.failures import Fail
-from gateway.settings.model import Price
-from tests.support.raw_upstream import STREAM_HEAD, Peer, RawUpstream, Script, answer, chunk, raw_upstream
+from gateway.settings.model import Connections, Price
+from tests.support.raw_upstream import (
+    LAST_CHUNK,
+    STREAM_HEAD,
+    WAIT,
+    Peer,
+    RawUpstream,
+    Script,
+    answer,
+    chunk,
+    completion,
+    raw_upstream,
+)
 from tests.support.streams import DONE, ask, breaks, event, role, says, sent, stream, text, two, usage, whole
 from tests.support.wire import chat, post, wire
-from tests.support.worker import RunningWorker, running_worker
+from tests.support.worker import RunningWorker, provider, running_worker, settings_for
 
 BEGUN = (role(), text("One "), text("two "))
 RESTART = b"x-gateway-stream-recovery: restart"
@@ -495,3 +506,40 @@ async def test_a_part_that_was_thrown_away_is_counted_for_its_attempt_alone(tmp_
         assert second.tokens is not None
         assert made.tokens.completion == second.tokens.completion
         assert not made.estimated or made.tokens.prompt == second.tokens.prompt
+
+
+async def test_a_stream_that_ended_early_is_not_asked_anew_because_another_has_its_connection(tmp_path: Path) -> None:
+    """Both wait for the only connection. The second has it, unanswered, when the first is looked at."""
+    go, let = asyncio.Event(), asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        while True:
+            who = orjson.loads((await peer.request()).body)["user"]
+            if who == "cut":
+                await peer.send(STREAM_HEAD, *map(chunk, BEGUN), LAST_CHUNK)
+                continue
+            await (go if who == "before" else let).wait()
+            await peer.send(answer(completion("Well.")))
+
+    async with raw_upstream(script) as up:
+        one = provider(up.base_url, connections=Connections(max=1, queue=10))
+        async with running_worker(settings_for(one), tmp_path) as gateway:
+            pool = gateway.runtime.pools["up"]
+            before = asyncio.create_task(ask(gateway, user="before"))
+            await up.until(lambda: len(up.requests) == 1)
+            cut = asyncio.create_task(stream(gateway, b"x-gateway-stream-recovery: error", user="cut"))
+            await until(lambda: pool.waiting == 1)
+            behind = asyncio.create_task(ask(gateway, user="behind"))
+            await until(lambda: pool.waiting == 2)
+            go.set()
+            got = await cut
+            assert (got.text, got.done, got.code) == ("One two ", False, "upstream_reset")
+            let.set()
+            assert [(await each).status for each in (before, behind)] == [200, 200]
+        assert [sent(each)["user"] for each in up.requests] == ["before", "cut", "behind"]
+
+
+async def until(there: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT):
+        while not there():  # noqa: ASYNC110
+            await asyncio.sleep(0)
