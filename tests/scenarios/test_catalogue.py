@@ -52,7 +52,7 @@ def config(vendors: FakeVendors, anthropic: FakeAnthropic, folder: str) -> dict[
         "providers": [
             {"name": "openai", "base_url": f"{vendors.root}/nowhere", "api_key": KEY},
             {"name": "router", "kind": "openrouter", "base_url": f"{vendors.root}/like", "api_key": KEY},
-            {"name": "mistral", "kind": "mistral", "base_url": f"{vendors.root}/mistral", "api_key": KEY},
+            {"name": "mistral", "kind": "mistral", "base_url": f"{vendors.root}/mistral/v1", "api_key": KEY},
             {"name": "claude", "kind": "anthropic", "base_url": anthropic.base_url, "api_key": fake_anthropic.KEY},
             {"name": "here", "kind": "llama_cpp", "model": "smollm2-135m-instruct"},
         ],

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import orjson
+
 from gateway.providers.base import Json
 from gateway.providers.frames import data_of
 from gateway.providers.mistral.request import VENDOR
@@ -46,7 +48,10 @@ def _message(message: Json) -> Json:
 
 
 def _call(call: Json) -> Json:
-    return {"id": call["id"], "type": "function", "function": call["function"]}
+    function = call["function"]
+    if isinstance(function.get("arguments"), dict):  # the API may tell them so too
+        function = {**function, "arguments": orjson.dumps(function["arguments"]).decode()}
+    return {"id": call["id"], "type": "function", "function": function}
 
 
 def said(content: Any) -> Json:

@@ -18,7 +18,13 @@ from tests.support.gateway import RunningGateway, running_gateway
 GATEWAY_KEY = "gw_live_vendors_0123456789"
 VENDORS = ("gemini", "bedrock", "entra", "groq", "portkey")
 """Of those that the matrix of protocols (``tests/scenarios/protocols/matrix``) asks whatever is asked here, some."""
-
+HELLO: list[Any] = [{"role": "user", "content": "Grüß dich"}]
+PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+TOOLS: list[Any] = [
+    {"type": "function", "function": {"name": name, "description": "Looks.", "parameters": PARAMETERS}}
+    for name in ("weather", "time")
+]
+SAID = "You said: Grüß dich"
 
 MEDIA = {
     "titan": ("bedrock", "amazon.titan-embed-text-v2:0"),
@@ -46,8 +52,8 @@ def providers(vendors: FakeVendors, account: str) -> list[dict[str, Any]]:
             "options": {"project": "p", "service_account": account},
         },
         {"name": "bedrock", "kind": "bedrock", "base_url": f"{vendors.root}/bedrock", "options": signed},
-        {"name": "cohere", "kind": "cohere", "base_url": f"{vendors.root}/cohere", "api_key": KEY},
-        {"name": "mistral", "kind": "mistral", "base_url": f"{vendors.root}/mistral", "api_key": KEY},
+        {"name": "cohere", "kind": "cohere", "base_url": f"{vendors.root}/cohere/v2", "api_key": KEY},
+        {"name": "mistral", "kind": "mistral", "base_url": f"{vendors.root}/mistral/v1", "api_key": KEY},
         {"name": "azure", "kind": "azure", "base_url": f"{vendors.root}/azure", "api_key": KEY},
         {"name": "entra", "kind": "azure", "base_url": f"{vendors.root}/azure", "options": entra},
         {"name": "groq", "kind": "groq", "base_url": f"{vendors.root}/like", "api_key": KEY},

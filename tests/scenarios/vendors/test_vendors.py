@@ -13,18 +13,10 @@ from google import genai
 from google.genai import types
 from openai import APIStatusError, OpenAI
 
-from tests.scenarios.vendors.conftest import GATEWAY_KEY, VENDORS
+from tests.scenarios.vendors.conftest import GATEWAY_KEY, HELLO, SAID, TOOLS, VENDORS
 from tests.support.fake_vendors import ACCESS_KEY, KEY, SECRET_KEY, FakeVendors
 from tests.support.fake_vendors.said import CACHED, COMPLETION, PROMPT
 from tests.support.gateway import RunningGateway
-
-HELLO: list[Any] = [{"role": "user", "content": "Grüß dich"}]
-PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-TOOLS: list[Any] = [
-    {"type": "function", "function": {"name": name, "description": "Looks.", "parameters": PARAMETERS}}
-    for name in ("weather", "time")
-]
-SAID = "You said: Grüß dich"
 
 
 @pytest.mark.parametrize("vendor", VENDORS)

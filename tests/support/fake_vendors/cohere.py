@@ -77,6 +77,8 @@ def stream(body: dict[str, Any]) -> list[bytes]:
         events.append({"type": "content-start", "index": place, "delta": start})
     for piece in answer.pieces:
         events.append({"type": "content-delta", "index": place, "delta": {"message": {"content": {"text": piece}}}})
+    if answer.pieces:
+        events.append({"type": "content-end", "index": place})
     if answer.calls:
         events.append({"type": "tool-plan-delta", "delta": {"message": {"tool_plan": "I will look."}}})
     for index, call in enumerate(_calls(answer, "")):

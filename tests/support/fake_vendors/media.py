@@ -15,6 +15,7 @@ MADE = 1290
 ASKED = 7
 """Tokens of what was asked."""
 _RATE = 24_000
+_SEGMENT = {"type": "transcription_segment", "text": "heard", "start": 0.0, "end": 2.5}
 
 
 def encoded(text: str) -> str:
@@ -32,14 +33,15 @@ def wav(samples: bytes) -> bytes:
 
 
 def form(content_type: str, raw: bytes) -> dict[str, Any]:
-    """The parts of a form by name: texts, and bytes of files; the last of a name that came more than once."""
+    """The parts of a form by name: texts, and bytes of files; a list of those of a name that came more than once."""
     message: Any = BytesParser(policy=HTTP).parsebytes(f"content-type: {content_type}\r\n\r\n".encode() + raw)
-    found: dict[str, Any] = {}
+    found: dict[str, list[Any]] = {}
     for part in message.get_payload():
         data = part.get_payload(decode=True)
         name = part.get_param("name", header="content-disposition")
-        found[name] = data if part.get_filename() else data.decode().rstrip("\r\n")
-    return found
+        value = data if part.get_filename() else data.decode().rstrip("\r\n")
+        found.setdefault(name, []).append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
 
 
 def invoked(model: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +120,12 @@ def of_cohere(path: str, body: dict[str, Any]) -> dict[str, Any]:
     if path.endswith("/rerank"):
         return {"id": "r", "results": ranked(body), "meta": {"billed_units": {"search_units": 1}}}
     vectors = [[float(len(text))] for text in body["texts"]]
-    return {"id": "e", "embeddings": {"float": vectors}, "meta": {"billed_units": {"input_tokens": ASKED}}}
+    return {
+        "id": "e",
+        "embeddings": {"float": vectors},
+        "response_type": "embeddings_by_type",
+        "meta": {"billed_units": {"input_tokens": ASKED}},
+    }
 
 
 def of_mistral(path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +138,7 @@ def of_mistral(path: str, body: dict[str, Any]) -> dict[str, Any]:
         return {"id": "m", "model": body["model"], "results": results}
     if path.endswith("/transcriptions"):
         usage = {"prompt_audio_seconds": 3, "prompt_tokens": ASKED, "completion_tokens": 2, "total_tokens": ASKED + 2}
-        segments = [{"text": "heard", "start": 0.0, "end": 2.5}] if "timestamp_granularities" in body else []
+        segments = [_SEGMENT] if "timestamp_granularities" in body else []
         text = f"heard {body['file'].decode()}"
         return {"model": body["model"], "text": text, "language": "en", "segments": segments, "usage": usage}
     if path.endswith("/speech"):
@@ -139,7 +146,7 @@ def of_mistral(path: str, body: dict[str, Any]) -> dict[str, Any]:
         sound = (said + " " * (len(said) % 2)).encode()
         made = wav(sound) if body["response_format"] == "wav" else sound
         return {"audio_data": base64.b64encode(made).decode()}
-    return of_openai(body)
+    return {"id": "e", **of_openai(body)}
 
 
 def of_openai(body: dict[str, Any]) -> dict[str, Any]:

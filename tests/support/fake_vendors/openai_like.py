@@ -110,10 +110,15 @@ def stream(body: dict[str, Any], azure: bool) -> list[bytes]:
     return [b"data: " + orjson.dumps(chunk) + b"\n\n" for chunk in chunks] + [b"data: [DONE]\n\n"]
 
 
-def broken() -> bytes:
+def fault(message: str, kind: str, code: str) -> dict[str, Any]:
+    """An error of Mistral's, which no object holds."""
+    return {"object": "error", "message": message, "type": kind, "param": None, "code": code}
+
+
+def broken(azure: bool) -> bytes:
     """The event of an error within a stream."""
-    fault = {"message": "Broke off.", "type": "server_error", "param": None, "code": "server_error"}
-    return b"data: " + orjson.dumps({"error": fault}) + b"\n\n"
+    told: dict[str, Any] = {"message": "Broke off.", "type": "server_error", "param": None, "code": "server_error"}
+    return b"data: " + orjson.dumps({"error": told} if azure else fault("Broke off.", "server_error", "3000")) + b"\n\n"
 
 
 def _chunk(delta: dict[str, Any], finish: str | None) -> dict[str, Any]:

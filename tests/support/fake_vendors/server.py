@@ -70,7 +70,7 @@ class FakeVendors(FakeOpenAI):
             routes=[
                 Route("/gemini/models", self._list),
                 Route("/cohere/v1/models", self._list),
-                Route("/mistral/models", self._list),
+                Route("/mistral/v1/models", self._list),
                 Route("/like/models", self._list),
                 Route("/bedrock/foundation-models", self._list),
                 Route("/gemini/models/{call}", self._gemini, methods=post),
@@ -79,10 +79,10 @@ class FakeVendors(FakeOpenAI):
                 Route("/google/token", self._google_token, methods=post),
                 Route(f"/entra/{TENANT}/oauth2/v2.0/token", self._entra_token, methods=post),
                 Route("/bedrock/model/{model}/{method}", self._bedrock, methods=post),
-                Route("/cohere/chat", self._cohere, methods=post),
-                Route("/cohere/{other}", self._cohere_other, methods=post),
-                Route("/mistral/chat/completions", self._mistral, methods=post),
-                Route("/mistral/{other:path}", self._mistral_other, methods=post),
+                Route("/cohere/v2/chat", self._cohere, methods=post),
+                Route("/cohere/v2/{other}", self._cohere_other, methods=post),
+                Route("/mistral/v1/chat/completions", self._mistral, methods=post),
+                Route("/mistral/v1/{other:path}", self._mistral_other, methods=post),
                 Route("/azure/deployments/{model}/chat/completions", self._azure, methods=post),
                 Route("/azure/deployments/{model}/{other:path}", self._azure_other, methods=post),
                 Route("/like/chat/completions", self._like, methods=post),
@@ -210,13 +210,20 @@ class FakeVendors(FakeOpenAI):
 
     async def _mistral(self, request: Request) -> Response:
         body, _ = await self._taken(request)
-        return self._chat(body, request.headers.get("authorization") == f"Bearer {KEY}", body["model"], False)
+        if request.headers.get("authorization") != f"Bearer {KEY}":
+            return JSONResponse({"detail": "Unauthorized"}, 401)
+        if body["model"] == FAILS:
+            return JSONResponse(openai_like.fault("Too much.", "rate_limited", "1300"), 429)
+        if body.get("stream"):
+            events, broken = openai_like.stream(body, azure=False), openai_like.broken(azure=False)
+            return _stream(events, "text/event-stream", body["model"], broken)
+        return JSONResponse(openai_like.whole(body, azure=False))
 
     async def _azure(self, request: Request) -> Response:
         body, _ = await self._taken(request)
         bearer = request.headers.get("authorization") == f"Bearer {TOKEN}"
         known = request.headers.get("api-key") == KEY or bearer
-        return self._chat(body, known and "api-version=" in request.url.query, request.path_params["model"], True)
+        return self._chat(body, known and "api-version=" in request.url.query, request.path_params["model"])
 
     async def _like(self, request: Request) -> Response:
         body, _ = await self._taken(request)
@@ -224,16 +231,18 @@ class FakeVendors(FakeOpenAI):
             request.headers.get("authorization", "").removeprefix("Bearer "),
             request.headers.get("x-portkey-api-key"),
         )
-        return self._chat(body, known, body["model"], True)
+        return self._chat(body, known, body["model"])
 
-    def _chat(self, body: dict[str, Any], known: bool, model: str, azure: bool) -> Response:
+    def _chat(self, body: dict[str, Any], known: bool, model: str) -> Response:
         if not known:
             return JSONResponse({"error": {"message": "Who are you?", "type": "x", "param": None, "code": "401"}}, 401)
         if model == FAILS:
             return JSONResponse({"error": {"message": "Too much.", "type": "x", "param": None, "code": "429"}}, 429)
         if body.get("stream"):
-            return _stream(openai_like.stream(body, azure), "text/event-stream", model, openai_like.broken())
-        return JSONResponse(openai_like.whole(body, azure))
+            return _stream(
+                openai_like.stream(body, azure=True), "text/event-stream", model, openai_like.broken(azure=True)
+            )
+        return JSONResponse(openai_like.whole(body, azure=True))
 
 
 def _stream(events: list[bytes], media_type: str, model: str, broken: bytes) -> Response:

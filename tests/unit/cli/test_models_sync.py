@@ -37,7 +37,7 @@ def sync(lists: FakeVendors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "gateway.yaml").write_text(f"""
 server: {{port: 0}}
 providers:
-- {{name: mistral, kind: mistral, base_url: '{lists.root}/mistral', api_key: {KEY}}}
+- {{name: mistral, kind: mistral, base_url: '{lists.root}/mistral/v1', api_key: {KEY}}}
 - {{name: router, kind: openrouter, base_url: '{lists.root}/like', api_key: {KEY}}}
 - {{name: locked, kind: openrouter, base_url: '{lists.root}/like', api_key: sk-not-the-right-key}}
 models:

@@ -56,6 +56,9 @@ KINDS: Final = {
     "llama_cpp": Kind(openai_like.heard, MODEL, MODEL, MODEL, MODEL),
 }
 
+_VERSIONS: Final = {"cohere": "/v2", "mistral": "/v1"}
+"""What the base URLs of some end in."""
+
 
 @dataclass
 class Providers:
@@ -90,7 +93,7 @@ def config(fakes: Providers, account: dict[str, str]) -> dict[str, Any]:
         "llama_cpp": {"model": MODEL, "llama_cpp": {"threads": 1, "context_length": 1024, "embeddings": False}},
         **{
             name: {
-                "base_url": f"{fakes.vendors.root}/{name}",
+                "base_url": f"{fakes.vendors.root}/{name}{_VERSIONS.get(name, '')}",
                 **({"options": options[name]} if name in options else key),
             }
             for name in ("azure", "gemini", "vertex", "bedrock", "cohere", "mistral")

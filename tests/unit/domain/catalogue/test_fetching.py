@@ -110,7 +110,7 @@ async def test_anthropic_page_by_page() -> None:
         ("cohere", "/cohere/v2", ["cohere-model", "cohere-other", "fails"]),
         (
             "mistral",
-            "/mistral",
+            "/mistral/v1",
             ["mistral-model", "mistral-model-latest", "mistral-other", "mistral-other-latest"],
         ),
         ("openrouter", "/like", ["maker/model", "router/auto"]),

@@ -223,17 +223,26 @@ def test_a_whole_answer_with_thoughts() -> None:
     }
 
 
-def test_a_call() -> None:
-    call = {"id": "D681PevKs", "function": {"name": "f", "arguments": "{}"}, "index": 0}
+@pytest.mark.parametrize("arguments", ['{"a":1}', {"a": 1}], ids=["text", "object"])
+def test_a_call(arguments: Any) -> None:
+    call = {"id": "D681PevKs", "function": {"name": "f", "arguments": arguments}, "index": 0}
     choice = {"message": {"content": "", "tool_calls": [call]}, "finish_reason": "tool_calls"}
     told = Mistral().response(orjson.dumps({"choices": [choice]}), MEMO)["choices"][0]
 
     assert told["message"] == {
         "role": "assistant",
         "content": None,
-        "tool_calls": [{"id": "D681PevKs", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+        "tool_calls": [{"id": "D681PevKs", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}],
     }
     assert told["finish_reason"] == "tool_calls"
+
+
+@pytest.mark.parametrize("arguments", ['{"a":1}', {"a": 1}], ids=["text", "object"])
+def test_a_streamed_call(arguments: Any) -> None:
+    call = {"id": "D681PevKs", "function": {"name": "f", "arguments": arguments}, "index": 0}
+    chunks, _ = read(_chunk({"tool_calls": [call]}, "tool_calls"))
+
+    assert chunks[0]["choices"][0]["delta"]["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a":1}'}
 
 
 def _chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
