@@ -46,9 +46,9 @@ class FakeOpenAI:
 
     def stop(self) -> None:
         """Drop every connection and end the thread."""
+        self.gates.open_all()  # while there is a loop that hears of it
         if self._server is not None:
             self._server.force_exit = self._server.should_exit = True
-        self.gates.open_all()
         self._thread.join(30)
         self._listener.close()
         if self._thread.is_alive():
