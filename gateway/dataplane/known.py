@@ -83,11 +83,12 @@ class Known:
         write_ahead(database)
         database.execute("PRAGMA synchronous=NORMAL")
         database.executescript(_SCHEMA)
-        database.execute("BEGIN IMMEDIATE")
-        if all(column[1] != "seq" for column in database.execute("PRAGMA table_info(known)")):
+        if not _tells_seq(database):
             # A file from before; a worker of before may still write to it. Any change takes such a row out.
-            database.execute("ALTER TABLE known ADD COLUMN seq INTEGER NOT NULL DEFAULT 0")
-        database.execute("COMMIT")
+            database.execute("BEGIN IMMEDIATE")
+            if not _tells_seq(database):  # another worker may have been first
+                database.execute("ALTER TABLE known ADD COLUMN seq INTEGER NOT NULL DEFAULT 0")
+            database.execute("COMMIT")
         seal = hmac.digest(self._key, b"file", "sha256")
         found = database.execute("SELECT value FROM state WHERE name = 'seal'").fetchone()
         if found is None or not hmac.compare_digest(found[0], seal):
@@ -237,3 +238,7 @@ class Known:
                 self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
             except OSError as left:
                 logger.error("known credentials can't be removed", extra={"reason": str(left)})
+
+
+def _tells_seq(database: sqlite3.Connection) -> bool:
+    return any(column[1] == "seq" for column in database.execute("PRAGMA table_info(known)"))
