@@ -42,7 +42,7 @@ compiled: setup
 
 test-compiled: compiled
 	PYTHONPATH=$(CURDIR)/build/compiled:$(CURDIR) .venv/bin/pytest -n 2 tests/unit/bus tests/unit/dataplane \
-		tests/unit/plugin tests/scenarios plugins $(ARGS)
+		tests/unit/plugin tests/unit/routing/test_[dfp]*.py tests/scenarios plugins $(ARGS)
 
 kills: setup
 	@scripts/install-redis

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from benchmarks.results import Results
+from benchmarks.results import Delay, Latency, Results
 
 
 class Row(Struct, frozen=True):
@@ -48,13 +48,25 @@ def _latency(results: Results) -> list[Row]:
     latency = results.latency
     if latency is None:
         return []
+    return [*_delays(latency), *(_delays(latency.awake, ", processors awake") if latency.awake else [])]
+
+
+def _delays(latency: Latency, how: str = "") -> list[Row]:
     whole, first = latency.added["gateway"], latency.added_first["gateway"]
-    title = f"added latency at {latency.rate:g} requests a second, open loop, p50 / p99"
+    reached, told = _both(whole), f"{first.p50.median:.2f}"
+    if "nginx" in latency.added:
+        beside, beside_first = latency.added["nginx"], latency.added_first["nginx"]
+        reached, told = f"{reached} (nginx {_both(beside)})", f"{told} (nginx {beside_first.p50.median:.2f})"
     share = max(whole.p50.median / 0.4, whole.p99.median / 2)
+    title = f"added latency at {latency.rate:g} requests a second, open loop, p50 / p99{how}"
     return [
-        Row(title, f"{whole.p50.median:.2f} / {whole.p99.median:.2f} ms", "0.4 / 2 ms", "0.2 / 1 ms", share),
-        Row("added time to first token, p50", f"{first.p50.median:.2f} ms", "0.5 ms", "0.2 ms", first.p50.median / 0.5),
+        Row(title, f"{reached} ms", "0.4 / 2 ms", "0.2 / 1 ms", share),
+        Row(f"added time to first token, p50{how}", f"{told} ms", "0.5 ms", "0.2 ms", first.p50.median / 0.5),
     ]
+
+
+def _both(delay: Delay) -> str:
+    return f"{delay.p50.median:.2f} / {delay.p99.median:.2f}"
 
 
 def _memory(results: Results) -> Row | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,6 +22,7 @@ from benchmarks import client, payloads, ticker
 from benchmarks.peers.base import Peer
 
 WARM_UP = 40
+IDLE_STATES = "/dev/cpu_dma_latency"
 
 
 class LatencyError(Exception):
@@ -104,3 +106,23 @@ def ahead() -> Iterator[bool]:
         yield True
     finally:
         os.sched_setscheduler(0, policy, before)
+
+
+@contextmanager
+def awake() -> Iterator[bool]:
+    """Within it, no processor is put to sleep between two requests, if that is allowed; tells whether it is.
+
+    Holding 0 microseconds open as the longest wake-up to bear keeps idle processors polling (Linux, "PM Quality Of
+    Service Interface"). A virtual machine's processor that sleeps is handed back to the host, and fetching it anew,
+    cold, takes longer than what is measured.
+    """
+    try:
+        held = os.open(IDLE_STATES, os.O_WRONLY)
+    except OSError:
+        yield False
+        return
+    try:
+        os.write(held, struct.pack("=i", 0))
+        yield True
+    finally:
+        os.close(held)

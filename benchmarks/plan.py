@@ -11,7 +11,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     rounds: int = 5
     seconds: float = 5
     connections: int = 32
-    latency_rounds: int = 9
+    latency_rounds: int = 7
     latency_seconds: float = 2
     rate: float = 200
     stream_rate: float = 50

@@ -45,7 +45,8 @@ class Delay(Struct, frozen=True):
 class Latency(Struct, frozen=True):
     """Open-loop delays by peer: the whole of a short answer, and the first event of a stream.
 
-    ``client_ahead`` is whether the client was scheduled ahead of what it measured; see :mod:`benchmarks.openloop`.
+    ``client_ahead`` is whether the client was scheduled ahead of what it measured; ``awake`` is the same again with
+    the processors kept awake, where that is allowed; see :mod:`benchmarks.openloop`.
     """
 
     rate: float
@@ -55,6 +56,7 @@ class Latency(Struct, frozen=True):
     added: dict[str, Delay]
     added_first: dict[str, Delay]
     client_ahead: bool = False
+    awake: Latency | None = None
 
 
 class Memory(Struct, frozen=True):

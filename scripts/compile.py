@@ -47,6 +47,7 @@ MODULES = (
     "gateway/dataplane/learned/noting.py",
     "gateway/dataplane/learned/ordering.py",
     "gateway/dataplane/learned/prompts.py",
+    "gateway/dataplane/learned/question.py",
     "gateway/dataplane/learned/telling.py",
     "gateway/dataplane/load.py",
     "gateway/dataplane/metrics.py",
@@ -73,8 +74,12 @@ MODULES = (
     "gateway/routing/confidence.py",
     "gateway/routing/costs.py",
     "gateway/routing/decision.py",
+    "gateway/routing/estimates.py",
     "gateway/routing/features.py",
     "gateway/routing/panel.py",
+    "gateway/routing/products.py",
+    "gateway/routing/scanning.py",
+    "gateway/routing/summing.py",
 )
 
 # C's own optimisation; -g would make the extensions several times as large.

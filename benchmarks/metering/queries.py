@@ -30,6 +30,7 @@ from gateway.domain.actor import SYSTEM
 from gateway.domain.organizations.service import OrganizationService
 from gateway.domain.users.requests import NewUser
 from gateway.domain.users.service import UserService
+from gateway.kernel.memory import collect_seldom
 from gateway.settings.model import Settings
 from gateway.sidecar.app import create_app
 from gateway.sidecar.parts import Sidecar, opened
@@ -140,6 +141,7 @@ async def measure(database_url: str | None, folder: Path, times: int) -> Read:
     told: dict[str, Any] = {"data_dir": str(folder)}
     settings = convert(told if database_url is None else told | {"database_url": database_url}, Settings)
     found: dict[str, dict[str, Times]] = {}
+    collect_seldom()  # as a sidecar does
     async with opened(settings, MASTER) as sidecar:
         app, now = create_app(sidecar), datetime.now(UTC)
         for who, secret in (("organization", await _signed_in(sidecar)), ("master key", MASTER)):

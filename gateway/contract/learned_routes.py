@@ -13,7 +13,7 @@ from msgspec import Struct
 Goal = Literal["cost", "speed", "quality", "balanced"]
 
 
-class Estimate(Struct, frozen=True, omit_defaults=True):
+class Estimate(Struct, frozen=True, omit_defaults=True, gc=False):
     """What was expected of one target that met the constraints.
 
     ``propensity`` is the probability with which it could have been chosen: 1 where nothing is explored.
@@ -32,11 +32,11 @@ class Estimate(Struct, frozen=True, omit_defaults=True):
     """By how much ``tokens`` are multiplied by what was learnt."""
 
 
-class Decision(Struct, frozen=True, omit_defaults=True):
+class Decision(Struct, frozen=True, omit_defaults=True, gc=False):
     """One decision. ``estimates`` has the chosen target first, then the others, best first.
 
     ``task`` is what the prompt was taken for. ``shadow``: decided and told, another way was gone. ``fixed``: the best
-    fixed choice was taken, since what was learnt is not ahead of it.
+    fixed choice was taken, since what was learnt is behind it.
     """
 
     chosen: str
@@ -52,13 +52,15 @@ class Decision(Struct, frozen=True, omit_defaults=True):
 class Shift(Struct, frozen=True, omit_defaults=True):
     """How far the logit of a target's quality is moved, for prompts of ``task`` (of every task where it is empty).
 
-    Both add up. ``weight`` is how many observations that rests on, those of long ago counting less.
+    Both add up. ``weight`` is how many observations that rests on, those of long ago counting less. ``doubt`` is the
+    standard deviation of both that is left (of a task not named the one without a task); 0: nothing is to be tried.
     """
 
     target: str
     shift: float
     weight: float
     task: str = ""
+    doubt: float = 0.0
 
 
 class Timing(Struct, frozen=True, omit_defaults=True):
@@ -78,7 +80,8 @@ class Timing(Struct, frozen=True, omit_defaults=True):
 class LearnedRoutes(Struct, frozen=True, omit_defaults=True):
     """What an organization's feedback has taught, as of change ``seq``. Nothing of it comes from another's feedback.
 
-    ``fixed`` is the target to be taken whenever it is among the candidates, while what was learnt is not ahead of it.
+    ``fixed`` is the target to be taken whenever it is among the candidates, while what was learnt is behind it.
+    ``doubt`` is that of targets which are not named in ``shifts``.
     """
 
     seq: int
@@ -86,3 +89,4 @@ class LearnedRoutes(Struct, frozen=True, omit_defaults=True):
     shifts: tuple[Shift, ...] = ()
     timings: tuple[Timing, ...] = ()
     fixed: str | None = None
+    doubt: float = 0.0

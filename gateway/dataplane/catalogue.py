@@ -18,7 +18,7 @@ from gateway.contract.prices import Priced
 from gateway.dataplane.describing import Told, chosen_among, described
 from gateway.dataplane.routing import Router, Target
 from gateway.dataplane.runtime import Runtime
-from gateway.settings.known_targets import Facts, facts_of
+from gateway.settings.known_targets import Facts, facts_of, told_of
 
 FRESH: Final = 5.0
 """Seconds that a description is told again, prices included."""
@@ -95,7 +95,10 @@ class Catalogue:
 
 def _facts(runtime: Runtime) -> dict[str, list[Facts]]:
     providers = {provider.name: provider for provider in runtime.settings.providers}
+    told = told_of(runtime.settings.models)
     return {
-        model.name: [facts_of(target, providers[target.provider]) for target in model.targets]
+        model.name: [
+            facts_of(told[target.provider, target.model], providers[target.provider]) for target in model.targets
+        ]
         for model in runtime.settings.models
     }

@@ -63,7 +63,21 @@ class EventRelay:
         self._queued = 0
 
     def feed(self, data: bytes) -> None:
-        """The next bytes from the upstream."""
+        """The next bytes from the upstream. The first event of a read that holds more is sent before the rest of it is
+        looked at: it is what users wait for.
+        """
+        exchange = self._attempt.exchange
+        end = 0 if exchange.response_started else data.find(b"\n\n") + 2
+        if 2 < end < len(data):
+            exchange.wire.write_at_once(True)
+            self._feed(data[:end])
+            exchange.wire.write_at_once(False)
+            if self._attempt.finished:
+                return
+            data = data[end:]
+        self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
         events = self.events
         try:
             out = events.feed(data)

@@ -26,7 +26,7 @@ from gateway.kernel.errors import GatewayError, Kind
 from gateway.providers.base import Upstream
 from gateway.providers.registry import translator_for
 from gateway.settings.kinds import IN_ENGINE, Auth, ProviderKind, fill, kind_of
-from gateway.settings.known_targets import Capabilities, capabilities_of
+from gateway.settings.known_targets import Capabilities, capabilities_of, told_of
 from gateway.settings.learned_checks import has_numpy
 from gateway.settings.model import Model, ModelRouting, Price, Provider, Settings
 
@@ -386,15 +386,11 @@ def router_from(settings: Settings, pools: dict[str, Pool], previous: Router | N
     targets: dict[tuple[str, str], Target] = {}
     routes: dict[str, Route] = {}
     learned = Learned(settings.routing.weights)
+    for key, told in told_of(settings.models).items():
+        provider = providers[told.provider]
+        rate = rates.get(key, FREE if provider.kind == "llama_cpp" else None)
+        targets[key] = Target(provider, told.model, pools[told.provider], rate, capabilities_of(told, provider))
     for model in settings.models:
-        for named in model.targets:
-            key = (named.provider, named.model)
-            if key not in targets:
-                provider = providers[named.provider]
-                rate = rates.get(key, FREE if provider.kind == "llama_cpp" else None)
-                targets[key] = Target(
-                    provider, named.model, pools[named.provider], rate, capabilities_of(named, provider)
-                )
         routes[model.name] = Route(model, tuple(targets[named.provider, named.model] for named in model.targets))
     for model in settings.models:
         routes[model.name].link(model, routes)

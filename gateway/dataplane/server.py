@@ -187,6 +187,13 @@ class GatewayProtocol(HttpToolsProtocol):
         else:
             self.transport.pause_reading()
 
+    def write_at_once(self, wanted: bool) -> None:
+        """Hand each write to the kernel as it is made. Else uvloop keeps them for the end of its round."""
+        if wanted:
+            self.transport.set_write_buffer_limits(0)
+        else:
+            self.transport.set_write_buffer_limits()
+
     # bytes that are no request
 
     def _malformed(self, *, head_too_large: bool) -> None:

@@ -3,9 +3,12 @@
 ::
 
     features.py   a prompt → numbers of hashed features, in one pass
+    scanning.py   the same without NumPy, where it was compiled
+    panel.py      what is expected of some models: by products.py with NumPy, by summing.py where it was compiled
     model.py      the learned heads: task, probability of a good answer, length of the answer
     weights.py    the file they are kept in
     candidates.py what is chosen from, and under which constraints
+    estimates.py  what is expected of models and targets
     decision.py   filter, then score: a pure function
     online*.py    what an organization's feedback teaches, and what a router was worth; the learner needs no NumPy
     training/     from recorded outcomes to weights and a report; what it imports is not loaded to decide

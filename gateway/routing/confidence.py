@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from gateway.routing.candidates import Estimate
+from gateway.routing.estimates import Estimate
 
 
 def confidence(ranked: Sequence[Estimate]) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.routing.candidates import CHARS_PER_TOKEN, Ask, Candidate
+from gateway.routing.candidates import CHARS_PER_TOKEN, Ask
+from gateway.routing.estimates import Candidate
 
 
 def prompt_tokens(ask: Ask) -> int:
@@ -13,5 +14,7 @@ def prompt_tokens(ask: Ask) -> int:
 def cost_of(candidate: Candidate, prompt: int, cached: int, tokens: float) -> float:
     """US dollars of a request: ``prompt`` tokens, ``cached`` of them at their own price, and an answer's ``tokens``."""
     price = candidate.input_price
+    if not cached:
+        return (prompt * price + tokens * candidate.output_price) / 1e6
     at_cache = price if candidate.cached_price is None else candidate.cached_price
     return ((prompt - cached) * price + cached * at_cache + tokens * candidate.output_price) / 1e6

@@ -54,9 +54,10 @@ _G: Final = 0x9E3779B1  # odd, so that it has an inverse; 2^32 divided by the go
 _ODD: Final = np.uint32(0x85EBCA77)
 _PAIR: Final = np.uint32(0xC2B2AE3D)
 _SHIFT: Final = np.uint32(32 - BITS)
+_SPACE: Final = 0
+WORD: Final = 1
+_MARK: Final = 2
 _MOST_BYTES: Final = 4 * (HEAD + TAIL) + 1
-
-_SPACE, _WORD, _MARK = 0, 1, 2
 
 
 def _kinds() -> bytes:
@@ -66,7 +67,7 @@ def _kinds() -> bytes:
         if byte <= 32 or byte == 127:
             kinds[byte] = _SPACE
         elif byte >= 128 or chr(byte).isalnum() or byte == ord("_"):
-            kinds[byte] = _WORD
+            kinds[byte] = WORD
     return bytes(kinds)
 
 
@@ -92,7 +93,7 @@ def _values() -> NDArray[np.uint32]:
         values.append(state | 1)
     for byte in range(65, 91):
         values[byte] = values[byte + 32]
-    return np.array([0 if _KINDS[byte] == _SPACE else values[byte] for byte in range(256)], np.uint32)
+    return np.array([0 if KINDS[byte] == _SPACE else values[byte] for byte in range(256)], np.uint32)
 
 
 def _powers(base: int) -> NDArray[np.uint32]:
@@ -108,15 +109,20 @@ def _steps() -> NDArray[np.int64]:
     return np.array([min(((count + 1) ** 3).bit_length() // 2, STEPS - 1) for count in range(4_097)], np.int64)
 
 
-_KINDS: Final = _kinds()
-_INSIDE: Final = bytes(kind == _WORD for kind in _KINDS)
-_MARKS: Final = bytes(kind == _MARK for kind in _KINDS)
-_CLASSES: Final = _classes()
-_VALUES: Final = _values()
+KINDS: Final = _kinds()
+"""Of each byte what it is to words: nought parts them, ``WORD`` belongs to one."""
+_INSIDE: Final = bytes(kind == WORD for kind in KINDS)
+_MARKS: Final = bytes(kind == _MARK for kind in KINDS)
+CLASSES: Final = _classes()
+"""Of each byte the place of its count in ``STRUCTURAL``."""
+VALUES: Final = _values()
+"""Of each byte its number in the hash of a word."""
 _POWERS: Final = _powers(_G)
 _INVERSES: Final = _powers(pow(_G, -1, _MODULUS))
-_STEPS: Final = _steps()
-_BASES: Final = WORDS + STEPS * np.arange(len(STRUCTURAL), dtype=np.int64)
+STEP_OF: Final = _steps()
+"""Of each count its step; of higher ones the last."""
+BASES: Final = WORDS + STEPS * np.arange(len(STRUCTURAL), dtype=np.int64)
+"""Of each of ``STRUCTURAL`` its first number."""
 _PLACES: Final = np.arange(2 * _MOST_BYTES + len(STRUCTURAL), dtype=np.int32)
 
 
@@ -133,16 +139,16 @@ class Features:
 
         Any string will do, lone surrogates included.
         """
-        raw = _read(prompt)
+        raw = raw_of(prompt)
         words = _words(raw)
-        counts = np.bincount(np.frombuffer(raw.translate(_CLASSES), np.uint8), minlength=len(STRUCTURAL))
+        counts = np.bincount(np.frombuffer(raw.translate(CLASSES), np.uint8), minlength=len(STRUCTURAL))
         counts[-2] = len(words)
         counts[-1] = len(prompt) >> 2
         pairs = words[:-1] * _PAIR
         pairs += words[1:]
         pairs *= _ODD
-        sizes = _STEPS.take(counts, mode="clip")
-        sizes += _BASES
+        sizes = STEP_OF.take(counts, mode="clip")
+        sizes += BASES
         every = np.concatenate((words >> _SHIFT, pairs >> _SHIFT, sizes), dtype=np.int64)
         # Each number keeps the place it was written to last: two passes instead of a sort.
         places = _PLACES[: len(every)]
@@ -152,7 +158,8 @@ class Features:
         return found
 
 
-def _read(prompt: str) -> bytes:
+def raw_of(prompt: str) -> bytes:
+    """The bytes of a prompt that are read; lone surrogates as UTF-8 would have them."""
     if len(prompt) > HEAD + TAIL:
         prompt = f"{prompt[:HEAD]}\n{prompt[-TAIL:]}"
     try:
@@ -172,7 +179,7 @@ def _words(raw: bytes) -> NDArray[np.uint32]:
     starts = begins.nonzero()[0]
     if not len(starts):
         return np.empty(0, np.uint32)
-    values = _VALUES.take(np.frombuffer(raw, np.uint8))
+    values = VALUES.take(np.frombuffer(raw, np.uint8))
     values *= _POWERS[: len(raw)]
     hashes: NDArray[np.uint32] = np.add.reduceat(values, starts, dtype=np.uint32)
     hashes *= _INVERSES.take(starts)
@@ -184,7 +191,7 @@ def named(prompt: str) -> dict[int, str]:
 
     A pair is shown as two words with a space between.
     """
-    raw = _read(prompt)
+    raw = raw_of(prompt)
     texts = [text.decode(errors="replace") for text in _texts(raw)]
     words = _words(raw)
     found: dict[int, str] = {}
@@ -206,8 +213,8 @@ def _texts(raw: bytes) -> list[bytes]:
     found: list[bytes] = []
     begin = 0
     for place in range(1, len(raw) + 1):
-        kind = _KINDS[raw[begin]]
-        if place == len(raw) or kind == _MARK or _KINDS[raw[place]] != kind:
+        kind = KINDS[raw[begin]]
+        if place == len(raw) or kind == _MARK or KINDS[raw[place]] != kind:
             if kind != _SPACE:
                 found.append(raw[begin:place])
             begin = place

@@ -13,6 +13,7 @@ another.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Final
 
 from msgspec import Struct, field
@@ -21,6 +22,7 @@ from gateway.contract.learned_routes import Estimate, Goal, Shift, Timing
 from gateway.routing.online_cells import Quality, logit_of, sigmoid
 from gateway.routing.online_guard import Guard
 from gateway.routing.online_timing import Took
+from gateway.routing.online_trust import doubt, informations, strength_of
 from gateway.routing.online_worth import worth_of
 
 VERSION: Final = 1
@@ -29,8 +31,8 @@ IMPORTANCE: Final = 2.0
 """A choice that was improbable counts no more than this many probable ones."""
 FULL: Final = 0.5
 """The weight of evidence from which on an answer counts for the guard as well."""
-TOLD: Final = 0.01
-"""Shifts closer to 0 are not told."""
+SILENT: Final = 200
+"""Observations without a report after which nothing is tried any more for what it might teach."""
 
 
 class Observation(Struct, frozen=True, kw_only=True):
@@ -65,6 +67,10 @@ class State(Struct):
     rewarded: int = 0
     changes: int = 0
     """How often a target turned out to have changed."""
+    strength: float = 1.0
+    """What the priors of shifts are multiplied by."""
+    silent: int = SILENT
+    """Observations since one that told of a quality with the weight of a report, no more than :data:`SILENT`."""
 
 
 class Learned(Struct, frozen=True):
@@ -73,6 +79,7 @@ class Learned(Struct, frozen=True):
     shifts: tuple[Shift, ...]
     timings: tuple[Timing, ...]
     fixed: str | None
+    doubt: float = 0.0
 
 
 def observe(state: State, seen: Observation) -> None:
@@ -80,11 +87,14 @@ def observe(state: State, seen: Observation) -> None:
     state.observed += 1
     estimate = next((each for each in seen.estimates if each.target == seen.target), None)
     _observe_times(state, seen, estimate)
+    state.silent = min(state.silent + 1, SILENT)
     if estimate is None or seen.reward is None or seen.weight <= 0:
         return
     state.rewarded += 1
-    if seen.weight >= FULL and seen.propensity > 0:
-        _guard(state, seen, seen.reward)
+    if seen.weight >= FULL:
+        state.silent = 0
+        if seen.propensity > 0:
+            _guard(state, seen, seen.reward)
     quality = state.qualities.get(seen.target)
     if quality is None:
         if len(state.qualities) >= MOST_TARGETS:
@@ -92,7 +102,8 @@ def observe(state: State, seen: Observation) -> None:
         quality = state.qualities[seen.target] = Quality()
     # By its propensity: what is chosen improbably stands for the prompts for which it is not chosen.
     importance = min(1.0 / seen.propensity, IMPORTANCE) if seen.propensity > 0 else 1.0
-    if quality.add(seen.task, base_logit(estimate), seen.reward, seen.weight * importance, seen.at):
+    weight = seen.weight * importance
+    if quality.add(seen.task, base_logit(estimate), seen.reward, weight, seen.at, state.strength):
         state.changes += 1
         state.guard.forget()
 
@@ -115,31 +126,41 @@ def choose(state: State, task: str, goal: Goal, estimates: tuple[Estimate, ...])
 
 
 def learned(state: State) -> Learned:
-    """What workers are told."""
-    shifts: list[Shift] = []
-    for target, quality in sorted(state.qualities.items()):
-        quality.solve()
-        weight = quality.weight
-        if abs(quality.shift) >= TOLD:
-            shifts.append(Shift(target, round(quality.shift, 3), round(weight, 1)))
-        shifts += [
-            Shift(target, round(cell.shift, 3), round(cell.weight, 1), task)
-            for task, cell in sorted(quality.tasks.items())
-            if abs(cell.shift) >= TOLD
-        ]
+    """What workers are told. Nothing is in doubt where nobody reports: it would be for ever."""
+    state.strength = strength_of(state.qualities.values())
+    shifts = [told for target in sorted(state.qualities) for told in _shifts(state, target)]
     timings = tuple(took.told(target) for target, took in sorted(state.times.items()))
-    return Learned(tuple(shifts), timings, state.guard.fixed)
+    unknown = round(doubt({}, "", state.strength), 3) if state.silent < SILENT else 0.0
+    return Learned(tuple(shifts), timings, state.guard.fixed, unknown)
+
+
+def _shifts(state: State, target: str) -> Iterator[Shift]:
+    quality, strength = state.qualities[target], state.strength
+    quality.solve(strength)
+    known = informations(quality)
+    asks = state.silent < SILENT
+    whole = round(doubt(known, "", strength), 3) if asks else 0.0
+    yield Shift(target, round(quality.shift, 3), round(quality.weight, 1), doubt=whole)
+    for task, cell in sorted(quality.tasks.items()):
+        own = round(doubt(known, task, strength), 3) if asks else 0.0
+        yield Shift(target, round(cell.shift, 3), round(cell.weight, 1), task, own)
 
 
 def differs(now: Learned, told: Learned) -> bool:
     """Whether it is worth telling: by more than workers would hardly notice."""
     if now.fixed != told.fixed or _timing_names(now) != _timing_names(told):
         return True
-    before = {(each.target, each.task): each.shift for each in told.shifts}
-    after = {(each.target, each.task): each.shift for each in now.shifts}
-    if any(abs(after.get(key, 0.0) - before.get(key, 0.0)) >= 0.03 for key in before.keys() | after.keys()):
-        return True
+    before, after = _by_task(told), _by_task(now)
+    nothing = Shift("", 0.0, 0.0)
+    for key in before.keys() | after.keys():
+        one, other = before.get(key, nothing), after.get(key, nothing)
+        if abs(one.shift - other.shift) >= 0.03 or abs(one.doubt - other.doubt) >= 0.03:
+            return True
     return any(_apart(one, other) for one, other in zip(now.timings, told.timings, strict=True))
+
+
+def _by_task(told: Learned) -> dict[tuple[str, str], Shift]:
+    return {(each.target, each.task): each for each in told.shifts}
 
 
 def _timing_names(told: Learned) -> list[str]:

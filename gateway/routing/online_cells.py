@@ -5,6 +5,8 @@ the shifts follow, the same in whatever order feedback came::
 
     Σ log-likelihood(good | expected logit + shift + shift of the task) - prior/2 shift² - prior/2 Σ shift of a task²
 
+Both priors are multiplied by a strength that the feedback itself tells (:mod:`gateway.routing.online_trust`).
+
 Observations fade: by the time that goes by, by those that follow in the same task, and at once where the target turns
 out to have changed.
 """
@@ -87,13 +89,13 @@ class Quality(Struct):
         cell = self.tasks.get(task)
         return self.shift if cell is None else self.shift + cell.shift
 
-    def add(self, task: str, logit: float, reward: float, weight: float, at: float) -> bool:
+    def add(self, task: str, logit: float, reward: float, weight: float, at: float, strength: float = 1.0) -> bool:
         """Note an answer: the ``logit`` expected without shifts, its quality (0 to 1) and what it counts.
 
         Gives whether the target turned out to have changed.
         """
         if self.fresh >= STALE:
-            self.solve()
+            self.solve(strength)
         logit = min(max(logit, -FARTHEST), FARTHEST)
         changed = self._look(sigmoid(logit + self.moved(task)), reward, weight)
         if changed:
@@ -101,7 +103,7 @@ class Quality(Struct):
         self._note(task, logit, reward, weight, at)
         self.latest = [*self.latest[1 - LATEST :], (task, logit, reward, weight)]
         if changed:
-            self.solve()
+            self.solve(strength)
         return changed
 
     def _note(self, task: str, logit: float, reward: float, weight: float, at: float) -> None:
@@ -125,17 +127,17 @@ class Quality(Struct):
             self._note(task, logit, reward, weight, at)
         self.surprise = self.spread = 0.0
 
-    def solve(self) -> None:
-        """Make the shifts those that follow from what is known."""
+    def solve(self, strength: float = 1.0) -> None:
+        """Make the shifts those that follow from what is known, and priors of this strength."""
         self.fresh = 0.0
         for _ in range(_SWEEPS):
             before = self.shift
-            steps = [(cell.shift, _filled(cell)) for cell in self.tasks.values()]
-            self.shift = _best(self.shift, steps, WHOLE_PRIOR)
+            steps = [(cell.shift, filled(cell)) for cell in self.tasks.values()]
+            self.shift = _best(self.shift, steps, WHOLE_PRIOR * strength)
             farthest = abs(self.shift - before)
             for cell in self.tasks.values():
                 before = cell.shift
-                cell.shift = _best(before, [(self.shift, _filled(cell))], TASK_PRIOR)
+                cell.shift = _best(before, [(self.shift, filled(cell))], TASK_PRIOR * strength)
                 farthest = max(farthest, abs(cell.shift - before))
             if farthest < _CLOSE:
                 return
@@ -165,7 +167,7 @@ def logit_of(rate: float) -> float:
     return math.log(rate / (1.0 - rate))
 
 
-def _filled(cell: Cell) -> list[tuple[float, float, float]]:
+def filled(cell: Cell) -> list[tuple[float, float, float]]:
     """Weight, good ones and mean logit of each step that has any."""
     return [(weight, good, total / weight) for weight, good, total in cell.steps.values() if weight > 1e-6]
 

@@ -18,9 +18,12 @@ HORIZON: Final = 1_500.0
 """Decisions that count at most."""
 LEAST: Final = 200.0
 """Decisions before anything is concluded."""
+BEHIND: Final = 1.0
+"""Standard errors between a difference and its upper bound, 84 % one-sided, which has to be below 0 before a fixed
+choice begins: a difference just below 0 is mostly noise."""
 CERTAIN: Final = 0.5
 """Standard errors between a difference and its lower bound, 69 % one-sided, which has to be above 0 before a fixed
-choice ends that began when the difference itself was not."""
+choice ends again."""
 COMMON: Final = 0.5
 """The share of decisions in which a target was to be had, for it to be a fixed choice."""
 MOST: Final = 32
@@ -46,12 +49,11 @@ class Ahead(Struct):
         return self.total / self.weight if self.weight else 0.0
 
     @property
-    def lower(self) -> float:
-        """The lower bound of the mean difference."""
+    def error(self) -> float:
+        """The standard error of the mean difference."""
         if not self.weight:
-            return -math.inf
-        variance = max(self.squares / self.weight - self.mean**2, 0.0)
-        return self.mean - CERTAIN * math.sqrt(variance / self.weight)
+            return math.inf
+        return math.sqrt(max(self.squares / self.weight - self.mean**2, 0.0) / self.weight)
 
 
 class Guard(Struct):
@@ -91,5 +93,6 @@ class Guard(Struct):
         if best is None:
             return None
         ahead = common[best]
-        is_ahead = ahead.mean > 0.0 if self.fixed is None else ahead.lower > 0.0
-        return None if is_ahead else best
+        if self.fixed is None:
+            return best if ahead.mean + BEHIND * ahead.error < 0.0 else None
+        return None if ahead.mean - CERTAIN * ahead.error > 0.0 else best

@@ -8,13 +8,14 @@ the providers' model pages and API references (OpenAI "Models", Anthropic "Model
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from gateway.settings.kinds import IN_ENGINE, kind_of
-from gateway.settings.model import Prefill, Provider, Target
+from gateway.settings.model import Model, Prefill, Provider, Target
 
 
 class Capabilities(Struct, frozen=True):
@@ -29,6 +30,9 @@ class Capabilities(Struct, frozen=True):
 
 
 _ANYTHING: Final = Capabilities()
+
+TOLD: Final = ("context_length", "tools", "vision", "json_schema", "prefill", "max_tokens")
+"""What a configuration may say of a target, wherever it names it."""
 
 # The first that fits counts. A vendor's prefix, as aggregators write it, is taken off before.
 _FAMILIES: Final[tuple[tuple[str, Capabilities], ...]] = (
@@ -56,6 +60,16 @@ def known_of(model: str) -> Capabilities:
         if pattern.match(name):
             return known
     return _ANYTHING
+
+
+def told_of(models: Iterable[Model]) -> dict[tuple[str, str], Target]:
+    """Each provider's model that models name, with what any of them says of it: no two say different things."""
+    found: dict[tuple[str, str], Target] = {}
+    for target in (each for model in models for each in model.targets):
+        before = found.setdefault((target.provider, target.model), target)
+        told = {name: value for name in TOLD if (value := getattr(target, name)) is not None}
+        found[target.provider, target.model] = replace(before, **told)
+    return found
 
 
 def capabilities_of(target: Target, provider: Provider) -> Capabilities:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.settings.faults import Finding, Path, named, nearest
+from gateway.settings.faults import Finding, Path, dotted, named, nearest
+from gateway.settings.known_targets import TOLD
 from gateway.settings.view import Item, as_dict, entries, names_of, text_of
 
 Items = list[tuple[Path, Item]]
@@ -16,6 +17,7 @@ def check_models(models: Items, pricing: Items, providers: Items) -> Iterator[Fi
     priced = {(text_of(item, "provider"), text_of(item, "model")) for _, item in pricing}
     local = {text_of(item, "name") for _, item in providers if item.get("kind") == "llama_cpp"}
     by_name = {text_of(item, "name"): item for _, item in models}
+    yield from _told_twice(models)
     for path, item in models:
         yield from _split(path, item, by_name, known)
         yield from _shadow(path, item, by_name, known, priced, local)
@@ -25,6 +27,22 @@ def check_models(models: Items, pricing: Items, providers: Items) -> Iterator[Fi
         if item.get("strategy") == "least_cost" and not any(_has_price(target, priced, local) for _, target in targets):
             message = "least_cost goes by prices, and none of the targets has one"
             yield (*path, "strategy"), message, "add them to pricing"
+
+
+def _told_twice(models: Items) -> Iterator[Finding]:
+    """A provider's model is one target, whatever models name it: it can't be told of in two ways."""
+    told: dict[tuple[str, str, str], tuple[Path, object]] = {}
+    for path, item in models:
+        for at, target in entries(item.get("targets"), (*path, "targets")):
+            provider, model = text_of(target, "provider"), text_of(target, "model")
+            for name in TOLD:
+                value = target.get(name)
+                if value is None or not (provider and model):  # a target without a name is a fault by itself
+                    continue
+                where, before = told.setdefault((provider, model, name), (at, value))
+                if before != value:
+                    message = "of the same target something else is said elsewhere"
+                    yield (*at, name), message, f"at {dotted((*where, name))}; say it once"
 
 
 def _split(path: Path, item: Item, by_name: dict[str, Item], known: list[str]) -> Iterator[Finding]:

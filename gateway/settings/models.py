@@ -86,7 +86,11 @@ class Model(Section, frozen=True, kw_only=True):
             " drawn ones, least_cost the cheapest, ml the cheapest that will answer this prompt well and soon enough."
         ),
     ] = "priority"
-    targets: Annotated[tuple[Target, ...], Meta(min_length=1), about("What answers the model.")]
+    targets: Annotated[
+        tuple[Target, ...],
+        Meta(min_length=1),
+        about("What answers the model. What is told of a target holds wherever it is named."),
+    ]
     fallbacks: Annotated[tuple[Name, ...], about("Other models to try, in order, when no target answers.")] = ()
     context_length: Annotated[
         Count | None, about("Tokens of prompt and answer together, told to apps that list the models.")

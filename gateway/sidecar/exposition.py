@@ -9,6 +9,7 @@ import os
 import platform
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
+from typing import get_args
 
 from prometheus_client import ProcessCollector
 from prometheus_client.core import (
@@ -22,6 +23,8 @@ from prometheus_client.exposition import choose_encoder
 
 import gateway
 from gateway.contract.scrape import Family, encode
+from gateway.domain.alerts.model import EVENTS
+from gateway.domain.live.hub import StreamName
 from gateway.sidecar.histogram import SECONDS, Histogram
 from gateway.sidecar.ingest import IngestState
 from gateway.sidecar.metrics import Numbers
@@ -60,10 +63,14 @@ def families(numbers: Numbers) -> Iterator[Metric]:
     yield from _api(numbers)
     yield GaugeMetricFamily("gateway_live_listeners", "Clients of the live stream.", numbers.listeners)
     messages = CounterMetricFamily("gateway_live_messages", "Events told over the live stream.", labels=("stream",))
-    for stream in ("costs", "usage"):
+    for stream in get_args(StreamName):
         messages.add_metric((stream,), numbers.told.get(stream, 0))
     yield messages
     yield _counter("gateway_live_missed", "Events not told to clients that did not keep up.", numbers.missed)
+    notices = CounterMetricFamily("gateway_notices", "Alerts and forecasts that were made.", labels=("event",))
+    for event in EVENTS:
+        notices.add_metric((event,), numbers.noticed.get(event, 0))
+    yield notices
     yield GaugeMetricFamily("gateway_policy_subscribers", "Processes that hear changes here.", numbers.subscribers)
 
 

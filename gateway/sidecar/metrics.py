@@ -49,6 +49,7 @@ class Numbers(Struct, kw_only=True):
     listeners: int
     told: dict[str, int]
     missed: int
+    noticed: dict[str, int]
     subscribers: int
     stored: Stored | None = None
 

@@ -18,6 +18,8 @@ from gateway.contract.policy import CredentialPolicy, Resolution
 from gateway.contract.prices import Priced, Prices
 from gateway.dialects.llm_cost_ops.stream_wire import event_of
 from gateway.domain.actor import SYSTEM
+from gateway.domain.alerts.budgets import of_settings
+from gateway.domain.alerts.service import Notices
 from gateway.domain.authentication.service import Authenticator
 from gateway.domain.authentication.sessions import Sessions
 from gateway.domain.authentication.start import ensure_accounts
@@ -47,6 +49,7 @@ from gateway.sidecar.metrics import Counts, Measured, Numbers
 from gateway.sidecar.rerating import Rerater
 from gateway.sidecar.retention import Retention
 from gateway.sidecar.trimming import Trimming
+from gateway.sidecar.watching import Watching
 from gateway.store.engine import Store
 
 _TRIES = 3
@@ -76,6 +79,7 @@ class Sidecar:
         self.works = Works(store, master_key=master_key, on_commit=self.feed.poke)
         self.rerater = Rerater(self.works, self.rater)
         self.learning = Learning(self.works)
+        self.notices = Notices(store, lambda: of_settings(self.settings))
         self.counts = Counts()
         self._calculated: Counter[str] = Counter()
         self.measured = Measured(store, self._numbers)
@@ -172,6 +176,7 @@ class Sidecar:
             listeners=len(self.live),
             told={str(stream): count for stream, count in self.live.told.items()},
             missed=self.live.missed,
+            noticed=dict(self.notices.raised),
             subscribers=self.feed.subscribers,
         )
 
@@ -210,6 +215,7 @@ async def opened(settings: Settings, master_key: str) -> AsyncIterator[Sidecar]:
             await stack.enter_async_context(Retention(store, lambda: sidecar.settings.usage.detail_days))
             await stack.enter_async_context(sidecar.rerater)
             await stack.enter_async_context(sidecar.learning)
+            await stack.enter_async_context(Watching(sidecar.notices))
             await stack.enter_async_context(Trimming())
         except (DBAPIError, OSError) as error:
             raise NotNow(f"the database cannot be used: {type(error).__name__}") from error

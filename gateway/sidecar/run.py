@@ -19,9 +19,11 @@ import gc
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
+from types import ModuleType
 
 from msgspec import Struct
 
@@ -36,6 +38,7 @@ STOPPED = 0
 TAKEN = 69
 LATER = 75
 CONFIG_FAULT = 78
+_UNUSED = "pydantic.v1"  # FastAPI loads it, 1.4 MB, to refuse models of it
 
 _log = logging.getLogger("gateway.sidecar")
 
@@ -72,6 +75,7 @@ def run(options: Options) -> int:
                 logging.getLogger(name).setLevel(logging.WARNING)
             # Nothing that is loaded goes again: looking for it is a tenth of the start.
             gc.disable()
+            _leave_out(_UNUSED)
             # Loaded only now: the sockets listen already.
             from gateway.sidecar.serve import serve  # noqa: PLC0415
 
@@ -82,6 +86,12 @@ def run(options: Options) -> int:
         except SocketError as error:
             _log.error("the sidecar cannot listen: %s", error)
             return TAKEN
+
+
+def _leave_out(name: str) -> None:
+    """Have a module that is not loaded yet be one that can't be: who would load it for nothing does without."""
+    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]  # as the import system takes it
+    modules.setdefault(name, None)
 
 
 def tell_ready(options: Options, settings: Settings, listening: list[socket.socket]) -> None:

@@ -9,13 +9,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import aiosqlite
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -25,7 +28,7 @@ from gateway.store import migrate
 
 FILE = "gateway.db"
 _BUSY_TIMEOUT = 5_000  # milliseconds
-_PAGES = 1_000  # KiB of a file that a connection to SQLite keeps for reading; the system keeps them too
+_PAGES = 600  # KiB of a file that a connection to SQLite keeps for reading; the system keeps them too
 _WRITER_PAGES = 6_000  # KiB; what a large transaction changes is then written once, and not read again by the next
 _PREPARED = 40  # statements that a connection for reading keeps, of up to 50 KB each
 _CHECKPOINT = 4_000  # pages: what is changed again and again goes from the log into the file but once
@@ -173,12 +176,49 @@ def _sqlite(url: URL) -> tuple[AsyncEngine, ...]:
         _configure(both.sync_engine, _PAGES)
         return (both,)
     # Each connection has pages of its own in memory, and a thread. Only what one writer leaves to itself stays good.
-    writer = create_async_engine(url, hide_parameters=True, pool_size=1, max_overflow=4)
-    few = {"cached_statements": _PREPARED}
-    readers = create_async_engine(url, hide_parameters=True, pool_size=3, max_overflow=2, connect_args=few)
+    writer = create_async_engine(url, hide_parameters=True, pool_size=1, max_overflow=4, async_creator=_opener(url))
+    few = _opener(url, cached_statements=_PREPARED)
+    readers = create_async_engine(url, hide_parameters=True, pool_size=2, max_overflow=2, async_creator=few)
     _configure(writer.sync_engine, _WRITER_PAGES)
     _configure(readers.sync_engine, _PAGES)
     return writer, readers
+
+
+class _Connection(aiosqlite.Connection):
+    """Stopped once. SQLAlchemy stops a connection whose closing is cancelled, and the driver's closing stops it again:
+    it would wait for ever for a thread that has ended.
+    """
+
+    _stopped: asyncio.Future[Any] | None = None
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        """Close it and end its thread; gives when that is done."""
+        if self._stopped is None:
+            self._stopped = super().stop()
+        return self._stopped
+
+
+def _opener(url: URL, **options: Any) -> Callable[[], Awaitable[aiosqlite.Connection]]:
+    (database,), of_url = SQLiteDialect_aiosqlite().create_connect_args(url)
+    options |= of_url
+
+    def connect() -> sqlite3.Connection:
+        file: sqlite3.Connection = sqlite3.connect(database, **options)
+        return file
+
+    async def opened() -> aiosqlite.Connection:
+        connection = _Connection(connect, iter_chunk_size=64)  # rows at once, as the driver has it
+        connection._thread.daemon = True  # as SQLAlchemy makes it: a process must not wait for it at its end
+        opening: asyncio.Future[aiosqlite.Connection] = asyncio.ensure_future(connection)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # The driver's thread opens the file all the same, and the driver would leave it open.
+            with suppress(sqlite3.Error):
+                await (await opening).close()
+            raise
+
+    return opened
 
 
 def _configure(engine: Engine, pages: int) -> None:

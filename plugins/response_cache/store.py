@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -44,6 +45,7 @@ class Store:
         self._cache = cache
         self._ttl = ttl
         self._pending: set[asyncio.Task[None]] = set()
+        self._writing: dict[str, Entry] = {}
         self._down_until = 0.0
         self._next_log = 0.0
         self.failures = 0
@@ -52,6 +54,10 @@ class Store:
         """The entry of a key; None where there is none, or the backend does not answer."""
         if time.monotonic() < self._down_until:
             return None
+        # Who has just been answered may ask again before it is written.
+        written = self._writing.get(key)
+        if written is not None:
+            return written
         try:
             data = await self._cache.get(key)
             return None if data is None else msgspec.msgpack.decode(data, type=Entry)
@@ -64,9 +70,10 @@ class Store:
     def put(self, key: str, entry: Entry) -> None:
         """Store an entry in the background."""
         if len(self._pending) < MAX_PENDING and time.monotonic() >= self._down_until:
+            self._writing[key] = entry
             task = asyncio.get_running_loop().create_task(self._put(key, entry))
             self._pending.add(task)
-            task.add_done_callback(self._pending.discard)
+            task.add_done_callback(partial(self._written, key, entry))
 
     async def settled(self) -> None:
         """Wait until everything that was put is stored."""
@@ -83,6 +90,11 @@ class Store:
             await self._cache.set(key, msgspec.msgpack.encode(entry), ttl=self._ttl)
         except Exception as error:
             self._failed(error)
+
+    def _written(self, key: str, entry: Entry, task: asyncio.Task[None]) -> None:
+        self._pending.discard(task)
+        if self._writing.get(key) is entry:
+            del self._writing[key]
 
     def _failed(self, error: Exception) -> None:
         now = time.monotonic()

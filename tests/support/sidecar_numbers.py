@@ -23,6 +23,7 @@ def numbers() -> Numbers:
         listeners=2,
         told={"usage": 6},
         missed=9,
+        noticed={"forecast.generated": 10},
         subscribers=1,
         stored=Stored({("openai", "new"): 2}, 1),
     )

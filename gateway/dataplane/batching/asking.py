@@ -82,6 +82,9 @@ class LineWire:
     def read_more(self, wanted: bool) -> None:
         """There is nothing to be read."""
 
+    def write_at_once(self, wanted: bool) -> None:
+        """Nothing is kept back."""
+
     def answered(self, exchange: Exchange) -> None:
         """The answer is here as a whole."""
         if not self.over.done():

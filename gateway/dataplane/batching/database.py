@@ -8,8 +8,6 @@ uploads goes beyond the bytes allowed.
 from __future__ import annotations
 
 import contextlib
-import os
-import sqlite3
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +18,7 @@ import msgspec
 
 from gateway.dataplane.batching.records import PURPOSE, UNFINISHED, Batch, File
 from gateway.kernel.errors import GatewayError, Kind
-from gateway.kernel.sqlite import write_ahead
+from gateway.kernel.sqlite import open_private
 from gateway.settings.model import Batches
 
 FILE: Final = "batches.sqlite"
@@ -78,19 +76,8 @@ class Database:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = folder / FILE
-        with contextlib.suppress(FileExistsError):  # to open and close one in use would give up its locks
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))  # prompts are in it
-        self._connection = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
+        self._connection = open_private(folder / FILE, _TABLES, _VERSION)  # prompts are in it
         self._run = self._connection.execute
-        write_ahead(self._connection)
-        self._run("PRAGMA synchronous = NORMAL")
-        self._run("PRAGMA secure_delete = ON")
-        (version,) = self._run("PRAGMA user_version").fetchone()
-        if version == 0:
-            self._connection.executescript(_TABLES)
-        elif version != _VERSION:
-            raise OSError(f"{path} was written by another version of the gateway ({version})")
 
     def close(self) -> None:
         """Close the file."""

@@ -54,8 +54,16 @@ async def handle(exchange: Exchange) -> None:
         batch = exchange.spec is ML_ROUTE_BATCH
         require_feature(exchange, "batch_routing" if batch else "ml_routing")
         raw = exchange.take_body()
-        counters = await _admit(exchange)
-        decider = await _decider(exchange)
+        assert exchange.caller is not None
+        counters = exchange.caller.limiter.for_requests(exchange.runtime.shared)
+        shortage = _admit(exchange, counters)
+        if shortage is not None:
+            await widen(exchange, shortage)
+        decider = _decider(exchange)
+        if decider.offered is None:
+            await exchange.before_waiting()
+            await decider.ready()
+            exchange.check()
         answer: BatchAnswer | Answer
         if batch:
             answer = BatchAnswer(True, _batch(exchange, decider, raw, events))
@@ -77,21 +85,18 @@ async def handle(exchange: Exchange) -> None:
         _settle(exchange, events)
 
 
-async def _admit(exchange: Exchange) -> CounterSet:
-    """Take one request of the caller's limits. Raises :class:`GatewayError`."""
-    caller, runtime = exchange.caller, exchange.runtime
-    assert caller is not None
-    counters = caller.limiter.for_requests(runtime.shared)
+def _admit(exchange: Exchange, counters: CounterSet) -> Shortage | None:
+    """Take one request of the caller's limits; returns what it lacks. Raises :class:`GatewayError`."""
     exchange.model = AUTO
     try:
         exchange.grant = counters.admit(0, 0, time.time() if counters.all else 0.0)
-        exchange.rate_lines = counters.rate_lines()
     except Shortage as shortage:
-        await widen(exchange, shortage)
-    return counters
+        return shortage
+    exchange.rate_lines = counters.rate_lines()
+    return None
 
 
-async def _decider(exchange: Exchange) -> Decider:
+def _decider(exchange: Exchange) -> Decider:
     """What chooses from all that the caller may use. Raises :class:`GatewayError`."""
     caller, auto = exchange.caller, exchange.runtime.router.auto
     assert caller is not None
@@ -100,10 +105,6 @@ async def _decider(exchange: Exchange) -> Decider:
     if decider is None:
         message = "ML routing is not available on this gateway."
         raise GatewayError(Kind.INTERNAL, "ml_routing_failed", message)
-    if decider.offered is None:
-        await exchange.before_waiting()
-        await decider.ready()
-        exchange.check()
     return decider
 
 
@@ -141,19 +142,21 @@ def _choose(
     offered = decider.offered
     assert offered is not None
     now = exchange.wire.loop.time()
-    fitting = [target for target in decider.targets if (target.offers.context_length or asked.tokens) >= asked.tokens]
-    if not fitting:
-        longest = max(target.offers.context_length or 0 for target in decider.targets)
-        raise fault(f"{within}messages", f"about {asked.tokens} tokens; the longest context takes {longest}")
+    tokens = asked.tokens
     places: list[int] = []
     resting: list[int] = []
-    for target in fitting:
-        (places if target.ready_at(now) <= now else resting).append(decider.places[target])
+    for at, target in enumerate(decider.targets):
+        length = target.offers.context_length
+        if not length or length >= tokens:
+            (places if target.ready_at(now) <= now else resting).append(decider.located[at])
+    if not places and not resting:
+        longest = max([target.offers.context_length or 0 for target in decider.targets])
+        raise fault(f"{within}messages", f"about {tokens} tokens; the longest context takes {longest}")
     ask = Ask(
         prompt=asked.prompt,
         optimize_for=asked.goal or goal,
         constraints=asked.constraints,
-        prompt_tokens=asked.tokens,
+        prompt_tokens=tokens,
     )
     lessons = exchange.wire.worker.taught.of(exchange.organization)
     try:
@@ -205,8 +208,15 @@ def _event(exchange: Exchange, id: str, chosen: Chosen) -> UsageEvent:
 
 def _remaining(counters: CounterSet) -> int | None:
     """Of the requests of the month; of the limit with the least left where none is by the month; None: no limit."""
-    left = [counter.remaining() for counter in counters.requests if counter.window == "month"]
-    return min(left or [counter.remaining() for counter in counters.requests], default=None)
+    of_month: int | None = None
+    of_any: int | None = None
+    for counter in counters.requests:
+        left = counter.remaining()
+        if of_any is None or left < of_any:
+            of_any = left
+        if counter.window == "month" and (of_month is None or left < of_month):
+            of_month = left
+    return of_any if of_month is None else of_month
 
 
 def _settle(exchange: Exchange, events: list[UsageEvent]) -> None:

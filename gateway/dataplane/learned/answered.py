@@ -1,11 +1,14 @@
-"""What AI Marketplace's routing API answers (reference, "ML Routing"), as it goes over the wire."""
+"""What AI Marketplace's routing API answers (reference, "ML Routing"), as it goes over the wire.
+
+Nothing of it can hold itself, so the collector of garbage need not know of it (``gc=False``).
+"""
 
 from __future__ import annotations
 
 from msgspec import Struct
 
 
-class Alternative(Struct, rename="camel"):
+class Alternative(Struct, rename="camel", gc=False):
     """Another target. ``estimated_cost`` is US dollars, None where nobody knows a price; latencies are milliseconds."""
 
     provider: str
@@ -15,7 +18,7 @@ class Alternative(Struct, rename="camel"):
     reasoning: str
 
 
-class Decided(Struct, rename="camel"):
+class Decided(Struct, rename="camel", gc=False):
     """One decision of a batch."""
 
     request_id: str
@@ -28,14 +31,14 @@ class Decided(Struct, rename="camel"):
     optimization_type: str
 
 
-class Whole(Decided, rename="camel"):
+class Whole(Decided, rename="camel", gc=False):
     """A single decision."""
 
     alternatives: list[Alternative]
     timestamp: str
 
 
-class Meta(Struct, rename="camel"):
+class Meta(Struct, rename="camel", gc=False):
     """What it took of the caller's limits, and of time: ``processing_time`` is milliseconds."""
 
     tier: str | None
@@ -43,7 +46,7 @@ class Meta(Struct, rename="camel"):
     processing_time: int
 
 
-class Metrics(Struct, rename="camel"):
+class Metrics(Struct, rename="camel", gc=False):
     """What the decisions of a batch come to."""
 
     total_estimated_cost: float | None
@@ -52,7 +55,7 @@ class Metrics(Struct, rename="camel"):
     processing_time: int
 
 
-class Batch(Struct, rename="camel"):
+class Batch(Struct, rename="camel", gc=False):
     """Decisions that were made together."""
 
     batch_id: str
@@ -60,7 +63,7 @@ class Batch(Struct, rename="camel"):
     batch_metrics: Metrics
 
 
-class Answer(Struct):
+class Answer(Struct, gc=False):
     """The whole body of a single decision's answer."""
 
     success: bool
@@ -68,7 +71,7 @@ class Answer(Struct):
     meta: Meta
 
 
-class BatchAnswer(Struct):
+class BatchAnswer(Struct, gc=False):
     """The whole body of a batch's answer."""
 
     success: bool

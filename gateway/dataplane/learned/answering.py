@@ -27,6 +27,7 @@ _LATENCIES: Final = (
     ", higher latency, quality ",
 )
 _HUNDREDTHS: Final = tuple([f"{number / 100:.2f}" for number in range(101)])
+_TENTHS: Final = tuple([f"{number / 10:.1f}" for number in range(1_000)])
 _ALIKE: Final = 0.05  # of cost and latency: a difference nobody would choose by
 
 
@@ -39,8 +40,8 @@ def decided(request_id: str, target: Target, decision: Decision) -> Decided:
         _capitals(target.provider.name),
         target.model,
         dollars,
-        round(best.seconds * 1000.0),
-        round(decision.confidence, 4),
+        _whole(best.seconds * 1000.0),
+        _whole(decision.confidence * 1e4) / 1e4,
         _reasoning(decision, best, dollars),
         decision.goal,
     )
@@ -56,8 +57,8 @@ def whole(request_id: str, order: list[Target], decision: Decision) -> Whole:
         _capitals(first.provider.name),
         first.model,
         dollars,
-        round(best.seconds * 1000.0),
-        round(decision.confidence, 4),
+        _whole(best.seconds * 1000.0),
+        _whole(decision.confidence * 1e4) / 1e4,
         _reasoning(decision, best, dollars),
         decision.goal,
         [
@@ -76,7 +77,7 @@ def _alternative(target: Target, best: Estimate, other: Estimate, *, is_priced: 
         _capitals(target.provider.name),
         target.model,
         dollars,
-        round(other.seconds * 1000.0),
+        _whole(other.seconds * 1000.0),
         _compared(best, other, is_priced=is_priced and dollars is not None),
     )
 
@@ -115,6 +116,11 @@ def _capitals(name: str) -> str:
     return name.upper()
 
 
+def _whole(number: float) -> int:
+    """The nearest whole number to one from 0 up: a sixth of the time of :func:`round`."""
+    return int(number + 0.5)
+
+
 def _reasoning(decision: Decision, best: Estimate, dollars: float | None) -> str:
     if decision.fixed:
         why = "The best fixed choice so far"
@@ -122,17 +128,25 @@ def _reasoning(decision: Decision, best: Estimate, dollars: float | None) -> str
         why = "Taken to learn of it"
     else:
         why = f"Optimized for {decision.goal}"
-    cost = "at a price nobody knows" if dollars is None else f"for ${dollars:.6f}"
-    return (
-        f"{why}: answers such prompts ({decision.task}) well with a probability of {best.quality:.2f},"
-        f" {cost} in {best.seconds:.1f} s"
-    )
+    # Formatting a number takes as long as all the rest.
+    cost = "at a price nobody knows" if dollars is None else "for $" + _written_out(best.cost_nanos)
+    tenths = int(best.seconds * 10.0 + 0.5)
+    seconds = _TENTHS[tenths] if tenths < len(_TENTHS) else f"{best.seconds:.1f}"
+    quality = _HUNDREDTHS[int(best.quality * 100.0 + 0.5)]
+    return f"{why}: answers such prompts ({decision.task}) well with a probability of {quality}, {cost} in {seconds} s"
+
+
+def _written_out(nanos: int) -> str:
+    """Dollars with six places."""
+    millionths = (nanos + 500) // 1000
+    if millionths < 1_000_000:
+        return "0." + str(1_000_000 + millionths)[1:]
+    return f"{millionths / 1e6:.6f}"
 
 
 def _compared(best: Estimate, other: Estimate, *, is_priced: bool) -> str:
     cost = _than(other.cost_nanos, best.cost_nanos) if is_priced else -1
     latency = _than(other.seconds, best.seconds)
-    # Formatting a number takes as long as all the rest.
     ours, others = _HUNDREDTHS[int(best.quality * 100.0 + 0.5)], _HUNDREDTHS[int(other.quality * 100.0 + 0.5)]
     return _COSTS[cost] + _LATENCIES[latency] + others + " instead of " + ours
 

@@ -20,6 +20,11 @@ from gateway.routing.candidates import CHARS_PER_TOKEN, Constraints, OptimizeFor
 MOST: Final = 100
 """Requests in one batch."""
 _LONGEST: Final = 86_400_000.0
+_FREE: Final = Constraints()
+# What a message's content begins with.
+_TEXT: Final = ord('"')
+_LIST: Final = ord("[")
+_NULL: Final = ord("n")
 _AT: Final = re.compile(r" - at `\$\.?(?P<at>[^`]*)`$")
 
 T = TypeVar("T")
@@ -126,23 +131,27 @@ def _checked(asked: OneBody, within: str) -> Asked:
     for place, message in enumerate(asked.messages):
         if not message.role:
             raise fault(f"{within}messages[{place}].role", "expected a text such as user")
-        begins = bytes(memoryview(message.content)[:1])
-        if begins not in (b'"', b"[", b"n") or (begins == b"n" and message.role == "user"):
+        content = memoryview(message.content)
+        begins = content[0]
+        if begins != _TEXT and begins != _LIST and (begins != _NULL or message.role == "user"):
             raise fault(f"{within}messages[{place}].content", "expected a text, or a list of parts")
-        size += len(memoryview(message.content))
+        size += len(content)
     goal = None if asked.optimize_for is None else goal_of(asked.optimize_for, f"{within}optimizeFor")
-    return Asked(asked_in(asked.messages), size // CHARS_PER_TOKEN, goal, _constraints(asked.constraints or {}, within))
+    constraints = _constraints(asked.constraints, within) if asked.constraints else _FREE
+    return Asked(asked_in(asked.messages), size // CHARS_PER_TOKEN, goal, constraints)
 
 
 def _constraints(given: dict[str, Any], within: str) -> Constraints:
     found: dict[str, Any] = {}
+    where = f"{within}constraints."
     for spelt, value in given.items():
-        if spelt not in _READERS:
-            raise fault(f"{within}constraints.{spelt[:100]}", f"unknown: expected {', '.join(_READERS)}")
-        name, reader = _READERS[spelt]
+        known = _READERS.get(spelt)
+        if known is None:
+            raise fault(where + spelt[:100], f"unknown: expected {', '.join(_READERS)}")
+        name, reader = known
         if value is None or (value == [] and name.endswith("_providers")):
             continue
-        found[name] = reader(value, f"{within}constraints.{spelt}")
+        found[name] = reader(value, where + spelt)
     return Constraints(**found)
 
 

@@ -7,14 +7,12 @@ best target at a provider with room left, unless that is worth ``LOSS`` less to 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from msgspec.structs import replace
 
+from gateway.dataplane.learned.question import Chosen
 from gateway.routing.confidence import confidence
-
-if TYPE_CHECKING:
-    from gateway.dataplane.learned.question import Chosen
 
 LOSS: Final = 0.05
 """Of utility, which is counted in probability of a good answer."""
@@ -55,4 +53,4 @@ def _first(chosen: Chosen, place: int) -> Chosen:
     decision = replace(
         chosen.told, chosen=estimates[0].target, confidence=sure, estimates=estimates, explored=False, fixed=False
     )
-    return chosen._replace(order=order, ranked=ranked, told=decision)
+    return Chosen(order, decision, ranked)

@@ -82,7 +82,7 @@ class Decider:
     ``parent`` is one with all targets, where this has some of them. ``offered`` is None until it is ready.
     """
 
-    __slots__ = ("learned", "offered", "parent", "places", "shadow", "targets", "weighing")
+    __slots__ = ("learned", "located", "offered", "parent", "places", "shadow", "targets", "weighing")
 
     def __init__(
         self,
@@ -100,12 +100,15 @@ class Decider:
         self.parent = parent
         self.offered: Offered | None = None
         self.places: dict[Target, int] = {}
+        self.located: list[int] = []
+        """The places of ``targets``, in their order."""
 
     def locate(self) -> None:
         """Find the targets among those offered."""
         assert self.offered is not None
         where = {target: place for place, target in enumerate(self.offered.targets)}
         self.places = {target: where[target] for target in self.targets}
+        self.located = [where[target] for target in self.targets]
 
     async def ready(self) -> None:
         """See :meth:`Learned.ready`."""

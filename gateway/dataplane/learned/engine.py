@@ -13,11 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from msgspec.structs import replace
-
 from gateway.contract.learned_routes import Decision
 from gateway.contract.learned_routes import Estimate as Told
-from gateway.dataplane.learned.exploring import explore
+from gateway.dataplane.learned.exploring import Explored, explore, hopeful
 from gateway.dataplane.learned.observed import ENOUGH, Observed
 from gateway.dataplane.learned.question import Chosen, Question
 from gateway.dataplane.learned.taught import Lessons
@@ -25,10 +23,11 @@ from gateway.dataplane.pricing import Pricing, Schedule
 from gateway.kernel.errors import GatewayError
 from gateway.kernel.rates import NANOS, rate_for
 from gateway.routing import default, weights
-from gateway.routing.candidates import UNPRICED, Candidate, Estimate, Quality, View
+from gateway.routing.candidates import UNPRICED, View
 from gateway.routing.confidence import confidence
 from gateway.routing.costs import prompt_tokens
-from gateway.routing.decision import among
+from gateway.routing.decision import rank
+from gateway.routing.estimates import Candidate, Estimate, Quality
 from gateway.routing.model import Model, tier_of
 from gateway.routing.panel import Panel
 
@@ -74,12 +73,11 @@ class Offered:
     """Some targets, ready to be chosen from. Used by one thread."""
 
     __slots__ = ("_by_size", "_candidates", "_learned", "_looked_at", "_model", "_panel", "_prices", "_rates", "_sizes",
-                 "_versions", "_views", "_where", "by_name", "targets")  # fmt: skip
+                 "_versions", "_views", "_where", "targets")  # fmt: skip
 
     def __init__(self, model: Model, targets: Sequence[Target]) -> None:
         self._model = model
         self.targets = tuple(targets)
-        self.by_name = {target.name: target for target in self.targets}
         for target in self.targets:
             if target.seen is None:
                 target.seen = Observed()
@@ -98,7 +96,7 @@ class Offered:
         known = [view.qualities[where] for where in self._where]
         if asked.ask.constraints.max_cost is not None and None in self._prices:
             candidates = [
-                one if price is not None else replace(one, input_price=UNPRICED, output_price=UNPRICED)
+                one if price is not None else one.replaced(input_price=UNPRICED, output_price=UNPRICED)
                 for one, price in zip(candidates, self._prices, strict=True)
             ]
         if not asked.places:
@@ -150,48 +148,51 @@ class Offered:
                 if by != NOTHING:
                     moved[one.name] = by
                     qualities[at] = _taught(qualities[at], by)
-        found = among(task, qualities, offered, asked.ask)
-        return self._settled(asked, [found.chosen, *found.alternatives], found.confidence, task, moved)
+        ranked, _ = rank(qualities, offered, asked.ask)
+        return self._settled(asked, places, ranked, task, moved)
 
     def _settled(
-        self, asked: Question, ranked: list[Estimate], sure: float, task: str, moved: dict[str, Moved]
+        self, asked: Question, places: Sequence[int], ranked: list[Estimate], task: str, moved: dict[str, Moved]
     ) -> Chosen:
         """The ranking with the fixed choice, or an explored one, before all."""
         fixed = asked.lessons.fixed
-        best = 0 if fixed is None else next((at for at, one in enumerate(ranked) if one.name == fixed), 0)
-        by = asked.weighing
-        place, propensities = explore([one.quality for one in ranked], best, by.exploration, by.margin, asked.id)
+        usual = 0 if fixed is None else next((at for at, one in enumerate(ranked) if one.name == fixed), 0)
+        best, (place, propensities) = _taken(asked, ranked, usual, task)
+        sure = confidence([ranked[place], ranked[0]] if place else ranked)
         if place:
-            sure = confidence([ranked[place], ranked[0]])
             ranked.insert(0, ranked.pop(place))
             propensities.insert(0, propensities.pop(place))
         estimates = []
-        for one, chance in zip(ranked, propensities, strict=True):
-            shift, _, length = moved.get(one.name, NOTHING)
+        order = []
+        for at, one in enumerate(ranked):
+            order.append(self.targets[places[one.place]])
             nanos, tokens = int(one.cost * 1e9 + 0.5), int(one.tokens + 0.5)
-            estimates.append(
-                Told(one.name, _short(one.quality), nanos, _short(one.seconds), chance, tokens, shift, length)
-            )
+            quality, seconds, chance = _short(one.quality), _short(one.seconds), propensities[at]
+            by = moved.get(one.name) if moved else None
+            if by is None:
+                estimates.append(Told(one.name, quality, nanos, seconds, chance, tokens))
+            else:
+                estimates.append(Told(one.name, quality, nanos, seconds, chance, tokens, by.shift, by.length))
         told = Decision(
-            estimates[0].target, task, asked.ask.optimize_for, _short(sure), tuple(estimates), place != best,
+            estimates[0].target, task, asked.ask.optimize_for, _short(sure), tuple(estimates), place != usual,
             False, fixed is not None and place == best and ranked[0].name == fixed,
         )  # fmt: skip
-        return Chosen([self.by_name[one.name] for one in ranked], told, ranked)
+        return Chosen(order, told, ranked)
 
     # what is known of the targets
 
     def _current(self) -> list[Candidate]:
         now = time.monotonic()
-        if now >= self._looked_at or any(
-            target.rate is not rate for target, rate in zip(self.targets, self._rates, strict=True)
-        ):
-            self._reprice(now)
-            return self._candidates
-        versions = self._versions
+        rates, versions = self._rates, self._versions
+        stale = now >= self._looked_at
         for place, target in enumerate(self.targets):
+            if target.rate is not rates[place]:
+                stale = True
             seen = target.seen
             if seen is not None and seen.version != versions[place]:
                 self._candidates[place] = self._candidate(place)
+        if stale:
+            self._reprice(now)
         return self._candidates
 
     def _reprice(self, now: float) -> None:
@@ -255,9 +256,21 @@ class Offered:
         timing, seen = lessons.timings.get(target.name), target.seen
         if timing is None or seen is None or seen.count >= ENOUGH:
             return candidate
-        return replace(
-            candidate, first_token=timing.first_token, per_token=timing.per_token, spread=max(1.0, timing.spread)
+        return candidate.replaced(
+            first_token=timing.first_token, per_token=timing.per_token, spread=max(1.0, timing.spread)
         )
+
+
+def _taken(asked: Question, ranked: list[Estimate], usual: int, task: str) -> tuple[int, Explored]:
+    """The best choice, which is ``usual`` but where more can be hoped of another, and the place that is explored."""
+    lessons, by = asked.lessons, asked.weighing
+    qualities = [one.quality for one in ranked]
+    if not lessons.doubt or by.exploration <= 0.0:
+        return usual, explore(qualities, usual, by.exploration, by.margin, asked.id)
+    doubts = [lessons.doubt_of(one.name, task) for one in ranked]
+    # A fixed choice that differs from what was learnt stands; one that doesn't keeps nothing from being tried.
+    best = usual or hopeful(qualities, [one.utility for one in ranked], doubts, by.margin)
+    return best, explore(qualities, best, by.exploration, by.margin, asked.id)
 
 
 def _short(number: float) -> float:

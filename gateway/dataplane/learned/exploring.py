@@ -2,13 +2,21 @@
 
 With a probability of ``share`` one is drawn, evenly, from the targets whose quality is at most ``margin`` below that of
 the best choice, itself included. The draw is a hash of the request's id, so that it can be checked afterwards.
+
+Where the organization's feedback has left in doubt how good targets are, the best choice itself is the one of which
+most can be hoped (:func:`hopeful`). Nothing of that is drawn: it is in the probabilities as any other best choice.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+HOPE: Final = 0.7
+"""Standard deviations of a logit by which a target in doubt is taken to be better than is expected."""
+_EDGE: Final = 1e-6
 
 
 class Explored(NamedTuple):
@@ -16,6 +24,21 @@ class Explored(NamedTuple):
 
     place: int
     propensities: list[float]
+
+
+def hopeful(qualities: Sequence[float], utilities: Sequence[float], doubts: Sequence[float], margin: float) -> int:
+    """The place that would be worth most if each were better by as much as can be hoped: among those whose utility is
+    at most ``margin`` below the best, which is the first place's."""
+    least = utilities[0] - margin
+    best, most = 0, -math.inf
+    for place, (quality, utility, doubt) in enumerate(zip(qualities, utilities, doubts, strict=True)):
+        if utility < least:
+            continue
+        kept = min(max(quality, _EDGE), 1.0 - _EDGE)
+        hoped = utility - kept + kept / (kept + (1.0 - kept) * math.exp(-HOPE * doubt))
+        if hoped > most:
+            best, most = place, hoped
+    return best
 
 
 def drawn(request_id: str) -> float:

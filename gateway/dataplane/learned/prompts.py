@@ -12,6 +12,7 @@ from gateway.dataplane.learned.asked import Message, Part
 SHORT: Final = 200
 """Characters below which a user's message ("and in French?") is judged together with the one before."""
 
+_TEXT: Final = ord('"')  # what a content that is a text begins with
 _SEEN: Final = 65_536  # characters, of which the router reads the beginning and the end
 
 
@@ -51,7 +52,7 @@ def asked_in(messages: list[Message]) -> str:
 def text_of(content: Raw) -> str:
     """The text of a message's content: a text, or the text parts of a list."""
     try:
-        if bytes(memoryview(content)[:1]) == b'"':
+        if memoryview(content)[0] == _TEXT:
             return _text(content)
         return "\n".join([part.text for part in _parts(content) if part.text])
     except msgspec.DecodeError:

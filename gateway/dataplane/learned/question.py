@@ -3,35 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateway.contract.learned_routes import Decision
     from gateway.dataplane.learned.taught import Lessons
     from gateway.dataplane.routing import Target
-    from gateway.routing.candidates import Ask, Estimate
+    from gateway.routing.candidates import Ask
+    from gateway.routing.estimates import Estimate
     from gateway.settings.model import Weighing
 
 
-class Chosen(NamedTuple):
+class Chosen:
     """The targets, the one to be tried first before all; what is told of the decision; what was expected of each."""
 
-    order: list[Target]
-    told: Decision
-    ranked: list[Estimate]
+    __slots__ = ("order", "ranked", "told")
+
+    def __init__(self, order: list[Target], told: Decision, ranked: list[Estimate]) -> None:
+        self.order = order
+        self.told = told
+        self.ranked = ranked
 
 
-class Question(NamedTuple):
+class Question:
     """What is to be decided: for whom (``lessons``), by what (``ask``), among which places of the offered targets.
 
     ``resting`` are tried behind the others, and are all there is where no other is left. ``organization`` is whose
     prompts it is kept with for a while.
     """
 
-    id: str
-    ask: Ask
-    weighing: Weighing
-    lessons: Lessons
-    places: Sequence[int]
-    resting: Sequence[int] = ()
-    organization: str = ""
+    __slots__ = ("ask", "id", "lessons", "organization", "places", "resting", "weighing")
+
+    def __init__(
+        self,
+        id: str,
+        ask: Ask,
+        weighing: Weighing,
+        lessons: Lessons,
+        places: Sequence[int],
+        resting: Sequence[int] = (),
+        organization: str = "",
+    ) -> None:
+        self.id = id
+        self.ask = ask
+        self.weighing = weighing
+        self.lessons = lessons
+        self.places = places
+        self.resting = resting
+        self.organization = organization

@@ -27,20 +27,22 @@ _LENGTHS: Final = 1_000  # targets of one organization whose answers' length is 
 _PRIOR: Final = 4.0
 _LEAST: Final = 0.05
 _RATIOS: Final = (0.1, 10.0)
+_UNKNOWN: Final = (0.0, 0.0, 0.0)
 
 
 class Lessons:
-    """Of one organization. ``shifts`` are by target, then by task ("" for every task): the shift of the logit, and the
-    observations it rests on.
+    """Of one organization. ``shifts`` are by target, then by task ("" for every task): the shift of the logit, the
+    observations it rests on, and its doubt. ``doubt`` is that of other targets.
     """
 
-    __slots__ = ("_lengths", "again_at", "asking", "fixed", "fresh", "seq", "shifts", "timings", "tries")
+    __slots__ = ("_lengths", "again_at", "asking", "doubt", "fixed", "fresh", "seq", "shifts", "timings", "tries")
 
     def __init__(self) -> None:
         self.seq = -1
-        self.shifts: dict[str, dict[str, tuple[float, float]]] = {}
+        self.shifts: dict[str, dict[str, tuple[float, float, float]]] = {}
         self.timings: dict[str, Timing] = {}
         self.fixed: str | None = None
+        self.doubt = 0.0
         self.fresh = False
         self.asking = False
         self.again_at = 0.0
@@ -49,10 +51,10 @@ class Lessons:
 
     def take(self, routes: LearnedRoutes) -> None:
         """Go by what was told from now on."""
-        shifts: dict[str, dict[str, tuple[float, float]]] = {}
+        shifts: dict[str, dict[str, tuple[float, float, float]]] = {}
         for shift in routes.shifts:
-            shifts.setdefault(shift.target, {})[shift.task] = (shift.shift, shift.weight)
-        self.seq, self.shifts, self.fixed = routes.seq, shifts, routes.fixed
+            shifts.setdefault(shift.target, {})[shift.task] = (shift.shift, shift.weight, shift.doubt)
+        self.seq, self.shifts, self.fixed, self.doubt = routes.seq, shifts, routes.fixed, routes.doubt
         self.timings = {timing.target: timing for timing in routes.timings}
 
     @property
@@ -65,9 +67,15 @@ class Lessons:
         found = self.shifts.get(target)
         if found is None:
             return 0.0, 0.0
-        by, weight = found.get("", (0.0, 0.0))
-        more, rests = found.get(task, (0.0, 0.0))
+        by, weight, _ = found.get("", _UNKNOWN)
+        more, rests, _ = found.get(task, _UNKNOWN)
         return by + more, max(weight, rests)
+
+    def doubt_of(self, target: str, task: str) -> float:
+        """What is unknown of a target's logit for a task, as a standard deviation; 0: nothing is to be tried."""
+        found = self.shifts.get(target)
+        known = None if found is None else found.get(task) or found.get("")
+        return self.doubt if known is None else known[2]
 
     def length(self, target: str) -> float:
         """What the tokens of a target's answers are multiplied by."""

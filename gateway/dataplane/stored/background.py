@@ -73,6 +73,9 @@ class DetachedWire:
     def read_more(self, wanted: bool) -> None:
         """There is nothing to be read."""
 
+    def write_at_once(self, wanted: bool) -> None:
+        """Nothing is kept back."""
+
     def answered(self, exchange: Exchange) -> None:
         """Nobody waits for what comes next."""
 

@@ -7,9 +7,6 @@ oldest: none pushes out what another keeps while it keeps more itself.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,7 +17,7 @@ import msgspec
 from gateway.dataplane.stored.conversations import TABLES, Conversation, Write
 from gateway.dataplane.stored.conversations import removing as removing_conversation
 from gateway.dataplane.stored.records import RUNNING, Record
-from gateway.kernel.sqlite import write_ahead
+from gateway.kernel.sqlite import open_private
 
 _VERSION: Final = 1
 _TABLES: Final = f"""
@@ -81,19 +78,8 @@ class Database:
         self._retention = retention
         self._max_bytes = max_bytes
         path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):  # to open and close one in use would give up its locks
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))  # prompts are in it
-        # Used by one thread at a time; which one, the executor decides.
-        self._connection = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
+        self._connection = open_private(path, _TABLES, _VERSION)  # prompts are in it; the executor decides on threads
         run = self._connection.execute
-        write_ahead(self._connection)
-        run("PRAGMA synchronous = NORMAL")
-        run("PRAGMA secure_delete = ON")
-        (version,) = run("PRAGMA user_version").fetchone()
-        if version == 0:
-            self._connection.executescript(_TABLES)
-        elif version != _VERSION:
-            raise OSError(f"{path} was written by another version of the gateway ({version})")
         run(_SIZES)
         run(_EVENTS)
 

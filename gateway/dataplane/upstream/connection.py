@@ -287,7 +287,7 @@ class Connection:
             self.handler.on_head(status, headers)
 
     def on_body(self, data: bytes) -> None:
-        # All chunks of one read are handed over together: what arrived together leaves in one write.
+        # All chunks of one read are handed over together: what arrived together needs no write for each.
         self._body.append(data)
 
     def on_message_complete(self) -> None:

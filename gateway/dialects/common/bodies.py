@@ -1,7 +1,7 @@
 """Bodies of several megabytes: how they are kept until they are whole, and taken apart without being unfolded.
 
-A JSON body unfolds to many times its size. So it waits in a file until all of it is there, one is handled at a time,
-and of its members those named ``sliced`` are lists whose items stay JSON text until somebody reads them one by one.
+A JSON body unfolds to many times its size. So it waits in a file until all of it is there, and stays in it: one is
+handled at a time, and the items of the list that is ``sliced`` are read from there one by one.
 """
 
 from __future__ import annotations
@@ -11,59 +11,45 @@ import contextlib
 import json
 import tempfile
 from collections.abc import AsyncIterator
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
-import msgspec
 from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.types import Receive
 
+from gateway.dialects.common.slices import Text, members_of
 from gateway.kernel.memory import give_back
 
+__all__ = ["IN_MEMORY", "SlicedRequest", "Text", "Turns"]
+
 IN_MEMORY = 1_048_576  # bytes, up to which a body waits in memory
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
-
-
-class Text(NamedTuple):
-    """An item of a list in a body, as JSON that nobody has read yet."""
-
-    raw: msgspec.Raw
-
-    @property
-    def size(self) -> int:
-        """How many bytes."""
-        return memoryview(self.raw).nbytes
-
-    def read(self) -> Any:
-        """The value. Raises ValueError or RecursionError where it is none."""
-        return json.loads(bytes(self.raw))
+_LOOK = 1_024  # bytes
 
 
 class SlicedRequest(Request):
-    """A request whose ``whole`` body is there, and in whose JSON the items of the list ``sliced`` are :class:`Text`."""
+    """A request whose body is ``kept`` in a file, and in whose JSON the items of the list ``sliced`` are :class:`Text`.
+
+    These are read from the file, so as long as it is open.
+    """
 
     sliced = ""
 
-    def __init__(self, request: Request, whole: bytes) -> None:
+    def __init__(self, request: Request, kept: IO[bytes]) -> None:
         super().__init__(request.scope, request.receive)
-        self._whole = whole
+        self._kept = kept
 
     async def body(self) -> bytes:
-        """All of it, kept once."""
-        return self._whole
+        """How it begins: whether there is any, which FastAPI asks for first."""
+        self._kept.seek(0)
+        return self._kept.read(_LOOK)
 
     async def json(self) -> Any:
         """The body, read as every other where it can't be taken apart, so that its faults are told as everywhere."""
-        body = self._whole
         try:
-            members = _members(body)
-            return {
-                name: [Text(item) for item in _items(raw)] if name == self.sliced else json.loads(bytes(raw))
-                for name, raw in members.items()
-            }
-        except (msgspec.DecodeError, ValueError, RecursionError):
-            return json.loads(body)
+            return await asyncio.to_thread(members_of, self._kept, self.sliced)
+        except (ValueError, RecursionError):
+            self._kept.seek(0)
+            return json.loads(self._kept.read())
 
 
 class Turns:
@@ -74,8 +60,9 @@ class Turns:
         self._large = asyncio.Lock() if large is None else large
 
     @contextlib.asynccontextmanager
-    async def whole(self, receive: Receive, folder: str | None) -> AsyncIterator[bytes]:
-        """A body, for the time of the block, which begins when all of it is there: a slow client keeps nobody waiting.
+    async def whole(self, receive: Receive, folder: str | None) -> AsyncIterator[IO[bytes]]:
+        """A body, as the file it is in, for the time of the block, which begins when all of it is there: a slow client
+        keeps nobody waiting.
 
         ``folder`` is where a large one waits, in a file without a name.
         """
@@ -88,7 +75,7 @@ class Turns:
                     await stack.enter_async_context(self._large)
                 kept.seek(0)
                 try:
-                    yield kept.read()
+                    yield kept
                 finally:
                     if large:
                         give_back()

@@ -10,6 +10,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from gateway.contract.internal import FORWARDED, forwarded_token
+from gateway.domain.alerts.service import Notices
 from gateway.domain.authentication.principal import Origin
 from gateway.domain.authentication.service import Authenticator
 from gateway.domain.authentication.sessions import Sessions
@@ -29,7 +30,7 @@ _LONGEST_AGENT = 500
 class Context(Protocol):
     """The parts of a running sidecar that handlers use: ``app.state.context``. ``started`` is ``time.monotonic()``.
     ``prices`` rate usage that callers report; ``models`` is what is known of models; ``live`` tells listeners what is
-    entered into the ledger."""
+    entered into the ledger and noticed, ``notices`` is who notices it."""
 
     settings: Settings
     master_key: str
@@ -40,6 +41,7 @@ class Context(Protocol):
     counters: Counters
     prices: PriceBook
     live: Hub
+    notices: Notices
     models: KnownModels
     started: float
 

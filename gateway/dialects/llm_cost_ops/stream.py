@@ -1,4 +1,4 @@
-"""``WS /v1/stream``: costs and usage as they are entered into the ledger ("WebSocket API").
+"""``WS /v1/stream``: costs and usage as they are entered, alerts and forecasts as they are made ("WebSocket API").
 
 The credential comes in the header, or as ``?token=``; without a valid one the offer is refused with status 401, in the
 envelope of this reference. Each caller is told of its own organisation alone, the platform's administrators of any.
@@ -36,7 +36,7 @@ from gateway.dialects.common.routing import make_router
 from gateway.dialects.llm_cost_ops import stream_wire as wire
 from gateway.domain.authentication.principal import Principal
 from gateway.domain.fields import invalid
-from gateway.domain.live.hub import Listener, Topic, listening
+from gateway.domain.live.hub import EVERY, Listener, Topic, listening
 from gateway.kernel.errors import GatewayError, Kind
 
 CHECK = 60.0  # seconds after which a credential is looked at again, whether or not a change named it
@@ -49,7 +49,7 @@ router = make_router()
 
 @router.websocket("/v1/stream")
 async def stream(socket: WebSocket) -> None:
-    """Tell a client what is entered into the ledger, for as long as it listens and may."""
+    """Tell a client what is entered and noticed, for as long as it listens and may."""
     session = _Session(socket)
     async with AsyncExitStack() as stack:
         try:
@@ -128,23 +128,30 @@ class _Session:
             return
         if not asked.channels:
             raise invalid("channels must name at least one.", "channels")
+        added: list[Topic] = []
         if asked.action == "subscribe":
-            await self._subscribe(asked.channels)
+            added = await self._subscribe(asked.channels)
         else:
             # By name, whether or not one may listen to it: that is nobody's secret.
             held = {wire.channel_of(topic): topic for topic in self._listener.topics}
             self._hub.unsubscribe(self._listener, [held[name] for name in asked.channels if name in held])
         channels = [wire.channel_of(topic) for topic in self._listener.topics]
         await self._send(wire.acted(f"{asked.action}d", _now(), channels=channels))
+        for topic in added:
+            if topic.stream == "forecasts" and topic.organization != EVERY:
+                # Who listens from now on need not wait for tomorrow's; where it can't be made now, they have to.
+                with contextlib.suppress(GatewayError):
+                    await context_of(self._socket).notices.forecast_today(topic.organization)
 
-    async def _subscribe(self, channels: list[str]) -> None:
-        """All of the channels, or none."""
+    async def _subscribe(self, channels: list[str]) -> list[Topic]:
+        """All of the channels, or none; gives their topics."""
         async with context_of(self._socket).works.read(self._principal.actor) as work:
             named = enumerate(channels)
             topics: list[Topic] = [await wire.topic_of(work, name, f"channels[{index}]") for index, name in named]
         if len({*self._listener.topics, *topics}) > wire.MOST_CHANNELS:
             raise invalid(f"channels may be {wire.MOST_CHANNELS} at most on one connection.", "channels")
         await self._hub.subscribe(self._listener, topics)
+        return topics
 
     async def _tell(self) -> None:
         listener = self._listener

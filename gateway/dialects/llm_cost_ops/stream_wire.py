@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, get_args
 
 from pydantic import Field
 
 from gateway.contract.envelopes.base import timestamp
 from gateway.dialects.common.models import Asked
 from gateway.dialects.llm_cost_ops.entries import metadata_of, tags_shown
+from gateway.dialects.llm_cost_ops.stream_notices import data_of
 from gateway.domain.actor import Actor
+from gateway.domain.alerts.model import Notice
 from gateway.domain.analytics.periods import of_ns
 from gateway.domain.fields import invalid
 from gateway.domain.ledger.model import LedgerEntry
-from gateway.domain.live.hub import EVERY, StreamName, Topic
+from gateway.domain.live.hub import EVERY, StreamName, Told, Topic
 from gateway.domain.organizations import repo as organizations
 from gateway.domain.organizations.service import OrganizationService
 from gateway.domain.work import Work
@@ -23,14 +25,17 @@ from gateway.kernel.errors import GatewayError, Kind
 from gateway.kernel.money import to_dollars
 
 MOST_CHANNELS = 100
-Named: TypeAlias = Literal["costs", "usage", "alerts", "forecasts"]
-_PERMISSIONS: dict[str, str] = {"costs": "costs:read", "usage": "usage:read"}
-_PATTERNS = "costs:{organization_id}, usage:{organization_id}, usage:{organization_id}:{provider}"
-# Channels of the reference that nothing here has news for: it watches no budgets and makes no forecasts.
-_SILENT = {
-    "alerts": "this gateway raises no alerts of budgets and anomalies",
-    "forecasts": "this gateway makes no forecasts",
+_PERMISSIONS: Final[dict[StreamName, str]] = {
+    "costs": "costs:read",
+    "usage": "usage:read",
+    "alerts": "budgets:read",
+    "forecasts": "forecast:read",
 }
+_STREAMS: Final[dict[str, StreamName]] = {name: name for name in get_args(StreamName)}
+_PATTERNS = (
+    "costs:{organization_id}, usage:{organization_id}, usage:{organization_id}:{provider}, "
+    "alerts:{organization_id}, forecasts:{organization_id}"
+)
 
 
 class Message(Asked):
@@ -43,9 +48,7 @@ class Message(Asked):
 async def topic_of(work: Work, channel: str, field: str) -> Topic:
     """The topic of a channel. Raises INVALID, FORBIDDEN, and NOT_FOUND for an organisation there is none of."""
     kind, _, rest = channel.partition(":")
-    if kind in _SILENT:
-        raise invalid(f"{field} {channel[:100]!r} is never told anything: {_SILENT[kind]}.", field, "not_served")
-    stream: StreamName | None = "costs" if kind == "costs" else "usage" if kind == "usage" else None
+    stream = _STREAMS.get(kind)
     organization, colon, provider = rest, "", ""
     if stream == "usage":
         organization, colon, provider = rest.partition(":")
@@ -80,17 +83,17 @@ def channel_of(topic: Topic) -> str:
     return ":".join(part for part in topic if part is not None)
 
 
-def event_of(topic: Topic, entry: LedgerEntry) -> str:
-    """An entry as the listeners of its channel are told."""
-    is_cost = topic.stream == "costs"
-    return written(
-        {
-            "channel": channel_of(topic),
-            "event": "cost.calculated" if is_cost else "usage.submitted",
-            "timestamp": timestamp(of_ns(entry.recorded_ns)),
-            "data": _cost(entry) if is_cost else _usage(entry),
-        }
-    )
+def event_of(topic: Topic, told: Told) -> str:
+    """An entry or a notice as the listeners of its channel are told."""
+    if isinstance(told, Notice):
+        return _event(topic, told.event, told.at_ns, data_of(told))
+    if topic.stream == "costs":
+        return _event(topic, "cost.calculated", told.recorded_ns, _cost(told))
+    return _event(topic, "usage.submitted", told.recorded_ns, _usage(told))
+
+
+def _event(topic: Topic, event: str, at_ns: int, data: dict[str, Any]) -> str:
+    return written({"channel": channel_of(topic), "event": event, "timestamp": timestamp(of_ns(at_ns)), "data": data})
 
 
 def _common(entry: LedgerEntry) -> dict[str, Any]:

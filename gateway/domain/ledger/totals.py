@@ -31,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from gateway.domain.ledger import repo
-from gateway.domain.ledger.levels import DAY, HOUR, MONDAY, ORGANIZATIONS, SUMS, WEEK, Level, level_for
+from gateway.domain.ledger.levels import DAY, HOUR, MONDAY, ORGANIZATIONS, SUMS, WEEK, Level, beginning, level_for
 from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.ledger.query import Bucket, Dimension, Filter, Sums
 
@@ -110,15 +110,33 @@ def pieces(
     if wanted.kinds or wanted.sources or wanted.endpoints or wanted.tags:
         return [("entry", begin, end)]
     now = time.time_ns() if now is None else now
+    grains: list[tuple[Grain, int]] = [(grain, SIZES[grain]) for grain in _GRAINS[bucket] if SIZES[grain] in sizes]
+    last = _filled_up(begin, end, [size for _, size in grains], now)
     found: list[Piece] = []
-    for piece in _cut(begin, end, [(grain, SIZES[grain]) for grain in _GRAINS[bucket] if SIZES[grain] in sizes]):
-        for grain, first, last in _turned(piece, now):
+    for piece in _cut(begin, last, grains):
+        for grain, first, behind in _turned(piece, now):
             before = found[-1] if found else None
             if before is not None and grain == "hour" == before[0] and before[2] == first:
-                found[-1] = (grain, before[1], last)  # read at once
+                found[-1] = (grain, before[1], behind)  # read at once
             else:
-                found.append((grain, first, last))
+                found.append((grain, first, behind))
+    if last != end:
+        found.append(("less", end, last))
     return found
+
+
+def _filled_up(begin: int | None, end: int | None, sizes: Sequence[int], now: int) -> int | None:
+    """Where a span that ends now may end as well: with the week, the day or the hour, of which the rest is to come.
+
+    What has come since its end must be taken off, so not where that is more than the hour has had until then.
+    """
+    if end is None or end % (HOUR * SECOND) == 0 or now - end >= end % (HOUR * SECOND):
+        return end
+    for size in sizes:
+        first = beginning(end // SECOND, size) * SECOND
+        if now < first + size * SECOND and (begin is None or begin <= first):
+            return first + size * SECOND
+    return end
 
 
 _GRAINS: dict[Bucket | None, tuple[Grain, ...]] = {
@@ -265,6 +283,8 @@ def of_entries(
     # Within a bit of time, the index to read is that of time.
     bounded = wanted.from_ns is not None and wanted.until_ns is not None
     query = query.where(*repo.conditions(wanted, steered="values" if bounded else "nothing"))
+    if bounded and wanted.organization is None and named(wanted):
+        query = query.where(repo.from_entries_alone())
     return query.group_by(*known, *([start] if bucket is not None else []))
 
 

@@ -1,1 +1,1 @@
-"""What is entered into the ledger, told to whoever listens."""
+"""What is entered into the ledger, and noticed, told to whoever listens."""

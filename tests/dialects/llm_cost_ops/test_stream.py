@@ -5,118 +5,31 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
-import uvicorn
-from fastapi import FastAPI
-from websockets.asyncio.client import ClientConnection, unix_connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 
 from gateway.dialects.llm_cost_ops import stream as module
 from gateway.domain.actor import SYSTEM
+from gateway.domain.budgets.service import BudgetService
 from gateway.domain.credentials import repo as credentials
 from gateway.domain.credentials.service import CredentialService
 from gateway.domain.live import hub
 from gateway.domain.organizations.service import OrganizationService
 from gateway.kernel.secrets import digest_of
-from gateway.settings.model import Settings
 from gateway.sidecar.app import create_app
-from gateway.sidecar.serve import server_config
-from gateway.sidecar.sockets import UnixListener
 from tests.dialects.conftest import MASTER, Api, Person, running
 from tests.dialects.llm_cost_ops.ledger import PRICE
+from tests.dialects.llm_cost_ops.streaming import Served, closed, hear, priced, report, say, serving
 from tests.support.postgres import PostgresServer
-
-WAIT = 30.0
-
-
-class Served:
-    """A sidecar's application behind a Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._stack = AsyncExitStack()
-
-    async def connect(self, secret: str | None, *, query: bool = False, **more: Any) -> ClientConnection:
-        """A client, its credential in the header or in the query."""
-        headers = {} if secret is None or query else {"authorization": f"Bearer {secret}"}
-        path = "/v1/stream" + (f"?token={secret}" if query else "")
-        client = unix_connect(
-            str(self.path), f"ws://gateway{path}", additional_headers=headers, open_timeout=60, **more
-        )
-        return await self._stack.enter_async_context(client)
-
-    async def listen(self, secret: str, *channels: str) -> ClientConnection:
-        """A client that has subscribed."""
-        client = await self.connect(secret)
-        assert (await say(client, action="subscribe", channels=list(channels)))["action"] == "subscribed"
-        return client
-
-
-@asynccontextmanager
-async def serving(app: FastAPI, path: Path) -> AsyncIterator[Served]:
-    """The application on a socket, for the time of the block."""
-    config = server_config(app, Settings())
-    config.load()
-    server = uvicorn.Server(config)
-    server.lifespan = config.lifespan_class(config)
-    listener = UnixListener(str(path))
-    await server.startup(sockets=[listener.socket])
-    running = asyncio.create_task(server.main_loop())
-    served = Served(path)
-    try:
-        yield served
-    finally:
-        server.should_exit = True
-        await running
-        await server.shutdown(sockets=[listener.socket])
-        await served._stack.aclose()
-        listener.close()
 
 
 @pytest.fixture
 async def served(api: Api, tmp_path: Path) -> AsyncIterator[Served]:
     async with serving(api.app, tmp_path / "s") as made:
         yield made
-
-
-async def hear(client: ClientConnection) -> dict[str, Any]:
-    """The next message."""
-    found: dict[str, Any] = json.loads(await asyncio.wait_for(client.recv(), WAIT))
-    return found
-
-
-async def say(client: ClientConnection, **message: Any) -> dict[str, Any]:
-    """What a message is answered with."""
-    await client.send(json.dumps(message))
-    return await hear(client)
-
-
-async def closed(client: ClientConnection) -> tuple[int, str]:
-    """The code and reason a connection is closed with; what comes before is read."""
-    while True:
-        try:
-            await asyncio.wait_for(client.recv(), WAIT)
-        except ConnectionClosed as error:
-            return (0, "") if error.rcvd is None else (error.rcvd.code, error.rcvd.reason)
-
-
-async def report(api: Api, organization: str, model: str = "gpt-4", provider: str = "openai", **more: Any) -> str:
-    """Report usage with the master key; gives its id."""
-    record = {"organization_id": organization, "provider": provider, "model_id": model, "input_tokens": 1000,
-              "output_tokens": 500, "total_tokens": 1500, **more}  # fmt: skip
-    made = await api.master.post("/api/v1/usage", json=record)
-    assert made.status_code == 201, made.text
-    return str(made.json()["data"]["usage_id"])
-
-
-async def priced(api: Api) -> None:
-    for model in ("gpt-4", "other"):
-        made = await api.master.post("/api/v1/pricing", json=PRICE | {"provider": "openai", "model_id": model})
-        assert made.status_code == 201, made.text
 
 
 async def revoke(api: Api, person: Person) -> None:
@@ -197,30 +110,31 @@ async def test_unsubscribed_channels_are_silent(api: Api, served: Served) -> Non
     assert (await say(client, action="ping"))["action"] == "pong"
 
 
-@pytest.mark.parametrize(
-    ("sent", "code", "field"),
-    [
-        ("{", "BAD_REQUEST", None),
-        ("[" * 20_000, "BAD_REQUEST", None),
-        ("[]", "VALIDATION_ERROR", "body"),
-        ('{"action": "shout"}', "VALIDATION_ERROR", "action"),
-        ('{"channels": ["costs:default"]}', "MISSING_REQUIRED_FIELD", "action"),
-        ('{"action": "subscribe"}', "VALIDATION_ERROR", "channels"),
-        ('{"action": "subscribe", "chanels": ["costs:default"]}', "VALIDATION_ERROR", "chanels"),
-        ('{"action": "subscribe", "channels": ["costs"]}', "VALIDATION_ERROR", "channels[0]"),
-        ('{"action": "subscribe", "channels": ["usage:default:"]}', "VALIDATION_ERROR", "channels[0]"),
-        ('{"action": "subscribe", "channels": ["usage:default", "alerts:default"]}', "VALIDATION_ERROR", "channels[1]"),
-        ('{"action": "subscribe", "channels": ["forecasts:default"]}', "VALIDATION_ERROR", "channels[0]"),
-        ('{"action": "subscribe", "channels": ["costs:nobody"]}', "NOT_FOUND", "organization_id"),
-    ],
-)
-async def test_what_is_wrong_is_told_and_ends_nothing(served: Served, sent: str, code: str, field: str | None) -> None:
+WRONG = [
+    ("{", "BAD_REQUEST", None),
+    ("[" * 20_000, "BAD_REQUEST", None),
+    ("[]", "VALIDATION_ERROR", "body"),
+    ('{"action": "shout"}', "VALIDATION_ERROR", "action"),
+    ('{"channels": ["costs:default"]}', "MISSING_REQUIRED_FIELD", "action"),
+    ('{"action": "subscribe"}', "VALIDATION_ERROR", "channels"),
+    ('{"action": "subscribe", "chanels": ["costs:default"]}', "VALIDATION_ERROR", "chanels"),
+    ('{"action": "subscribe", "channels": ["costs"]}', "VALIDATION_ERROR", "channels[0]"),
+    ('{"action": "subscribe", "channels": ["usage:default:"]}', "VALIDATION_ERROR", "channels[0]"),
+    ('{"action": "subscribe", "channels": ["usage:default", "alerts:default:x"]}', "NOT_FOUND", "organization_id"),
+    ('{"action": "subscribe", "channels": ["usage:default", "alarms:default"]}', "VALIDATION_ERROR", "channels[1]"),
+    ('{"action": "subscribe", "channels": ["forecasts:"]}', "VALIDATION_ERROR", "channels[0]"),
+    ('{"action": "subscribe", "channels": ["costs:nobody"]}', "NOT_FOUND", "organization_id"),
+]
+
+
+async def test_what_is_wrong_is_told_and_ends_nothing(served: Served) -> None:
     client = await served.connect(MASTER)
-    await client.send(sent)
-    told = await hear(client)
-    assert (told["action"], told["error"]["code"]) == ("error", code)
-    assert field is None or told["error"]["details"][0]["field"] == field
-    assert told["request_id"]
+    for sent, code, field in WRONG:
+        await client.send(sent)
+        told = await hear(client)
+        assert (told["action"], told["error"]["code"]) == ("error", code), sent
+        assert field is None or told["error"]["details"][0]["field"] == field, sent
+        assert told["request_id"]
     assert (await say(client, action="ping"))["action"] == "pong"
 
 
@@ -348,8 +262,19 @@ async def test_several_sidecars_over_one_database_feed_their_clients(postgres: P
         clients = []
         for index, app in enumerate(apps):
             served = await stack.enter_async_context(serving(app, tmp_path / f"s{index}"))
-            clients.append(await served.listen(MASTER, "usage:*"))
+            clients.append(await served.listen(MASTER, "usage:*", "alerts:*"))
         reported = await asyncio.gather(*(report(api, "default") for api in (first, second) for _ in range(10)))
         for client in clients:
             heard = [(await hear(client))["data"]["usage_id"] for _ in reported]
             assert sorted(heard) == sorted(reported)
+        async with first.sidecar.works.begin(SYSTEM) as work:
+            await BudgetService(work).set("organization", "default", 1, "total")
+        await priced(first)
+        last = await report(second, "default")
+        await asyncio.gather(*(api.sidecar.notices.watch() for api in (first, second)))
+        for client in clients:
+            # What was used and what is noticed of it come in either order.
+            told = [(await hear(client))["data"] for _ in range(5)]
+            assert [data["threshold"] for data in told if "threshold" in data] == [0.5, 0.75, 0.9, 1.0]
+            assert [data["usage_id"] for data in told if "usage_id" in data] == [last]
+            assert (await say(client, action="ping"))["action"] == "pong"

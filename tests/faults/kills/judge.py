@@ -4,9 +4,9 @@
    tokens are those that the provider counted, its cost is theirs at the price; where the provider told no usage, it is
    marked ``estimated`` and not above what the provider sent, nor below it where all of it arrived.
 2. No request has two entries, and no entry is about a request that nobody made.
-3. A request without a complete answer has one entry or none. None is right only where its worker was killed or it never
-   was admitted: there are at most as many as could be under way in the processes that were killed. What such an entry
-   says is bound as above.
+3. A request without a complete answer has one entry or none. None is right only where it never was admitted or its
+   worker was killed: it was under way when one was, or its client had left and its tokens could still be counted then.
+   What such an entry says is bound as above.
 4. So the tokens that the provider told of lie, in all, between those of the complete answers and those of all attempts
    that were dispatched.
 5. A price that was corrected meanwhile: each entry stands at the new price, by one reversal and one new entry at most.
@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 import orjson
 from msgspec import Struct, field
 
+from gateway.dataplane.counting.client import LONGEST
 from tests.faults.kills.ledger import NUMBERS, Entry
 from tests.faults.kills.traffic import Asked
 from tests.faults.kills.upstream import Counting, Served
@@ -39,6 +40,18 @@ class Prices(Struct, frozen=True):
     def cost(self, prompt: int, completion: int) -> int:
         """The cost of some tokens; cached and reasoning ones have no price of their own here."""
         return prompt * self.input + completion * self.output
+
+
+class Death(Struct, frozen=True):
+    """When a process that had requests under way was killed: between two moments of the monotonic clock, in seconds."""
+
+    since: float
+    until: float
+
+    def met(self, request: Asked) -> bool:
+        """Whether a request may have been under way then. What a client left is, until its tokens are counted."""
+        counted = LONGEST if request.left else 0.0
+        return request.began <= self.until and request.ended + counted >= self.since
 
 
 class Verdict(Struct):
@@ -77,7 +90,11 @@ def is_torn(line: str) -> bool:
 
 
 def judge(
-    asked: Mapping[str, Asked], books: Counting, entries: Sequence[Entry], prices: Mapping[str, Prices]
+    asked: Mapping[str, Asked],
+    books: Counting,
+    entries: Sequence[Entry],
+    prices: Mapping[str, Prices],
+    deaths: Sequence[Death] = (),
 ) -> Verdict:
     """Hold the ledger against clients and provider."""
     used = [entry for entry in entries if entry.kind == "usage"]
@@ -108,6 +125,8 @@ def judge(
             _compare(found, request, rows[0], books)
         elif nonce in books.served:
             found.unrecorded += 1
+            if not any(death.met(request) for death in deaths):
+                found.fault(f"{request} was dispatched and not recorded, and nobody was killed meanwhile")
     _sum_up(found, asked, books, by_nonce, dispatched)
     _stand(found, used, entries, prices)
     return found

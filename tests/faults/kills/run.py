@@ -42,11 +42,11 @@ async def run(name: str, kills: int, seed: int, *, long: bool = False) -> Outcom
             node.while_down = while_down(seed)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(correct(at.deployment))
-            await kill_in_turn(at.deployment, kills // 2, chance, at.killed)
+            await kill_in_turn(at, kills // 2, chance)
             if long:
                 tasks.create_task(lock(at.deployment))
                 pausing = tasks.create_task(pause_on(at.deployment, seed))
-            await kill_at_random(at.deployment, kills - kills // 2, chance, at.killed)
+            await kill_at_random(at, kills - kills // 2, chance)
             if long:
                 pausing.cancel()
         await asyncio.sleep(SETTLE)

@@ -37,7 +37,7 @@ async def test_a_clock_that_steps_loses_and_doubles_nothing(tmp_path: Path) -> N
         at.ask()
         stepping = asyncio.create_task(step(clock))
         try:
-            await kill_at_random(at.deployment, KILLS, random.Random(SEED), at.killed)
+            await kill_at_random(at, KILLS, random.Random(SEED))
             await at.cease()
             await at.whole()
         finally:

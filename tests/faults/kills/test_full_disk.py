@@ -9,7 +9,6 @@ import time
 import pytest
 
 from tests.faults.kills.stand import Stand, stand
-from tests.faults.kills.tree import kill
 
 SEED = 31
 ROOM = 300  # bytes a file may still grow by: less than an event
@@ -54,8 +53,7 @@ async def test_what_a_full_disk_does_not_take_is_not_answered_and_nothing_answer
         for pid in workers:
             limit(pid, min(sizes) + ROOM)
         await stands(at)
-        assert kill(first)
-        at.killed["worker"] += 1
+        assert await at.kill("worker", first)
         limit(second, resource.RLIM_INFINITY)
         await until(at, 100)
         await at.cease()
@@ -81,8 +79,7 @@ async def test_a_disk_that_is_still_full_when_a_worker_starts_again_loses_nothin
             limit(pid, max(sizes) + ROOM if pid in workers else 0)
         await asyncio.sleep(1.0)
         for pid in workers:
-            assert kill(pid)
-            at.killed["worker"] += 1
+            assert await at.kill("worker", pid)
         await asyncio.sleep(1.5)
         for pid in tree.processes():
             limit(pid, resource.RLIM_INFINITY)

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.faults.kills.judge import Prices, Verdict, is_torn, judge
+from gateway.dataplane.counting.client import LONGEST
+from tests.faults.kills.judge import Death, Prices, Verdict, is_torn, judge
 from tests.faults.kills.ledger import Entry
 from tests.faults.kills.traffic import Asked
 from tests.faults.kills.upstream import Counting, Served
@@ -34,7 +35,8 @@ ENTRY = Entry(
 )
 SERVED = Served("steady", prompt=100, cached=30, completion=20, reasoning=5, told=True)
 ANSWERED = Asked("n1", "plain", id="req_1", status=200, complete=True, tried=True)
-LEFT = Asked("n1", "left stream", id="req_1", status=200)
+LEFT = Asked("n1", "left stream", id="req_1", status=200, began=10.0, ended=10.2, left=True)
+KILLED = Death(10.3, 10.4)
 
 
 def changed(entry: Entry = ENTRY, **changes: Any) -> Entry:
@@ -42,11 +44,17 @@ def changed(entry: Entry = ENTRY, **changes: Any) -> Entry:
     return msgspec.structs.replace(entry, **changes)
 
 
-def judged(entries: list[Entry], asked: Asked = ANSWERED, served: Served = SERVED, price: Prices = PRICE) -> Verdict:
+def judged(
+    entries: list[Entry],
+    asked: Asked = ANSWERED,
+    served: Served = SERVED,
+    price: Prices = PRICE,
+    death: Death = KILLED,
+) -> Verdict:
     """The verdict on a ledger of one request."""
     books = Counting(1)
     books.served["n1"] = [served]
-    return judge({"n1": asked}, books, entries, {"steady": price})
+    return judge({"n1": asked}, books, entries, {"steady": price}, [death])
 
 
 def test_a_ledger_that_is_right_has_no_faults() -> None:
@@ -98,6 +106,25 @@ def test_a_client_without_an_answer_may_be_unrecorded_but_not_charged_for_more_t
     assert judged([estimate], LEFT, cut).faults == []
     more = changed(estimate, completion_tokens=40, cost_nanos=520)
     assert any("not what the provider sent" in fault for fault in judged([more], LEFT, cut).faults)
+
+
+@pytest.mark.parametrize(
+    ("left", "death", "right"),
+    [
+        (True, KILLED, True),
+        (True, Death(10.1 + LONGEST, 10.2 + LONGEST), True),
+        (True, Death(10.3 + LONGEST, 10.4 + LONGEST), False),
+        (True, Death(9.8, 9.9), False),
+        (False, KILLED, False),
+        (False, Death(10.1, 10.15), True),
+        (False, Death(9.8, 10.1), True),
+        (False, Death(9.8, 9.9), False),
+    ],
+)
+def test_unrecorded_is_only_what_was_under_way_when_somebody_was_killed(left: bool, death: Death, right: bool) -> None:
+    asked = msgspec.structs.replace(LEFT, left=left)
+    faults = judged([], asked, Served("steady", prompt=100, completion=12), death=death).faults
+    assert ["nobody was killed meanwhile" in fault for fault in faults] == ([] if right else [True])
 
 
 def test_a_corrected_entry_stands_at_the_new_price() -> None:

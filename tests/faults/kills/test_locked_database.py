@@ -21,7 +21,7 @@ async def test_a_locked_database_holds_no_answer_up_and_loses_nothing() -> None:
         locking = asyncio.create_task(lock(at.deployment, LOCKED))
         await asyncio.sleep(LOCKED / 2)
         (pid, *_) = at.deployment.living("sidecar")
-        assert await at.deployment.kill("sidecar", pid)
+        assert await at.kill("sidecar", pid)
         before = sum(request.answered for request in at.traffic.asked.values())
         await locking
         await at.cease()

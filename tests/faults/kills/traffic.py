@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,7 +37,8 @@ WAYS: dict[str, tuple[str, bool, int]] = {
 
 
 class Asked(Struct):
-    """One request and what its client was told.
+    """One request and what its client was told. It ``began`` and ``ended`` for its client at these moments of the
+    monotonic clock, in seconds; ``left`` is whether the client went away before it was answered.
 
     ``complete`` is whether the whole answer came: all of a body, or a stream's ``[DONE]``. ``tried`` is whether the
     gateway said that it had asked the provider.
@@ -49,6 +51,9 @@ class Asked(Struct):
     complete: bool = False
     tried: bool = False
     usage: dict[str, Any] | None = None
+    began: float = 0.0
+    ended: float = 0.0
+    left: bool = False
 
     @property
     def answered(self) -> bool:
@@ -77,7 +82,8 @@ class Traffic:
         number = 0
         while not self.stopped:
             number += 1
-            asked = Asked(f"n{caller}-{number}", chance.choices(tuple(WAYS), weights)[0])
+            way = chance.choices(tuple(WAYS), weights)[0]
+            asked = Asked(f"n{caller}-{number}", way, began=time.monotonic())
             self.asked[asked.nonce] = asked
             leaves_after = chance.uniform(0, LONGEST) if asked.way.startswith("left") else PATIENCE
             roots = self._roots()
@@ -87,8 +93,10 @@ class Traffic:
                         await self._ask(client, chance.choice(roots), asked, chance)
             except TimeoutError:
                 assert asked.way.startswith("left"), f"no end of the answer to {asked}"
+                asked.left = True
             except httpx.TransportError:
                 pass  # who was killed answers nobody: that is what this is about
+            asked.ended = time.monotonic()
             if asked.status is None or not roots:
                 await asyncio.sleep(REFUSED)
 

@@ -68,4 +68,6 @@ def test_memory_that_grows_and_grows_is_found() -> None:
     assert growth(steady)[1] == []
     grown, faults = growth([census(resident=(100 + number) * MEGABYTE) for number in range(80)])
     assert grown == 40 * MEGABYTE
-    assert faults == ["memory grew from 129.5 to 169.5 MB"]
+    assert faults == ["memory grew from 120.0 to 160.0 MB"]
+    large = [census(resident=(50 if number % 3 else 170) * MEGABYTE) for number in range(12)]
+    assert growth(large) == (0, [])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,10 +72,13 @@ def leaks(before: Census, after: Census, gauges: Scraped) -> list[str]:
 
 
 def growth(samples: Sequence[Census], slack: float = SLACK) -> tuple[float, list[str]]:
-    """By how many bytes memory grew under load from its second quarter to its last, and whether that is too much."""
+    """By how many bytes memory grew under load from its second quarter to its last, and whether that is too much.
+
+    Of each quarter the least counts: an answer of many megabytes that is under way is no growth, what is lost stays.
+    """
     quarter = max(1, len(samples) // 4)
-    early = statistics.median(sample.resident for sample in samples[quarter : 2 * quarter] or samples)
-    late = statistics.median(sample.resident for sample in samples[-quarter:])
+    early = min(sample.resident for sample in samples[quarter : 2 * quarter] or samples)
+    late = min(sample.resident for sample in samples[-quarter:])
     grown = late - early
     allowed = max(slack, early * GROWTH)
     faults = [f"memory grew from {early / MEGABYTE:.1f} to {late / MEGABYTE:.1f} MB"] if grown > allowed else []

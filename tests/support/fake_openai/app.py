@@ -114,7 +114,7 @@ def _json_endpoint(
         raw = await request.body()
         try:
             body = json.loads(raw, parse_float=_number)
-        except ValueError:
+        except (ValueError, RecursionError):
             return _error(400, "We could not parse the JSON body of your request.", None)
         if not isinstance(body, dict) or not isinstance(body.get("model"), str) or needed not in body:
             return _error(400, f"Missing required parameter: '{needed}'.", "missing_required_parameter", needed)
@@ -127,7 +127,10 @@ def _json_endpoint(
         if chunks is not None and body.get("stream"):
             pieces = streams.events(behaviour, chunks(body))
             return Delivery(behaviour, pieces, media_type=_SSE, streamed=True, gate=gate, headers=headers)
-        pieces = [streams.body(behaviour, answer(body))]
+        try:
+            pieces = [streams.body(behaviour, answer(body))]
+        except RecursionError:  # from Python 3.12 on more can be read than written
+            return _error(400, "The JSON body of your request is nested too deeply.", None)
         return Delivery(behaviour, pieces, media_type=_JSON, streamed=False, gate=gate, headers=headers)
 
     return endpoint

@@ -103,6 +103,14 @@ async def test_models_share_the_breaker_of_a_target_whatever_its_weight() -> Non
     assert order(one, "n", now=5.0) == ["b", "a"]
 
 
+async def test_what_one_model_says_of_a_target_holds_for_all_that_name_it() -> None:
+    said = Target(provider="a", model="x", prefill="message"), Target(provider="a", model="x", context_length=9)
+    models = [Model(name=name, targets=(target,)) for name, target in zip("mn", said, strict=True)]
+    one = router([model("l", "a"), *models])
+    (target,) = {one.find(name, frozenset()).targets[0] for name in "lmn"}
+    assert (target.prefill, target.offers.context_length) == ("message", 9)
+
+
 async def test_a_reload_keeps_what_is_known_of_a_target_that_stays() -> None:
     """A breaker that other rules made is not kept: its cooldown would be another one."""
     rules = Breaker(failures=1, cooldown=600)

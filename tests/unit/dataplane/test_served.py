@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gateway.dataplane.endpoints.inference import ENDPOINTS
 from gateway.dataplane.routing import Target
+from gateway.dataplane.upstream.pool import Pool
+from gateway.dataplane.upstream.resolver import Resolver
 from gateway.settings.kinds import names
 from gateway.settings.model import Provider
 
@@ -35,8 +38,9 @@ def documented() -> dict[str, dict[str, str]]:
 
 
 def served(kind: str) -> dict[str, str]:
-    pool: Any = None
-    target = Target(Provider(name="p", kind=kind, base_url="http://x", options={"api_version": "1"}), "m", pool, None)
+    provider = Provider(name="p", kind=kind, base_url="http://x", options={"api_version": "1"})
+    with closing(asyncio.new_event_loop()) as loop:
+        target = Target(provider, "m", Pool(provider, "http://x", loop, Resolver(loop)), None)
     how = "relayed" if target.translator is None else "translated"
     return {endpoint.path.decode()[1:]: how if target.serves(endpoint.name) else "–" for endpoint in OTHERS}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from contextlib import closing
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.kernel.sqlite import write_ahead
+from gateway.kernel.sqlite import open_private, write_ahead
 
 CROWD = 8
 
@@ -48,3 +49,30 @@ def test_one_that_stays_locked_is_told(tmp_path: Path) -> None:
         holder.execute("BEGIN EXCLUSIVE")
         with pytest.raises(sqlite3.OperationalError):
             write_ahead(database, 0.05)
+
+
+TABLES = "BEGIN IMMEDIATE; CREATE TABLE IF NOT EXISTS t (x); PRAGMA user_version = 1; COMMIT;"
+
+
+def test_a_private_file_is_made_once_and_for_nobody_else(tmp_path: Path) -> None:
+    path = tmp_path / "private.sqlite"
+    for line in ("one", "two"):
+        with closing(open_private(path, TABLES, 1)) as database:
+            database.execute("INSERT INTO t VALUES (?)", (line,))
+            assert path.stat().st_mode & 0o777 == 0o600
+    with closing(open_private(path, TABLES, 1)) as database:
+        assert database.execute("SELECT x FROM t").fetchall() == [("one",), ("two",)]
+
+
+@pytest.mark.parametrize("content", ["no database", "another version"])
+def test_a_file_that_cannot_be_used_is_not_kept_open(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "private.sqlite"
+    if content == "no database":
+        path.write_bytes(b"This is no database. " * 100)
+    else:
+        with closing(open_private(path, TABLES.replace("= 1", "= 99"), 99)):
+            pass
+    with pytest.raises((OSError, sqlite3.DatabaseError)):
+        open_private(path, TABLES, 1)
+    held = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    assert str(path) not in held

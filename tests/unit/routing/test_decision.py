@@ -5,7 +5,6 @@ import copy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.routing.candidates import BOUND, WORTH, Ask, Candidate, Constraints
@@ -54,7 +53,7 @@ def test_what_is_optimised_for_decides(panel: Panel) -> None:
     assert chosen["quality"].name == "a/strong"
     assert chosen["speed"].seconds < chosen["quality"].seconds
     assert chosen["cost"].cost < chosen["quality"].cost
-    instant = tuple(replace(each, first_token=0.0, per_token=0.0) for each in OFFERED)
+    instant = tuple(each.replaced(first_token=0.0, per_token=0.0) for each in OFFERED)
     assert decide(panel, instant, Ask(prompt=POEM, optimize_for="speed")).chosen.name == "a/strong"
 
 
@@ -81,7 +80,7 @@ def test_where_one_is_left_it_is_sure(panel: Panel) -> None:
 
 
 def test_cached_tokens_have_their_own_price() -> None:
-    cheap = replace(OFFERED[0], cached_price=1.0)
+    cheap = OFFERED[0].replaced(cached_price=1.0)
     assert cost_of(cheap, 1_000_000, 400_000, 0) == pytest.approx(6.4)
     assert cost_of(OFFERED[0], 1_000_000, 400_000, 1_000_000) == pytest.approx(40.0)
 
@@ -116,9 +115,9 @@ def test_the_constraint_that_leaves_none_is_named_with_the_nearest(
 
 
 def test_what_the_caller_can_not_change_is_told_as_such(panel: Panel) -> None:
-    resting = tuple(replace(each, resting=True) for each in OFFERED)
+    resting = tuple(each.replaced(resting=True) for each in OFFERED)
     assert refused(panel, Ask(prompt=SUM), resting).kind is Kind.UNAVAILABLE
-    forbidden = tuple(replace(each, allowed=False) for each in OFFERED)
+    forbidden = tuple(each.replaced(allowed=False) for each in OFFERED)
     assert refused(panel, Ask(prompt=SUM), forbidden).kind is Kind.FORBIDDEN
 
 
@@ -165,7 +164,7 @@ def test_what_is_chosen_meets_every_constraint_and_is_the_best_that_does(
         max_cost=cost, min_quality=quality, max_response_time=seconds, exclude_providers=frozenset(excluded)
     )
     ask = Ask(prompt=SUM, constraints=limits, optimize_for=aim)  # type: ignore[arg-type]
-    before = copy.deepcopy((ask, OFFERED))
+    before = copy.deepcopy(ask), tuple(each.replaced() for each in OFFERED)
     everyone = decide(panel, OFFERED, Ask(prompt=SUM))
     possible = {
         each.name

@@ -179,6 +179,15 @@ def test_the_guard_takes_the_fixed_choice_that_is_ahead_and_lets_it_go() -> None
     assert guard.fixed is None
 
 
+def test_the_guard_takes_noise_for_noise() -> None:
+    guard = Guard()
+    for number in range(int(LEAST) * 4):
+        # What is learnt takes a, which is a hundredth behind of what is expected of b, give or take a half.
+        guard.add("a", {"a": 0.6, "b": 0.5}, "a", 0.49 + (0.5 if number % 2 else -0.5), 1.0)
+    assert guard.targets["b"].mean < 0.0
+    assert guard.fixed is None
+
+
 def test_the_guard_concludes_nothing_from_a_few() -> None:
     guard = Guard()
     for _ in range(int(LEAST) - 10):
@@ -196,6 +205,32 @@ def test_a_state_is_the_same_after_it_was_kept() -> None:
         online.observe(each, seen(reward=0.0))
     assert msgspec.json.encode(again) == msgspec.json.encode(state)
     assert len(text) < 20_000
+
+
+def test_a_state_kept_before_anything_was_in_doubt_goes_on() -> None:
+    state = online.State()
+    run(World(1), 300, state)
+    kept = msgspec.json.decode(msgspec.json.encode(state))
+    del kept["strength"], kept["silent"]
+    again = msgspec.json.decode(msgspec.json.encode(kept), type=online.State)
+    told = online.learned(again)
+    assert [each.shift for each in told.shifts] == [each.shift for each in online.learned(state).shifts]
+    assert {told.doubt, *(each.doubt for each in told.shifts)} == {0.0}, "until the next report"
+    online.observe(again, seen(reward=1.0))
+    assert online.learned(again).doubt > 0.0
+
+
+def test_nothing_is_tried_where_nobody_reports() -> None:
+    state = online.State()
+    for _ in range(50):
+        online.observe(state, seen(reward=0.0, weight=0.2))
+    assert online.learned(state).doubt == 0.0
+    online.observe(state, seen(reward=0.0))
+    told = online.learned(state)
+    assert told.doubt > max(each.doubt for each in told.shifts) > 0.0
+    for _ in range(online.SILENT):
+        online.observe(state, seen(reward=None))
+    assert online.learned(state).doubt == 0.0
 
 
 def test_what_is_kept_is_bounded() -> None:
@@ -234,6 +269,12 @@ def test_through_drift_delay_and_lies(seed: int) -> None:
     # What drift cost before it was noticed is over within a thousand decisions.
     assert found.ahead_of_fixed(4_000, 4_200) < -0.02
     assert state.changes >= 1
+
+
+def test_where_the_weights_are_right_learning_costs_little() -> None:
+    found = Found(run(World(3, off=0.0), 4_000, online.State()))
+    assert found.ahead_of_warm(1_000, 4_000) > -0.012
+    assert found.ahead_of_fixed(1_000, 4_000) > -0.01
 
 
 def test_one_that_lies_moves_itself_alone() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from gateway.routing import default
 from gateway.routing.arithmetic import FOREIGN, logit, sigmoid, softmax
 from gateway.routing.features import WORDS, Features
 from gateway.routing.model import COARSER, Model
-from gateway.routing.panel import Panel
+from gateway.routing.panel import Panel, experts_of, known_of, layout
+from gateway.routing.products import Products
+from gateway.routing.summing import Summing
 
 PROMPTS = 1_000
 PIECES = [
@@ -77,3 +80,21 @@ def test_a_panel_says_what_the_formula_says() -> None:
     for prompt in prompts():
         found = [each.probability for each in panel(prompt).qualities]
         assert found == pytest.approx([expected(model, features, prompt, name) for name in names], abs=1e-6)
+
+
+@pytest.mark.parametrize("steeper", [1, 500], ids=["as it is", "with scores beyond every bound"])
+def test_loops_and_products_say_the_same(steeper: int) -> None:
+    shipped = default.load()
+    model = replace(shipped, steps=shipped.steps * steeper)
+    names = [*(name for name in NAMES if name in model.models), "small", "frontier"]
+    experts, own = experts_of(model, names)
+    known = [known_of(model, name) for name in names]
+    loops, products = Summing(layout(model, experts, own, known)), Products(model, experts, own, known)
+    for prompt in ["", *prompts()[:40]]:
+        one, other = loops(prompt), products(prompt)
+        assert one.task == other.task
+        assert one.familiar == pytest.approx(other.familiar, rel=1e-9)
+        for found, expected in zip(one.qualities, other.qualities, strict=True):
+            assert found.probability == pytest.approx(expected.probability, rel=1e-9)
+            assert found.error == pytest.approx(expected.error, rel=1e-9)
+            assert found.tokens == pytest.approx(expected.tokens, rel=1e-9)

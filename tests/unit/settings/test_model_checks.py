@@ -55,6 +55,15 @@ CASES = [
         "at least 1",
         None,
     ),
+    (
+        (
+            "name: n, targets: [{provider: q, model: x, tools: true}, {provider: p, model: x, tools: false}]",
+            "name: o, targets: [{provider: p, model: x, tools: true}]",
+        ),
+        "models[1].targets[0].tools",
+        "something else is said elsewhere",
+        "models[0].targets[1].tools",
+    ),
 ]
 
 
@@ -64,6 +73,11 @@ def test_each_fault(faults_of: Faults, lines: tuple[str, ...], path: str, messag
     assert path in faults
     assert message in faults[path].message
     assert hint is None or hint in str(faults[path].hint)
+
+
+def test_targets_without_a_name_do_not_contradict_each_other(faults_of: Faults) -> None:
+    found = faults_of(models("name: m, targets: [{provider: p, tools: true}, {provider: p, tools: false}]"))
+    assert sorted(found) == ["models[0].targets[0].model", "models[0].targets[1].model"]
 
 
 def test_what_fits_is_taken(read_text: Read) -> None:

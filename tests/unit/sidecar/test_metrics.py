@@ -47,6 +47,9 @@ def test_every_number_is_told() -> None:
     assert found.sum("gateway_ledger_unpriced_requests", provider="openai", model="new") == 2
     assert found.sum("gateway_live_messages_total", stream="usage") == 6
     assert found.sum("gateway_live_messages_total", stream="costs") == 0
+    assert found.sum("gateway_live_messages_total", stream="alerts") == 0
+    assert found.sum("gateway_notices_total", event="forecast.generated") == 10
+    assert found.sum("gateway_notices_total", event="budget.threshold_exceeded") == 0
     assert found.sum("gateway_ingest_stream_pending") == 8
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, select, text
@@ -234,4 +238,55 @@ async def test_a_database_that_does_not_exist_is_told(postgres: PostgresServer) 
     with pytest.raises(GatewayError, match='database "nothing_here" does not exist') as raised:
         await store.migrate()
     assert raised.value.code == "database_unavailable"
+    await store.close()
+
+
+async def test_a_file_opened_for_somebody_who_left_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, left, closed = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(sqlite3.Connection):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            begun.set()
+            assert left.wait(30)
+            super().__init__(*arguments, **options)
+
+        def close(self) -> None:
+            super().close()
+            closed.set()
+
+    store = Store.open(None, str(tmp_path))
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Slow))
+    waiting = asyncio.ensure_future(store.sessions().connection())
+    assert await asyncio.to_thread(begun.wait, 30)
+    waiting.cancel()
+    left.set()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert closed.is_set()
+    await store.close()
+
+
+async def test_closing_a_connection_ends_though_it_is_stopped_and_cancelled_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, left = threading.Event(), threading.Event()
+
+    class Slow(sqlite3.Connection):
+        def close(self) -> None:
+            begun.set()
+            assert left.wait(30)
+            super().close()
+
+    store = Store.open(None, str(tmp_path))
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Slow))
+    async with store.engine.connect() as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        closing = asyncio.ensure_future(driver.close())
+        assert await asyncio.to_thread(begun.wait, 30)
+        stopped = driver.stop()
+        closing.cancel()
+        left.set()
+        await asyncio.wait([closing], timeout=30)
+        assert closing.done()
+        await stopped
     await store.close()

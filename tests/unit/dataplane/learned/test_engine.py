@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from gateway.contract.learned_routes import LearnedRoutes, Shift, Timing
 from gateway.dataplane.learned import engine
 from gateway.dataplane.learned.engine import Offered, load
+from gateway.dataplane.learned.exploring import drawn
 from gateway.dataplane.learned.question import Question
 from gateway.dataplane.learned.taught import Lessons
 from gateway.dataplane.pricing import Rate, rate_of
@@ -72,7 +73,8 @@ def taught(**told: object) -> Lessons:
     shifts: tuple[Shift, ...] = told.get("shifts", ())  # type: ignore[assignment]
     timings: tuple[Timing, ...] = told.get("timings", ())  # type: ignore[assignment]
     fixed: str | None = told.get("fixed")  # type: ignore[assignment]
-    lessons.take(LearnedRoutes(1, "o", shifts, timings, fixed))
+    doubt: float = told.get("doubt", 0.0)  # type: ignore[assignment]
+    lessons.take(LearnedRoutes(1, "o", shifts, timings, fixed, doubt))
     return lessons
 
 
@@ -124,7 +126,8 @@ async def test_a_long_prompt_costs_what_its_size_does(model: Model) -> None:
         10: (0.001, 0.01), 1_000: (0.001, 0.01), 1_001: (0.002, 0.02), 1_002: (0.2, 0.2), 90_000: (0.2, 0.2),
     }.items():  # fmt: skip
         asked = question()
-        chosen = offered.choose(asked._replace(ask=replace(asked.ask, prompt_tokens=tokens)))
+        asked.ask = replace(asked.ask, prompt_tokens=tokens)
+        chosen = offered.choose(asked)
         found = {each.name: each for each in chosen.ranked}
         tiered, plain = found[name(OTHER)], found[name(CHEAP)]
         assert tiered.cost == pytest.approx((tokens * by_prompt + tiered.tokens * by_answer) / 1e3, rel=1e-6)
@@ -177,6 +180,28 @@ async def test_shifts_move_the_quality_of_their_organization_alone(model: Model)
     assert {one.target: one for one in offered.choose(question("quality")).told.estimates} == plain
 
 
+async def test_a_target_in_doubt_is_tried_where_exploring_is_allowed(model: Model) -> None:
+    offered = Offered(model, targets())
+    first, second, third = (one.target for one in offered.choose(question("quality")).told.estimates)
+    lessons = taught(shifts=(Shift(first, 0.0, 900.0, doubt=0.01), Shift(third, 0.0, 900.0, doubt=0.01)), doubt=4.0)
+    free = Weighing(exploration=0.02, margin=0.9)
+    ids = [f"req_{number}" for number in range(60)]
+    quiet = next(id for id in ids if drawn(id) >= 0.02)
+    told = offered.choose(question("quality", lessons, free, quiet)).told
+    assert (told.chosen, told.explored, told.fixed) == (second, True, False)
+    # Of all probabilities, those of what is expected to be best too, the sum is 1 and what was drawn from is told.
+    chances = {one.target: one.propensity for one in told.estimates}
+    assert chances[second] == pytest.approx(0.98 + 0.02 / len([each for each in chances.values() if each]))
+    assert sum(chances.values()) == pytest.approx(1.0)
+    assert offered.choose(question("quality", lessons, NO_DRAW, quiet)).told.chosen == first
+    near = Weighing(exploration=0.02, margin=0.0)
+    assert offered.choose(question("quality", lessons, near, quiet)).told.chosen == first
+    shifts = (Shift(first, 0.0, 900.0, doubt=0.01),)
+    for fixed, chosen in ((first, second), (third, third)):  # what differs from what was learnt stands
+        told = offered.choose(question("quality", taught(shifts=shifts, doubt=4.0, fixed=fixed), free, quiet)).told
+        assert (told.chosen, told.fixed) == (chosen, chosen == fixed)
+
+
 async def test_observations_make_a_quality_surer(model: Model) -> None:
     offered = Offered(model, targets())
     few = offered.choose(question(lessons=taught(shifts=(Shift(name(OTHER), 0.1, 1.0),)))).ranked
@@ -206,9 +231,7 @@ async def test_the_fixed_choice_goes_first_where_it_meets_the_constraints(model:
     assert (told.chosen, told.fixed, told.explored) == (name(OTHER), True, False)
     assert told.estimates[0].propensity == 1.0
     excluded = question("cost", lessons)
-    excluded = excluded._replace(
-        ask=Ask(prompt=EASY, optimize_for="cost", constraints=Constraints(exclude_providers=frozenset({"m"})))
-    )
+    excluded.ask = Ask(prompt=EASY, optimize_for="cost", constraints=Constraints(exclude_providers=frozenset({"m"})))
     told = offered.choose(excluded).told
     assert (told.chosen, told.fixed) == (name(STRONG), False), "both others are at the provider m"
 

@@ -137,6 +137,16 @@ def test_shifts_for_a_task_and_for_every_task_add_up() -> None:
     assert not lessons.plain
 
 
+def test_what_is_in_doubt_is_told_by_task_by_target_and_for_all_others() -> None:
+    lessons = Lessons()
+    assert lessons.doubt_of("a/x", "math") == 0.0
+    shifts = (Shift("a/x", 0.5, 3.0, doubt=0.3), Shift("a/x", -0.2, 7.0, "math", 0.1), Shift("c/x", 0.1, 2.0, "math"))
+    lessons.take(LearnedRoutes(1, "o", shifts, doubt=0.4))
+    assert [lessons.doubt_of("a/x", task) for task in ("math", "law")] == [0.1, 0.3]
+    assert lessons.doubt_of("b/x", "math") == 0.4
+    assert [lessons.doubt_of("c/x", task) for task in ("math", "law")] == [0.0, 0.4]
+
+
 def test_lengths_go_on_from_what_was_told() -> None:
     lessons = Lessons()
     assert lessons.plain

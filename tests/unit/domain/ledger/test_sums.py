@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from itertools import pairwise, product
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import given
@@ -23,6 +23,7 @@ from tests.support.accounts import Accounts
 from tests.unit.domain.ledger.support import PerToken, enter, entries, event, sums_of
 
 SECOND = 1_000_000_000
+_Told: TypeAlias = tuple[str, int, int]
 MONDAY = int(datetime(2026, 3, 2, tzinfo=UTC).timestamp())
 
 
@@ -121,14 +122,44 @@ def test_the_pieces_of_a_span_are_the_span(
         assert all((value - _NS) % size == 0 for value in (first, last) if size and value is not None)
         assert grain != "week" or (WEEK in sizes and bucket in (None, "week"))
         assert first is None or last is None or first < last
-    # What is taken off is all that is added behind the end, which is less than was left of the hour until now.
+    # What is taken off is all that is added behind the end, which is less than the hour has before the end.
     taken = [piece for piece in found if piece[0] == "less"]
     assert taken == ([] if added[-1][2] == end else [("less", end, added[-1][2])])
     for _, first, last in taken:
         assert first is not None
         assert last is not None
-        assert min(last, now) - first < first - (last - HOUR * SECOND)
+        assert min(last, now) - first < first % (HOUR * SECOND)
     assert len(found) - sum(grain in ("week", "day", "hour") for grain, _, _ in found) <= 2
+
+
+@pytest.mark.parametrize(
+    ("end", "now", "expected"),
+    [
+        (50.5, 50.7, [("day", 0, 48), ("day", 48, 72), ("less", 50.5, 72)]),
+        (50.5, 52.5, [("day", 0, 48), ("hour", 48, 50), ("entry", 50, 50.5)]),
+        (50, 50.7, [("day", 0, 48), ("hour", 48, 50)]),
+        (7.25, 5, [("day", 0, 24), ("less", 7.25, 24)]),
+        (72, 50.5, [("day", 0, 72)]),
+    ],
+)
+def test_a_span_that_ends_now_has_the_whole_day_less_what_came_since(
+    end: float, now: float, expected: list[tuple[str, float, float]]
+) -> None:
+    found = pieces(Filter(from_ns=_NS, until_ns=_NS + int(end * HOUR * SECOND)), "day", _NS + int(now * HOUR * SECOND))
+    told: list[_Told] = [(grain, (first or 0) - _NS, (last or 0) - _NS) for grain, first, last in found]
+    wanted = [(grain, int(first * HOUR * SECOND), int(last * HOUR * SECOND)) for grain, first, last in expected]
+    assert _joined_days(told) == _joined_days(wanted)
+
+
+def _joined_days(found: list[_Told]) -> list[_Told]:
+    """The same with days that touch as one."""
+    whole: list[_Told] = []
+    for grain, first, last in found:
+        if whole and grain == "day" == whole[-1][0] and whole[-1][2] == first:
+            whole[-1] = (grain, whole[-1][1], last)
+        else:
+            whole.append((grain, first, last))
+    return whole
 
 
 @pytest.mark.parametrize("end", [0.5, 0.7, 1.0, 1.2])

@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 
 import pytest
+from msgspec import Struct
 
 from gateway.contract.policy import Change
+from gateway.domain.alerts.model import ANOMALY, FORECAST, THRESHOLD, Event
+from gateway.domain.alerts.repo import New, raise_once
 from gateway.domain.ledger.ingest import parse
 from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.live import hub as module
@@ -17,6 +20,10 @@ from gateway.store.engine import Store
 from tests.unit.domain.ledger.support import PerToken, add, batch_of, enter, event
 
 WAIT = 30.0
+
+
+class Nothing(Struct):
+    """Nothing to be said."""
 
 
 class Changes:
@@ -56,6 +63,12 @@ async def told(listener: Listener, count: int) -> list[tuple[Topic, str]]:
     return [(item.topic, item.text) for item in (listener.queue.popleft() for _ in range(count))]
 
 
+async def notice(store: Store, key: str, event: Event, organization: str = "acme") -> None:
+    new = New(key=key, organization=organization, event=event, data=Nothing(), expires_ns=None)
+    async with store.writing() as session:
+        assert await raise_once(session, [new, new], 1) == [new]
+
+
 async def test_each_is_told_what_they_listen_to(hub: Hub, store: Store) -> None:
     mine, all_costs, one = Topic("costs", "acme"), Topic("costs", EVERY), Topic("usage", "acme", "fake")
     with_unpriced = Topic("usage", "acme")
@@ -72,6 +85,25 @@ async def test_each_is_told_what_they_listen_to(hub: Hub, store: Store) -> None:
             await add(session, parse(batch_of([unpriced, event(4, organization="acme")]), PerToken(), 1)[0])
         assert await told(first, 2) == [(one, "req_3"), (one, "req_4")]
         assert await told(second, 3) == [(with_unpriced, "req_3"), (with_unpriced, "req_4"), (all_costs, "req_4")]
+
+
+async def test_notices_are_told_beside_entries_and_the_ledger_is_left_alone_without_need(
+    hub: Hub, store: Store
+) -> None:
+    alerts, forecasts, every = Topic("alerts", "acme"), Topic("forecasts", "acme"), Topic("alerts", EVERY)
+    async with listening(hub, "acme", []) as first, listening(hub, "acme", []) as second:
+        await hub.subscribe(first, [alerts, forecasts])
+        await hub.subscribe(second, [every])
+        assert (hub._notices.someone.is_set(), hub._entries.someone.is_set()) == (True, False)
+        await notice(store, "1", FORECAST)
+        await notice(store, "2", ANOMALY)
+        await notice(store, "3", THRESHOLD, "other")
+        assert [topic for topic, _ in await told(first, 2)] == [forecasts, alerts]
+        assert [topic for topic, _ in await told(second, 2)] == [every, every]
+        hub.unsubscribe(second, [every])
+        await hub.subscribe(first, [Topic("costs", "acme")])
+        hub.unsubscribe(first, [alerts, forecasts])
+        assert (hub._notices.someone.is_set(), hub._entries.someone.is_set()) == (False, True)
 
 
 async def test_nobody_is_told_of_what_came_while_nobody_listened(hub: Hub, store: Store) -> None:
@@ -129,7 +161,7 @@ async def test_a_database_that_was_away_is_read_on_from_where_it_was(
     hub: Hub, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_AGAIN", 0.01)
-    read, failed = hub._tail.next, asyncio.Event()
+    read, failed = hub._entries.tail.next, asyncio.Event()
 
     async def away(wanted: Callable[[str], bool]) -> tuple[list[LedgerEntry], bool]:
         failed.set()
@@ -137,8 +169,8 @@ async def test_a_database_that_was_away_is_read_on_from_where_it_was(
 
     async with listening(hub, "acme", []) as listener:
         await hub.subscribe(listener, [Topic("usage", "acme")])
-        monkeypatch.setattr(hub._tail, "next", away)
+        monkeypatch.setattr(hub._entries.tail, "next", away)
         await enter(store, event(1, organization="acme"))
         await asyncio.wait_for(failed.wait(), WAIT)
-        monkeypatch.setattr(hub._tail, "next", read)
+        monkeypatch.setattr(hub._entries.tail, "next", read)
         assert await told(listener, 1) == [(Topic("usage", "acme"), "req_1")]

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from gateway.domain.ledger.ingest import parse
+from gateway.domain.ledger.model import LedgerEntry
 from gateway.domain.live import tail as module
 from gateway.domain.live.tail import Tail
 from gateway.store.engine import Store
@@ -21,7 +22,7 @@ def everyone(_organization: str) -> bool:
     return True
 
 
-async def seen(tail: Tail, wanted: Callable[[str], bool] = everyone) -> list[str]:
+async def seen(tail: Tail[LedgerEntry], wanted: Callable[[str], bool] = everyone) -> list[str]:
     """The ids of all that is new."""
     found: list[str] = []
     more = True
@@ -39,7 +40,7 @@ async def write(store: Store, *numbers: int) -> None:
 
 async def test_what_is_entered_after_the_beginning_is_told_once_and_in_order(store: Store) -> None:
     await enter(store, event(1), event(2))
-    tail = Tail(store)
+    tail = Tail(store, LedgerEntry)
     await tail.begin()
     assert await seen(tail) == []
     await write(store, 3, 4)
@@ -49,7 +50,7 @@ async def test_what_is_entered_after_the_beginning_is_told_once_and_in_order(sto
 
 
 async def test_only_what_is_wanted_is_read_whole(store: Store) -> None:
-    tail = Tail(store)
+    tail = Tail(store, LedgerEntry)
     await tail.begin()
     async with store.writing() as session:
         events = [event(n, organization="acme" if n % 2 else "other") for n in range(1, 7)]
@@ -61,7 +62,7 @@ async def test_only_what_is_wanted_is_read_whole(store: Store) -> None:
 async def test_many_come_in_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAGE", 3)
     monkeypatch.setattr(module, "_IDS", 2)
-    tail = Tail(store)
+    tail = Tail(store, LedgerEntry)
     await tail.begin()
     await write(store, *range(10))
     entries, more = await tail.next(everyone)
@@ -70,7 +71,7 @@ async def test_many_come_in_pages(store: Store, monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_a_failure_loses_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    tail = Tail(store)
+    tail = Tail(store, LedgerEntry)
     await tail.begin()
     await write(store, 1)
 
@@ -78,7 +79,7 @@ async def test_a_failure_loses_nothing(store: Store, monkeypatch: pytest.MonkeyP
         raise OSError("away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_entries", fail)
+        patch.setattr(module, "_rows", fail)
         with pytest.raises(Exception, match="away"):
             await tail.next(everyone)
     assert await seen(tail) == ["req_1"]
@@ -86,7 +87,7 @@ async def test_a_failure_loses_nothing(store: Store, monkeypatch: pytest.MonkeyP
 
 async def test_a_database_that_was_put_back_is_read_on_from_its_end(store: Store) -> None:
     await write(store, 1, 2, 3)
-    tail = Tail(store)
+    tail = Tail(store, LedgerEntry)
     await tail.begin()
     async with store.writing() as session:
         await session.execute(text("DELETE FROM ledger_entries WHERE number > 1"))
@@ -113,7 +114,7 @@ async def test_an_earlier_transaction_that_commits_later_is_told_too(shared: Sto
             ready.set()
             await go.wait()
 
-    tail = Tail(shared)
+    tail = Tail(shared, LedgerEntry)
     started = asyncio.Event()
     before = asyncio.create_task(slow(1, started, early))  # takes numbers before anyone listens
     await started.wait()
@@ -137,7 +138,7 @@ async def test_an_earlier_transaction_that_commits_later_is_told_too(shared: Sto
 async def test_numbers_that_nobody_will_have_are_forgotten(shared: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_GRACE", 0.0)
     monkeypatch.setattr(module, "MOST_MISSING", 50)
-    tail = Tail(shared)
+    tail = Tail(shared, LedgerEntry)
     await tail.begin()
     async with shared.sessions() as session:
         await add(session, parse(batch_of([event(1), event(2)]), PerToken(), 1)[0])
