@@ -71,7 +71,7 @@ async def test_a_disk_that_is_still_full_when_a_worker_starts_again_loses_nothin
         (tree,) = at.deployment.nodes
         at.ask()
         await until(at, 100)
-        await at.whole()  # the sidecar has made its tables
+        await at.entered()  # the sidecar has made its tables
         workers = tree.workers()
         sizes = [path.stat().st_size for path in tree.outbox.glob("usage-*.jsonl")]
         for pid in tree.processes():

@@ -16,7 +16,7 @@ LOCKED = 7.0  # seconds: two more than SQLite waits
 @pytest.mark.timeout(300)
 async def test_a_locked_database_holds_no_answer_up_and_loses_nothing() -> None:
     async with stand("embedded", SEED) as at:
-        await at.whole()  # the sidecar has made its tables
+        await at.entered()  # the sidecar has made its tables
         at.ask()
         locking = asyncio.create_task(lock(at.deployment, LOCKED))
         await asyncio.sleep(LOCKED / 2)

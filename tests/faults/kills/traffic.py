@@ -62,11 +62,12 @@ class Asked(Struct):
 
 
 class Traffic:
-    """The clients. ``roots`` gives the addresses of the gateways that are up, each time."""
+    """The clients. ``roots`` gives the addresses of the gateways that are up, each time; ``ways`` is how they ask."""
 
     def __init__(self, roots: Callable[[], Sequence[str]], seed: int) -> None:
         self.asked: dict[str, Asked] = {}
         self.stopped = False
+        self.ways: Sequence[str] = tuple(WAYS)
         self._roots = roots
         self._seed = seed
 
@@ -78,11 +79,11 @@ class Traffic:
 
     async def _ask_on(self, client: httpx.AsyncClient, caller: int) -> None:
         chance = random.Random(f"{self._seed} caller {caller}")
-        weights = [often for _, _, often in WAYS.values()]
+        weights = [WAYS[way][2] for way in self.ways]
         number = 0
         while not self.stopped:
             number += 1
-            way = chance.choices(tuple(WAYS), weights)[0]
+            way = chance.choices(self.ways, weights)[0]
             asked = Asked(f"n{caller}-{number}", way, began=time.monotonic())
             self.asked[asked.nonce] = asked
             leaves_after = chance.uniform(0, LONGEST) if asked.way.startswith("left") else PATIENCE

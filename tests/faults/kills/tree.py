@@ -31,6 +31,7 @@ class Tree:
         self._env = env
         self.while_down: Callable[[Tree], None] = lambda _: None
         self._gateway: RunningGateway | None = None
+        self._before = ""
 
     @property
     def config_path(self) -> Path:
@@ -71,6 +72,7 @@ class Tree:
         gateway, self._gateway, self.root = self._gateway, None, None
         if gateway is not None:
             await asyncio.to_thread(gateway.stop)
+            self._before = gateway.log() + "\n"
 
     def processes(self) -> list[int]:
         """The ids of all its processes, the supervisor's first."""
@@ -94,8 +96,8 @@ class Tree:
         return [pid for pid in self._children() if is_sidecar(pid)]
 
     def log(self) -> str:
-        """What it wrote last."""
-        return "" if self._gateway is None else self._gateway.log()
+        """What it wrote last, and before it was last stopped."""
+        return self._before + ("" if self._gateway is None else self._gateway.log())
 
     def _started(self) -> RunningGateway:
         assert self._gateway is not None
