@@ -164,8 +164,10 @@ async def stand(
             try:
                 yield standing
             finally:
-                await standing.cease()
-                await deployment.stop()
+                try:
+                    await standing.cease()  # raises what clients found wrong
+                finally:
+                    await deployment.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -33,8 +33,8 @@ class Waiting:
 
     async def paced(self, seconds: float) -> None:
         """Let the room measure that one is served every so many seconds; nobody is left in it."""
-        now = self.loop.time()
         await self.come("pace", LEAST + 1)
+        now = self.room._at  # when the first of them began to wait
         for turn in range(1, LEAST + 2):
             assert self.room.serve(0, now + turn * seconds)
         await settled()
