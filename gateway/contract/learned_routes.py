@@ -81,7 +81,7 @@ class LearnedRoutes(Struct, frozen=True, omit_defaults=True):
     """What an organization's feedback has taught, as of change ``seq``. Nothing of it comes from another's feedback.
 
     ``fixed`` is the target to be taken whenever it is among the candidates, while what was learnt is behind it.
-    ``doubt`` is that of targets which are not named in ``shifts``.
+    ``doubt`` and ``common`` are the doubt and the shift of targets which are not named in ``shifts``.
     """
 
     seq: int
@@ -90,3 +90,4 @@ class LearnedRoutes(Struct, frozen=True, omit_defaults=True):
     timings: tuple[Timing, ...] = ()
     fixed: str | None = None
     doubt: float = 0.0
+    common: float = 0.0

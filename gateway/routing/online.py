@@ -19,10 +19,10 @@ from typing import Final
 from msgspec import Struct, field
 
 from gateway.contract.learned_routes import Estimate, Goal, Shift, Timing
-from gateway.routing.online_cells import Quality, logit_of, sigmoid
+from gateway.routing.online_cells import Prior, Quality, logit_of, sigmoid
 from gateway.routing.online_guard import Guard
 from gateway.routing.online_timing import Took
-from gateway.routing.online_trust import doubt, informations, strength_of
+from gateway.routing.online_trust import doubt, informations, prior_of
 from gateway.routing.online_worth import worth_of
 
 VERSION: Final = 1
@@ -67,8 +67,8 @@ class State(Struct):
     rewarded: int = 0
     changes: int = 0
     """How often a target turned out to have changed."""
-    strength: float = 1.0
-    """What the priors of shifts are multiplied by."""
+    prior: Prior = field(default_factory=Prior)
+    """What shifts are drawn to, and how strongly."""
     silent: int = SILENT
     """Observations since one that told of a quality with the weight of a report, no more than :data:`SILENT`."""
 
@@ -80,6 +80,7 @@ class Learned(Struct, frozen=True):
     timings: tuple[Timing, ...]
     fixed: str | None
     doubt: float = 0.0
+    common: float = 0.0
 
 
 def observe(state: State, seen: Observation) -> None:
@@ -103,7 +104,7 @@ def observe(state: State, seen: Observation) -> None:
     # By its propensity: what is chosen improbably stands for the prompts for which it is not chosen.
     importance = min(1.0 / seen.propensity, IMPORTANCE) if seen.propensity > 0 else 1.0
     weight = seen.weight * importance
-    if quality.add(seen.task, base_logit(estimate), seen.reward, weight, seen.at, state.strength):
+    if quality.add(seen.task, base_logit(estimate), seen.reward, weight, seen.at, state.prior):
         state.changes += 1
         state.guard.forget()
 
@@ -116,7 +117,7 @@ def base_logit(estimate: Estimate) -> float:
 def expected(state: State, task: str, estimate: Estimate) -> float:
     """The quality that is expected of a target by what is known now."""
     quality = state.qualities.get(estimate.target)
-    return sigmoid(base_logit(estimate) + (0.0 if quality is None else quality.moved(task)))
+    return sigmoid(base_logit(estimate) + (state.prior.common if quality is None else quality.moved(task)))
 
 
 def choose(state: State, task: str, goal: Goal, estimates: tuple[Estimate, ...]) -> str:
@@ -127,16 +128,18 @@ def choose(state: State, task: str, goal: Goal, estimates: tuple[Estimate, ...])
 
 def learned(state: State) -> Learned:
     """What workers are told. Nothing is in doubt where nobody reports: it would be for ever."""
-    state.strength = strength_of(state.qualities.values())
-    shifts = [told for target in sorted(state.qualities) for told in _shifts(state, target)]
+    # Without reports all that is known are failures: of targets that were not called they tell nothing.
+    told = state.silent < SILENT
+    state.prior = prior_of(state.qualities.values(), state.prior.common, alike=told)
+    shifts = [each for target in sorted(state.qualities) for each in _shifts(state, target)]
     timings = tuple(took.told(target) for target, took in sorted(state.times.items()))
-    unknown = round(doubt({}, "", state.strength), 3) if state.silent < SILENT else 0.0
-    return Learned(tuple(shifts), timings, state.guard.fixed, unknown)
+    unknown = round(doubt({}, "", state.prior.strength), 3) if told else 0.0
+    return Learned(tuple(shifts), timings, state.guard.fixed, unknown, round(state.prior.common, 3))
 
 
 def _shifts(state: State, target: str) -> Iterator[Shift]:
-    quality, strength = state.qualities[target], state.strength
-    quality.solve(strength)
+    quality, strength = state.qualities[target], state.prior.strength
+    quality.solve(state.prior)
     known = informations(quality)
     asks = state.silent < SILENT
     whole = round(doubt(known, "", strength), 3) if asks else 0.0
@@ -149,6 +152,8 @@ def _shifts(state: State, target: str) -> Iterator[Shift]:
 def differs(now: Learned, told: Learned) -> bool:
     """Whether it is worth telling: by more than workers would hardly notice."""
     if now.fixed != told.fixed or _timing_names(now) != _timing_names(told):
+        return True
+    if abs(now.common - told.common) >= 0.03:
         return True
     before, after = _by_task(told), _by_task(now)
     nothing = Shift("", 0.0, 0.0)

@@ -3,9 +3,11 @@
 Kept are sums, by task and by what was expected (steps of a logit): how many answers, how many of them good. From these
 the shifts follow, the same in whatever order feedback came::
 
-    Σ log-likelihood(good | expected logit + shift + shift of the task) - prior/2 shift² - prior/2 Σ shift of a task²
+    Σ log-likelihood(good | expected logit + shift + shift of the task)
+        - prior/2 (shift - common)² - prior/2 Σ shift of a task²
 
-Both priors are multiplied by a strength that the feedback itself tells (:mod:`gateway.routing.online_trust`).
+What is common to all targets, and a strength that both priors are multiplied by, the feedback itself tells
+(:mod:`gateway.routing.online_trust`).
 
 Observations fade: by the time that goes by, by those that follow in the same task, and at once where the target turns
 out to have changed.
@@ -34,7 +36,10 @@ LOOKED: Final = 40.0
 CHANGED: Final = 5.5
 """Standard deviations between what was expected lately and what was found, from which on a target has changed."""
 LEFT: Final = 0.05
-"""The share of what is known that then stays, beside the latest observations."""
+MOST_LEFT: Final = 20.0
+"""The share of what is known that then stays, and the observations at most, beside the latest ones."""
+CHANGE: Final = 1.0
+"""The variance of the logit of a target that has changed, beside that of others."""
 LATEST: Final = 24
 STALE: Final = 8.0
 """New observations that shifts may be behind."""
@@ -65,6 +70,18 @@ class Cell(Struct):
                 step[place] *= factor
 
 
+class Prior(Struct, frozen=True):
+    """What shifts are drawn to before much is known: ``common`` is by how much the logits of all targets are off alike,
+    the precision around it is multiplied by ``strength``.
+    """
+
+    strength: float = 1.0
+    common: float = 0.0
+
+
+_NONE: Final = Prior()
+
+
 class Quality(Struct):
     """What is known of a target. ``fresh`` is the weight of observations that ``shift`` does not hold yet.
 
@@ -76,6 +93,8 @@ class Quality(Struct):
     fresh: float = 0.0
     surprise: float = 0.0
     spread: float = 0.0
+    changed: bool = False
+    """Whether it once turned out to have changed: then it is no more where it was expected beside others."""
     latest: list[tuple[str, float, float, float]] = field(default_factory=list)
     """The latest observations: task, expected logit, reward and weight."""
 
@@ -84,18 +103,22 @@ class Quality(Struct):
         """Observations, those of long ago counting less."""
         return sum(cell.weight for cell in self.tasks.values())
 
+    def variance(self, strength: float) -> float:
+        """Of its shift, around what is common to all targets, before anything is known of it."""
+        return 1.0 / (WHOLE_PRIOR * strength) + (CHANGE if self.changed else 0.0)
+
     def moved(self, task: str) -> float:
         """How far the logit is moved for a task."""
         cell = self.tasks.get(task)
         return self.shift if cell is None else self.shift + cell.shift
 
-    def add(self, task: str, logit: float, reward: float, weight: float, at: float, strength: float = 1.0) -> bool:
+    def add(self, task: str, logit: float, reward: float, weight: float, at: float, prior: Prior = _NONE) -> bool:
         """Note an answer: the ``logit`` expected without shifts, its quality (0 to 1) and what it counts.
 
         Gives whether the target turned out to have changed.
         """
         if self.fresh >= STALE:
-            self.solve(strength)
+            self.solve(prior)
         logit = min(max(logit, -FARTHEST), FARTHEST)
         changed = self._look(sigmoid(logit + self.moved(task)), reward, weight)
         if changed:
@@ -103,7 +126,7 @@ class Quality(Struct):
         self._note(task, logit, reward, weight, at)
         self.latest = [*self.latest[1 - LATEST :], (task, logit, reward, weight)]
         if changed:
-            self.solve(strength)
+            self.solve(prior)
         return changed
 
     def _note(self, task: str, logit: float, reward: float, weight: float, at: float) -> None:
@@ -121,23 +144,25 @@ class Quality(Struct):
 
     def _begin_anew(self, at: float) -> None:
         """Let the past count little, and the latest observations whole."""
+        left = min(LEFT, MOST_LEFT / max(self.weight, MOST_LEFT))
         for cell in self.tasks.values():
-            cell.fade(LEFT)
+            cell.fade(left)
         for task, logit, reward, weight in self.latest:
             self._note(task, logit, reward, weight, at)
         self.surprise = self.spread = 0.0
+        self.changed = True
 
-    def solve(self, strength: float = 1.0) -> None:
-        """Make the shifts those that follow from what is known, and priors of this strength."""
+    def solve(self, prior: Prior = _NONE) -> None:
+        """Make the shifts those that follow from what is known, and from this prior."""
         self.fresh = 0.0
         for _ in range(_SWEEPS):
             before = self.shift
             steps = [(cell.shift, filled(cell)) for cell in self.tasks.values()]
-            self.shift = _best(self.shift, steps, WHOLE_PRIOR * strength)
+            self.shift = _best(self.shift, steps, 1.0 / self.variance(prior.strength), prior.common)
             farthest = abs(self.shift - before)
             for cell in self.tasks.values():
                 before = cell.shift
-                cell.shift = _best(before, [(self.shift, filled(cell))], TASK_PRIOR * strength)
+                cell.shift = _best(before, [(self.shift, filled(cell))], TASK_PRIOR * prior.strength)
                 farthest = max(farthest, abs(cell.shift - before))
             if farthest < _CLOSE:
                 return
@@ -172,10 +197,12 @@ def filled(cell: Cell) -> list[tuple[float, float, float]]:
     return [(weight, good, total / weight) for weight, good, total in cell.steps.values() if weight > 1e-6]
 
 
-def _best(shift: float, parts: list[tuple[float, list[tuple[float, float, float]]]], prior: float) -> float:
+def _best(
+    shift: float, parts: list[tuple[float, list[tuple[float, float, float]]]], prior: float, middle: float = 0.0
+) -> float:
     """The shift, beside other ones that are given with their steps, that is likeliest: by Newton's method."""
     for _ in range(_SWEEPS):
-        slope, bend = -prior * shift, prior
+        slope, bend = prior * (middle - shift), prior
         for other, steps in parts:
             for weight, good, logit in steps:
                 rate = sigmoid(logit + other + shift)

@@ -32,10 +32,22 @@ _UNKNOWN: Final = (0.0, 0.0, 0.0)
 
 class Lessons:
     """Of one organization. ``shifts`` are by target, then by task ("" for every task): the shift of the logit, the
-    observations it rests on, and its doubt. ``doubt`` is that of other targets.
+    observations it rests on, and its doubt. ``doubt`` and ``common`` are the doubt and the shift of other targets.
     """
 
-    __slots__ = ("_lengths", "again_at", "asking", "doubt", "fixed", "fresh", "seq", "shifts", "timings", "tries")
+    __slots__ = (
+        "_lengths",
+        "again_at",
+        "asking",
+        "common",
+        "doubt",
+        "fixed",
+        "fresh",
+        "seq",
+        "shifts",
+        "timings",
+        "tries",
+    )
 
     def __init__(self) -> None:
         self.seq = -1
@@ -43,6 +55,7 @@ class Lessons:
         self.timings: dict[str, Timing] = {}
         self.fixed: str | None = None
         self.doubt = 0.0
+        self.common = 0.0
         self.fresh = False
         self.asking = False
         self.again_at = 0.0
@@ -55,6 +68,7 @@ class Lessons:
         for shift in routes.shifts:
             shifts.setdefault(shift.target, {})[shift.task] = (shift.shift, shift.weight, shift.doubt)
         self.seq, self.shifts, self.fixed, self.doubt = routes.seq, shifts, routes.fixed, routes.doubt
+        self.common = routes.common
         self.timings = {timing.target: timing for timing in routes.timings}
 
     @property
@@ -66,7 +80,7 @@ class Lessons:
         """How far the logit of a target's quality is moved for a task, and the observations behind it."""
         found = self.shifts.get(target)
         if found is None:
-            return 0.0, 0.0
+            return self.common, 0.0
         by, weight, _ = found.get("", _UNKNOWN)
         more, rests, _ = found.get(task, _UNKNOWN)
         return by + more, max(weight, rests)

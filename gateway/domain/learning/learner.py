@@ -105,7 +105,7 @@ async def routes(work: Work, organization: str) -> LearnedRoutes:
     seq = await changes.current(work.session)
     row = await work.session.get(RoutingState, organization)
     found = _NOTHING if row is None else learned(decoded(row.state))
-    return LearnedRoutes(seq, organization, found.shifts, found.timings, found.fixed, found.doubt)
+    return LearnedRoutes(seq, organization, found.shifts, found.timings, found.fixed, found.doubt, found.common)
 
 
 def decoded(text: str) -> State:

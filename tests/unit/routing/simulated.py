@@ -55,6 +55,7 @@ class World:
     late: float = 60.0
     answered: float = 1.0
     off: float = 0.8
+    graded: float = 0.0
     drift_at: int | None = None
     truth: dict[tuple[str, str], float] = field(default_factory=dict)
 
@@ -63,7 +64,7 @@ class World:
         for target, (_, _, able) in TARGETS.items():
             whole = self.random.gauss(0.0, self.off * 0.6)
             for task in TASKS:
-                self.truth[target, task] = able + whole + self.random.gauss(0.0, self.off)
+                self.truth[target, task] = able + self.graded + whole + self.random.gauss(0.0, self.off)
 
     def drift(self) -> None:
         """The target that is best for all becomes much worse, and the others change a little."""
@@ -109,7 +110,7 @@ def run(world: World, decisions: int, state: online.State) -> list[Step]:
 
 def _routes(state: online.State) -> LearnedRoutes:
     found = online.learned(state)
-    return LearnedRoutes(0, "", found.shifts, found.timings, found.fixed, found.doubt)
+    return LearnedRoutes(0, "", found.shifts, found.timings, found.fixed, found.doubt, found.common)
 
 
 def _estimates(told: Lessons, task: str, hard: float) -> tuple[Estimate, ...]:
@@ -177,6 +178,9 @@ _ORGANIZATIONS: dict[str, dict[str, float]] = {
     "off by .5, a tenth lies": {"off": 0.5, "lies": 0.1},
     "off by .5, 400 late": {"off": 0.5, "late": 400.0},
     "off by .5, a third reported on": {"off": 0.5, "answered": 0.33},
+    "off by .01, graded strictly": {"off": 0.01, "graded": -1.0},
+    "off by .3, graded strictly": {"off": 0.3, "graded": -1.0},
+    "off by .3, graded mildly": {"off": 0.3, "graded": 1.0},
 }
 _SPANS = ((1_000, 4_000), (4_000, 5_000), (5_000, 8_000))
 
@@ -195,6 +199,7 @@ def table(seeds: Iterable[int] = range(2_000, 2_016)) -> None:
                 late=given.get("late", 60.0),
                 answered=given.get("answered", 1.0),
                 off=given["off"],
+                graded=given.get("graded", 0.0),
                 drift_at=4_000,
             )
             found = Found(run(world, 8_000, online.State()))

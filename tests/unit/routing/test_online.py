@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from statistics import mean
 from typing import Any
 
 import msgspec
@@ -211,7 +212,9 @@ def test_a_state_kept_before_anything_was_in_doubt_goes_on() -> None:
     state = online.State()
     run(World(1), 300, state)
     kept = msgspec.json.decode(msgspec.json.encode(state))
-    del kept["strength"], kept["silent"]
+    del kept["prior"], kept["silent"]
+    kept["strength"] = 1.0
+    state.prior = online_cells.Prior()  # as it is read
     again = msgspec.json.decode(msgspec.json.encode(kept), type=online.State)
     told = online.learned(again)
     assert [each.shift for each in told.shifts] == [each.shift for each in online.learned(state).shifts]
@@ -231,6 +234,23 @@ def test_nothing_is_tried_where_nobody_reports() -> None:
     for _ in range(online.SILENT):
         online.observe(state, seen(reward=None))
     assert online.learned(state).doubt == 0.0
+
+
+def test_without_reports_failures_tell_nothing_of_targets_that_were_not_called() -> None:
+    state = online.State()
+    for _ in range(300):
+        online.observe(state, seen(reward=0.0, weight=0.1))
+        online.observe(state, seen(target="b/cheap", reward=0.0, weight=0.1))
+    assert online.learned(state).common == 0.0
+    for _ in range(30):
+        online.observe(state, seen(reward=0.0))
+    told = online.learned(state)
+    assert told.common < -0.5
+    untried = msgspec.structs.replace(TWO[0], target="c/new")
+    assert online.expected(state, "chat", untried) < untried.quality
+    for _ in range(online.SILENT):
+        online.observe(state, seen(reward=None))
+    assert online.learned(state).common == 0.0
 
 
 def test_what_is_kept_is_bounded() -> None:
@@ -253,6 +273,7 @@ def test_only_what_workers_would_notice_is_worth_telling() -> None:
     assert online.differs(told, online.Learned((), (), None))
     assert not online.differs(told, told)
     assert online.differs(msgspec.structs.replace(told, fixed="b/cheap"), told)
+    assert online.differs(msgspec.structs.replace(told, common=told.common + 0.1), told)
     slower = msgspec.structs.replace(told.timings[0], per_token=told.timings[0].per_token * 1.2)
     assert online.differs(msgspec.structs.replace(told, timings=(slower,)), told)
 
@@ -269,6 +290,18 @@ def test_through_drift_delay_and_lies(seed: int) -> None:
     # What drift cost before it was noticed is over within a thousand decisions.
     assert found.ahead_of_fixed(4_000, 4_200) < -0.02
     assert state.changes >= 1
+
+
+@pytest.mark.parametrize("graded", [-1.0, 1.0])
+def test_a_strict_or_a_mild_judge_makes_nobody_leave_a_target_for_those_that_are_not_known(graded: float) -> None:
+    ahead = []
+    for seed in range(6):
+        state = online.State()
+        found = Found(run(World(seed, off=0.01, graded=graded), 4_000, state))
+        ahead.append(found.ahead_of_fixed(1_000, 4_000))
+        assert state.prior.common == pytest.approx(graded, abs=0.4)
+    assert mean(ahead) > -0.01
+    assert min(ahead) > -0.03
 
 
 def test_where_the_weights_are_right_learning_costs_little() -> None:

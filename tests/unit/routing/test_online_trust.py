@@ -1,4 +1,4 @@
-"""How strongly shifts are drawn to 0 follows from what was found, and what is left in doubt is the posterior's."""
+"""What shifts are drawn to, and how strongly, follows from what was found; what is left in doubt is the posterior's."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from gateway.routing import online_trust
-from gateway.routing.online_cells import TASK_PRIOR, WHOLE_PRIOR, Quality, sigmoid
-from gateway.routing.online_trust import STRENGTHS, doubt, informations, strength_of
+from gateway.routing.online_cells import CHANGE, TASK_PRIOR, WHOLE_PRIOR, Prior, Quality, sigmoid
+from gateway.routing.online_trust import STRENGTHS, doubt, informations, prior_of
 
 TASKS = ("maths", "code", "chat", "law")
 
 
-def target(seed: int, off: float, answers: int = 300) -> Quality:
-    """A target that answers of each task this many prompts, its logits off by ``off`` (standard deviation)."""
+def target(seed: int, off: float, answers: int = 300, alike: float = 0.0) -> Quality:
+    """A target that answers of each task this many prompts, its logits off by ``alike`` and at random by ``off``."""
     draw, quality = random.Random(seed), Quality()
     for task in TASKS:
-        shift = draw.gauss(0.0, off)
+        shift = alike + draw.gauss(0.0, off)
         for _ in range(answers):
             quality.add(task, 0.8, float(draw.random() < sigmoid(0.8 + shift)), 1.0, 1e9)
     quality.solve()
@@ -26,31 +26,75 @@ def target(seed: int, off: float, answers: int = 300) -> Quality:
 
 
 def test_where_the_weights_are_right_shifts_are_noise() -> None:
-    right = strength_of([target(seed, 0.0) for seed in range(4)])
-    wrong = strength_of([target(seed, 1.5) for seed in range(4)])
+    right = prior_of([target(seed, 0.0) for seed in range(4)]).strength
+    wrong = prior_of([target(seed, 1.5) for seed in range(4)]).strength
     assert wrong < 0.6 < 6.0 < right
     middle = float(np.exp(np.log(STRENGTHS).mean()))
-    assert strength_of([]) == pytest.approx(middle)
-    assert strength_of([Quality(), target(1, 1.5, answers=1)]) == pytest.approx(middle), "too few to say anything"
+    nothing = prior_of([])
+    assert nothing.strength == pytest.approx(middle)
+    assert nothing.common == 0.0
+    few = prior_of([Quality(), target(1, 1.5, answers=1)])
+    assert few.strength == pytest.approx(middle), "too few to say anything"
+    assert few.common == 0.0
 
 
 def test_a_stronger_prior_leaves_smaller_shifts() -> None:
     quality = target(3, 0.5)
     loose = sum(quality.moved(task) ** 2 for task in TASKS)
-    quality.solve(16.0)
+    quality.solve(Prior(16.0))
     assert sum(quality.moved(task) ** 2 for task in TASKS) < 0.9 * loose
 
 
-def test_the_likelihood_is_that_of_a_normal_distribution() -> None:
-    cells = [(30.0, 0.4), (12.0, -0.3), (55.0, 0.1)]
-    told, true = [], []
+@pytest.mark.parametrize("alike", [-1.0, 1.0])
+def test_where_all_are_off_alike_it_is_the_common_shift(alike: float) -> None:
+    """As where who reports is stricter, or milder, than what the weights were trained on."""
+    targets = [target(seed, 0.1, alike=alike) for seed in range(3)]
+    prior = Prior()
+    for _ in range(4):
+        prior = prior_of(targets, prior.common)
+    assert prior.common == pytest.approx(alike, abs=0.2)
+    assert prior.strength > 4.0, "beside it the weights are right"
+    alone = prior_of(targets, alike=False)
+    assert (alone.common, alone.strength < 1.0) == (0.0, True)
+    untried = target(9, 0.0, answers=1, alike=alike)
+    untried.solve(prior)
+    assert untried.shift == pytest.approx(prior.common, abs=0.2)
+
+
+def test_one_that_is_off_by_itself_moves_no_others() -> None:
+    """It may be broken; nor is it known of one alone whether all are."""
+    broken = target(3, 0.0, alike=-4.0)
+    assert prior_of([broken]).common == 0.0
+    assert abs(prior_of([broken, *(target(seed, 0.0) for seed in range(3))]).common) < 0.1
+    assert -0.6 < prior_of([broken, target(1, 0.0, alike=-0.5)]).common < -0.2
+
+
+def test_one_that_has_changed_tells_little_of_the_others() -> None:
+    changed, other = target(1, 0.0, answers=20, alike=-1.5), target(2, 0.0, answers=20)
+    before = prior_of([changed, other]).common
+    changed.changed = True
+    assert before < prior_of([changed, other]).common < 0.0
+
+
+@pytest.mark.parametrize("spread", online_trust.SPREADS)
+def test_the_likelihood_is_that_of_a_normal_distribution(spread: float) -> None:
+    found = [[(30.0, 0.4), (12.0, -0.3), (55.0, 0.1)], [(8.0, 0.9), (21.0, 0.6)], [(300.0, -0.2)]]
+    cells = [each for some in found for each in some]
+    of = np.repeat(np.arange(3), [len(some) for some in found])
+    told, true, commons, means = [], [], [], []
     for strength in STRENGTHS:
+        whole = np.array([1.0 / (WHOLE_PRIOR * strength)] * 2 + [1.0 / (WHOLE_PRIOR * strength) + CHANGE])
         covariance = np.diag([1.0 / information + 1.0 / (TASK_PRIOR * strength) for information, _ in cells])
-        covariance += 1.0 / (WHOLE_PRIOR * strength)
-        found = np.array([each for _, each in cells])
-        true.append(-0.5 * (np.linalg.slogdet(covariance)[1] + found @ np.linalg.inv(covariance) @ found))
-        told.append(online_trust._likelihood(cells, strength))
+        covariance += (of[:, None] == of) * whole[of] + spread
+        off = np.array([each for _, each in cells])
+        true.append(-0.5 * (np.linalg.slogdet(covariance)[1] + off @ np.linalg.inv(covariance) @ off))
+        means.append(spread * np.linalg.inv(covariance).sum(0) @ off)
+        parts = [online_trust._level(prior, some, strength) for prior, some in zip(whole, found, strict=True)]
+        log, common = online_trust._shared(parts, spread)
+        told.append(log)
+        commons.append(common)
     assert np.array(told) == pytest.approx(np.array(true))
+    assert np.array(commons) == pytest.approx(np.array(means))
 
 
 @pytest.mark.parametrize("strength", [0.5, 4.0])

@@ -137,6 +137,15 @@ def test_shifts_for_a_task_and_for_every_task_add_up() -> None:
     assert not lessons.plain
 
 
+def test_a_target_that_nobody_tried_is_off_by_what_all_are() -> None:
+    lessons = Lessons()
+    lessons.take(LearnedRoutes(1, "o", (Shift("a/x", 0.5, 3.0),), common=-0.7))
+    assert lessons.shift("a/x", "math") == (0.5, 3.0)
+    assert lessons.shift("b/x", "math") == (-0.7, 0.0)
+    lessons.take(LearnedRoutes(2, "o", (Shift("a/x", 0.5, 3.0),)))
+    assert lessons.shift("b/x", "math") == (0.0, 0.0)
+
+
 def test_what_is_in_doubt_is_told_by_task_by_target_and_for_all_others() -> None:
     lessons = Lessons()
     assert lessons.doubt_of("a/x", "math") == 0.0
