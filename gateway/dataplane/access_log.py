@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Struct
 
 from gateway.contract.usage import UsageEvent
+from gateway.dataplane.access_line import Line
 
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
@@ -31,29 +31,6 @@ _WAIT = 200  # milliseconds between looks at whether the worker ends
 
 _encoder = msgspec.json.Encoder()
 _COMMA = ord(",")
-
-
-class Line(Struct, omit_defaults=True):
-    """What is logged of a request, after the fields every log line has. Times are milliseconds, cost nano-dollars."""
-
-    ts: float
-    request_id: str
-    endpoint: str
-    status: int
-    outcome: str
-    duration_ms: float
-    credential: str | None = None
-    organization: str | None = None
-    model: str | None = None
-    target: str | None = None
-    provider: str | None = None
-    attempts: int = 0
-    first_token_ms: float | None = None
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost_nanos: int | None = None
-    stream: bool = False
-    error: str | None = None
 
 
 class AccessLog:
@@ -223,7 +200,8 @@ class _Writer:
                     if time.monotonic() > self._until:
                         return False
                     continue
-                piece = piece[os.write(self._fd, piece) :]
+                written = os.write(self._fd, piece)
+                piece = piece[written:]
             except BlockingIOError:
                 time.sleep(_WAIT / 1000)
                 if time.monotonic() > self._until:

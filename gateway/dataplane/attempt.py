@@ -150,7 +150,7 @@ class Attempt:
                 else:
                     encoding = value
             elif name in _RELAYED or (name.startswith(b"x-ratelimit-") and status >= 400):
-                kept.append(b"%b: %b\r\n" % (name, value))
+                kept.append(name + b": " + value + b"\r\n")
         route = self.exchange.route
         if route is not None and route.fallbacks:
             kept.append(fallback_line(self.exchange, route, self.target, raced=self.race is not None))

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from email.utils import formatdate
+from typing import Final
+
+_LAST_DIGITS: Final = tuple(f"{number:02x}" for number in range(256))
 
 
 class Clock:
     """``date_line`` is a whole header line, renewed each second by the worker's sweep."""
 
-    __slots__ = ("_count", "_prefix", "date_line")
+    __slots__ = ("_block", "_last", "_prefix", "_start", "date_line")
 
     def __init__(self) -> None:
         # 64 random bits a process, then a count: unique over restarts and machines, and cheaper than drawing each time.
         self._prefix = f"req_{os.urandom(8).hex()}"
-        self._count = itertools.count(1)
+        self._block = -1
+        self._last = 255
+        self._start = ""
         self.date_line = b""
         self.tick()
 
@@ -25,4 +29,9 @@ class Clock:
 
     def request_id(self) -> str:
         """A new id."""
-        return "%s%010x" % (self._prefix, next(self._count))  # noqa: UP031 - compiled, the others take four times as long
+        last = self._last = (self._last + 1) % 256
+        if not last:
+            # All but the last digits is formatted once for many: that takes ten times as long as joining them.
+            self._block += 1
+            self._start = f"{self._prefix}{self._block:08x}"
+        return self._start + _LAST_DIGITS[last]

@@ -362,7 +362,7 @@ class Exchange(Request):
         if self.chunked and data:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         if not self.disconnected:
-            self.wire.transport.write(head + data)
+            self.wire.write(head + data)
 
     def write(self, data: bytes) -> None:
         """Send a piece of the body, at once."""
@@ -374,7 +374,7 @@ class Exchange(Request):
                 return
         if self.chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)
-        self.wire.transport.write(data)
+        self.wire.write(data)
 
     def hold_end(self, data: bytes, *, intact: bool = True) -> None:
         """Make the last piece ready. Not ``intact``: the client must be able to tell that the body was cut."""
@@ -408,7 +408,7 @@ class Exchange(Request):
         self.state = {}
         if not self.disconnected:
             if held:
-                self.wire.transport.write(held)
+                self.wire.write(held)
             self.wire.answered(self)
 
     def abandon(self) -> None:

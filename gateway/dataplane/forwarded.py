@@ -216,7 +216,7 @@ class _Answer:
             raise UpstreamError("stall_timeout", "The request's body is not being read.", sent=True) from error
         if connection.handler is not self:
             return
-        connection.transport.write(data)
+        connection.write(data)
         if last:
             connection.reusable = True
             if self._head is None:

@@ -145,7 +145,7 @@ def start(wire: GatewayProtocol, exchange: Exchange) -> None:
     wire.current = exchange
     expected = wire.expect_100_continue
     if expected and exchange.refusal is None and not exchange.complete:
-        wire.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        wire.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         wire.expect_100_continue = expected = False
     if exchange.complete:
         run(wire, exchange)

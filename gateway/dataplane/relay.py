@@ -69,9 +69,8 @@ class EventRelay:
         exchange = self._attempt.exchange
         end = 0 if exchange.response_started else data.find(b"\n\n") + 2
         if 2 < end < len(data):
-            exchange.wire.write_at_once(True)
             self._feed(data[:end])
-            exchange.wire.write_at_once(False)
+            exchange.wire.flush()
             if self._attempt.finished:
                 return
             data = data[end:]

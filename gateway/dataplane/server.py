@@ -53,6 +53,8 @@ class GatewayProtocol(HttpToolsProtocol):
         self.starting = False
         self.busy_since = self.loop.time()
         self.linger_until = 0.0
+        self.unsent = False
+        self.outbox = self.worker.outbox
 
     # bytes in
 
@@ -139,13 +141,15 @@ class GatewayProtocol(HttpToolsProtocol):
             if self.broken:
                 self._answered_early()
             else:
+                self.flush()
                 transport.close()
             return
         self.busy_since = self.loop.time()
         if self.flow.write_paused:
             self.read_more(False)  # a client that does not read its answers gets no more of them made
             return
-        self.read_more(True)
+        if not self.reading:
+            self.read_more(True)
         if self.pipeline and not self.starting:
             self._start_waiting()
 
@@ -172,6 +176,7 @@ class GatewayProtocol(HttpToolsProtocol):
         # Closing with unread bytes would reset the connection and take the answer with it (RFC 9112 §9.6): let the
         # client finish or notice, for a while.
         self.broken = True
+        self.flush()
         self.read_more(True)
         self.linger_until = self.loop.time() + 2.0
         if self.transport.can_write_eof():
@@ -187,12 +192,14 @@ class GatewayProtocol(HttpToolsProtocol):
         else:
             self.transport.pause_reading()
 
-    def write_at_once(self, wanted: bool) -> None:
-        """Hand each write to the kernel as it is made. Else uvloop keeps them for the end of its round."""
-        if wanted:
-            self.transport.set_write_buffer_limits(0)
-        else:
-            self.transport.set_write_buffer_limits()
+    def write(self, data: bytes) -> None:
+        """Send before the turn of the event loop ends."""
+        self.outbox.write(self, data)
+
+    def flush(self) -> None:
+        """Send what was written now, for who will close, read how much the transport holds, or not wait."""
+        if self.unsent:
+            self.outbox.flush()
 
     # bytes that are no request
 
@@ -221,7 +228,7 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         status = 431 if head_too_large else status_of(error)
         body = body_of(error)
-        self.transport.write(
+        self.write(
             b"%b%b%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
             % (STATUS_LINE[status], error_lines(error), self.clock.date_line, len(body), body)
         )
@@ -257,8 +264,13 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self.current is not None:
-            self.current.on_writable(False)
+        current = self.current
+        if current is None:
+            return
+        if current is self.cycle and current.response_complete:
+            self.read_more(False)  # a client that does not read its answers gets no more of them made
+        else:
+            current.on_writable(False)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -284,6 +296,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Stop after the current answer; called when the worker drains."""
         if self.cycle is None or self.cycle.response_complete:
+            self.flush()
             self.transport.close()
         else:
             self.cycle.keep_alive = False

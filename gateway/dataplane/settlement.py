@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("gateway.settlement")
 _NONE: Final = Tokens()
-_WHOLE: Final = {int}
 
 
 def usage_event(exchange: Exchange, counted: Counted | None = None) -> UsageEvent:
@@ -144,8 +143,7 @@ def repaired(exchange: Exchange, event: UsageEvent, counted: Counted | None = No
 def _is_sound(tokens: Any, cost: Any) -> bool:
     if type(tokens) is not Tokens or not (cost is None or (type(cost) is int and cost >= 0)):
         return False
-    counts = structs.astuple(tokens)
-    return set(map(type, counts)) == _WHOLE and min(counts) >= 0
+    return all(type(count) is int and count >= 0 for count in structs.astuple(tokens))
 
 
 def settle(exchange: Exchange, event: UsageEvent | None = None) -> None:

@@ -25,6 +25,7 @@ def sweep(client: GatewayProtocol, now: float, idle: float, incomplete: float) -
     if not client.transport.is_reading() and has_left(client.transport):
         client.transport.abort()  # the end of the connection is not told to who doesn't read
         return
+    client.flush()
     cycle = client.cycle
     age = now - client.busy_since
     if client.transport.is_closing() and age > idle:

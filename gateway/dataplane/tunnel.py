@@ -50,6 +50,7 @@ class Tunnel:
         """Take the connection over, and ask the sidecar."""
         wire = self.wire
         transport = wire.transport
+        wire.flush()
         wire.connections.discard(wire)
         wire.drop_parser()
         self.near.connection_made(transport)

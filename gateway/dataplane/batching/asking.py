@@ -82,7 +82,11 @@ class LineWire:
     def read_more(self, wanted: bool) -> None:
         """There is nothing to be read."""
 
-    def write_at_once(self, wanted: bool) -> None:
+    def write(self, data: bytes) -> None:
+        """The next bytes of the answer."""
+        self.transport.write(data)
+
+    def flush(self) -> None:
         """Nothing is kept back."""
 
     def answered(self, exchange: Exchange) -> None:

@@ -73,7 +73,11 @@ class DetachedWire:
     def read_more(self, wanted: bool) -> None:
         """There is nothing to be read."""
 
-    def write_at_once(self, wanted: bool) -> None:
+    def write(self, data: bytes) -> None:
+        """The next bytes of the answer."""
+        self.transport.write(data)
+
+    def flush(self) -> None:
         """Nothing is kept back."""
 
     def answered(self, exchange: Exchange) -> None:
@@ -199,6 +203,7 @@ async def _stream(exchange: Exchange, store: Store, log: Log) -> None:
         async with contextlib.aclosing(follow(store, log.organization, log.id, -1, log)) as told:
             async for events in told:
                 exchange.write(events)
+                exchange.wire.flush()
                 # What a transport has sent is told to its protocol alone: hence no event to wait for.
                 while not exchange.disconnected and transport.get_write_buffer_size() > WAITING:  # noqa: ASYNC110
                     await asyncio.sleep(PAUSE)

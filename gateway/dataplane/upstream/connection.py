@@ -80,6 +80,7 @@ class Connection:
         "stall",
         "total_at",
         "transport",
+        "unsent",
         "used",
         "writable",
     )
@@ -101,6 +102,7 @@ class Connection:
         self.alive = True
         self.held = False  # the answer is left in the kernel for now
         self.writable = True
+        self.unsent = False
         self.used = 0
         self.received = False
         self.idle_since = 0.0
@@ -137,14 +139,18 @@ class Connection:
         if not pool.sweeping:
             pool.watch()
         if len(request) == 1:
-            self.transport.write(request[0])
+            self.write(request[0])
         else:
             self.transport.writelines(request)
 
     def send_more(self, data: bytes, first: float) -> None:
         """Continue a request body that is being streamed; the first-token deadline starts over."""
         self.deadline = self._loop.time() + first
-        self.transport.write(data)
+        self.write(data)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Send bytes of a request before the turn of the event loop ends."""
+        self.pool.outbox.write(self, data)
 
     def hold(self, held: bool, deadline: float) -> None:
         """Leave the rest of the answer in the kernel until ``deadline`` (loop time), or go on reading: then a stall
@@ -251,7 +257,8 @@ class Connection:
         elif self.received:
             handler.on_fail(UpstreamError("reset", "The upstream closed the connection in mid-answer.", sent=True))
         else:
-            handler.on_fail(UpstreamError("reset", "The upstream closed the connection without an answer.", sent=True))
+            message = "The upstream closed the connection without an answer."
+            handler.on_fail(UpstreamError("reset", message, sent=not self.unsent))
 
     def pause_writing(self) -> None:
         self.writable = False

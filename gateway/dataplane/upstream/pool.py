@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from typing import Final
 
+from gateway.dataplane.outbox import Outbox
 from gateway.dataplane.sockets import is_stale
 from gateway.dataplane.upstream.connection import Connection
 from gateway.dataplane.upstream.dial import HttpProxy, dial
@@ -30,6 +31,7 @@ class Pool:
         self.timeouts = provider.timeouts
         self._limits = provider.connections
         self._loop = loop
+        self.outbox = Outbox(loop)
         self._resolver = resolver
         self._proxy = HttpProxy(provider.proxy) if provider.proxy is not None else None
         self._context = client_context(provider.verify_tls, provider.ca_file) if self.origin.scheme == "https" else None
@@ -133,7 +135,8 @@ class Pool:
         """Take a connection back that can serve again."""
         self.active.discard(connection)
         self.keep_session(connection)
-        if len(self._room) and self._room.serve(connection, self._loop.time()):
+        # Nobody waits while there are fewer than allowed; that is quicker to see than whether somebody does.
+        if self._open >= self._limits.max and self._room.serve(connection, self._loop.time()):
             return
         if self.closed or len(self._idle) >= self._limits.keep:
             connection.abort()
