@@ -25,9 +25,9 @@ from gateway.dataplane.envelope import told
 from gateway.dataplane.forward import Forward
 from gateway.dataplane.gate import Limits
 from gateway.dataplane.learned.taught import Taught
-from gateway.dataplane.outbox import Outbox
 from gateway.dataplane.stored.background import Running
 from gateway.dataplane.stored.store import Store
+from gateway.dataplane.writes import Writes
 from gateway.kernel.errors import GatewayError, Kind
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Worker:
         self.leaving = False
         """Either of both: connections are used no further."""
         self.loop = asyncio.get_running_loop()
-        self.outbox = Outbox(self.loop)
+        self.writes = Writes(self.loop)
         self.created = int(time.time())
         self.catalogue = Catalogue(self.created)
         """What is known of the models."""

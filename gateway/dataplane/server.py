@@ -54,7 +54,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.busy_since = self.loop.time()
         self.linger_until = 0.0
         self.unsent = False
-        self.outbox = self.worker.outbox
+        self.writes = self.worker.writes
 
     # bytes in
 
@@ -194,12 +194,12 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def write(self, data: bytes) -> None:
         """Send before the turn of the event loop ends."""
-        self.outbox.write(self, data)
+        self.writes.write(self, data)
 
     def flush(self) -> None:
         """Send what was written now, for who will close, read how much the transport holds, or not wait."""
         if self.unsent:
-            self.outbox.flush()
+            self.writes.flush()
 
     # bytes that are no request
 
@@ -261,6 +261,10 @@ class GatewayProtocol(HttpToolsProtocol):
         exchange.on_disconnect()
         if exchange.flow is None:
             settle(exchange)  # it never started: free what it holds
+
+    def eof_received(self) -> None:
+        self.flush()  # the transport closes itself now
+        super().eof_received()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -150,7 +150,7 @@ class Connection:
 
     def write(self, data: bytes | memoryview) -> None:
         """Send bytes of a request before the turn of the event loop ends."""
-        self.pool.outbox.write(self, data)
+        self.pool.writes.write(self, data)
 
     def hold(self, held: bool, deadline: float) -> None:
         """Leave the rest of the answer in the kernel until ``deadline`` (loop time), or go on reading: then a stall

@@ -6,7 +6,6 @@ import asyncio
 from collections import deque
 from typing import Final
 
-from gateway.dataplane.outbox import Outbox
 from gateway.dataplane.sockets import is_stale
 from gateway.dataplane.upstream.connection import Connection
 from gateway.dataplane.upstream.dial import HttpProxy, dial
@@ -15,6 +14,7 @@ from gateway.dataplane.upstream.origin import Origin, parse_origin
 from gateway.dataplane.upstream.resolver import Resolver
 from gateway.dataplane.upstream.tls import client_context
 from gateway.dataplane.waiting import Room, Waiter
+from gateway.dataplane.writes import Writes
 from gateway.settings.model import Provider
 
 SWEEP: Final = 0.05  # seconds between looks at the deadlines: also how late one may be noticed
@@ -31,7 +31,7 @@ class Pool:
         self.timeouts = provider.timeouts
         self._limits = provider.connections
         self._loop = loop
-        self.outbox = Outbox(loop)
+        self.writes = Writes(loop)
         self._resolver = resolver
         self._proxy = HttpProxy(provider.proxy) if provider.proxy is not None else None
         self._context = client_context(provider.verify_tls, provider.ca_file) if self.origin.scheme == "https" else None

@@ -13,6 +13,7 @@ import pytest
 
 from gateway.contract.usage import Tokens
 from gateway.dataplane.breaker import Breaker
+from gateway.settings.learned import Auto, Routing
 from gateway.settings.model import Key, Limit, Model, Plan, Price, Provider, Settings, Target
 from tests.dialects.shape import same_shape
 from tests.support.worker import RunningWorker, running_worker
@@ -71,6 +72,7 @@ def settings() -> Settings:
             for name, paid in PRICES.items()
         ),
         plans=tuple(plans),
+        routing=Routing(auto=Auto(exploration=0.0)),  # of what is drawn by chance nothing could be said
         keys=(
             *(Key(key=f"gw_test_{plan.name}", name=plan.name, plan=plan.name) for plan in plans),
             Key(key="gw_test_own", name="own"),

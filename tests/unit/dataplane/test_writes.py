@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dataplane.outbox import LARGE, MOST, Outbox
 from gateway.dataplane.upstream.errors import UpstreamError
+from gateway.dataplane.writes import LARGE, MOST, Writes
 from tests.support.calls import Call, acquire, pool_of, start
 from tests.support.raw_upstream import WAIT, Peer, raw_upstream, serve_completions
 from tests.support.wire import chat, post, wire
@@ -49,7 +49,7 @@ _steps = st.lists(
 @given(_steps)
 def test_everything_is_written_in_order_and_little_is_kept(steps: list[tuple[str, int, int]]) -> None:
     loop = asyncio.new_event_loop()
-    outbox = Outbox(loop)
+    writes = Writes(loop)
     kernel: list[tuple[int, bytes]] = []
     sockets = [_Socket(kernel, number) for number in range(4)]
     wanted: list[tuple[int, bytes]] = []
@@ -58,11 +58,11 @@ def test_everything_is_written_in_order_and_little_is_kept(steps: list[tuple[str
             if kind == "write":
                 data = b"%d" % len(wanted) * size
                 wanted.append((number, data))
-                outbox.write(sockets[number], data)
+                writes.write(sockets[number], data)
                 assert len(wanted) - len(kernel) < MOST
                 assert len(data) < LARGE or not sockets[number].unsent
             elif kind == "flush":
-                outbox.flush()
+                writes.flush()
                 assert kernel == wanted
             else:
                 loop.run_until_complete(asyncio.sleep(0))
@@ -77,14 +77,34 @@ def test_everything_is_written_in_order_and_little_is_kept(steps: list[tuple[str
 
 async def test_what_is_for_a_closed_connection_is_dropped_and_the_rest_goes_out() -> None:
     kernel: list[tuple[int, bytes]] = []
-    outbox = Outbox(asyncio.get_running_loop())
+    writes = Writes(asyncio.get_running_loop())
     first, second = _Socket(kernel, 1), _Socket(kernel, 2)
-    outbox.write(first, b"a")
-    outbox.write(second, b"b")
+    writes.write(first, b"a")
+    writes.write(second, b"b")
     first.closing = True
-    outbox.flush()
+    writes.flush()
     assert kernel == [(2, b"b")]
     assert not first.unsent
+
+
+async def test_a_write_that_fails_takes_no_other_with_it() -> None:
+    class Broken(_Socket):
+        aborted = False
+
+        def write(self, data: bytes) -> None:
+            raise RuntimeError("Cannot call write() after write_eof()")
+
+        def abort(self) -> None:
+            self.aborted = True
+
+    kernel: list[tuple[int, bytes]] = []
+    writes = Writes(asyncio.get_running_loop())
+    broken, sound = Broken(kernel, 1), _Socket(kernel, 2)
+    writes.write(broken, b"a")
+    writes.write(sound, b"b")
+    writes.flush()
+    assert broken.aborted
+    assert kernel == [(2, b"b")]
 
 
 async def test_requests_of_one_turn_are_sent_at_its_end() -> None:

@@ -9,7 +9,10 @@ together, the first wakes it and the others find it awake. Redis writes its answ
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Final, Protocol
+
+logger = logging.getLogger("gateway.writes")
 
 MOST: Final = 32  # writes kept at most: the first is late by no more than what as many requests take
 LARGE: Final = 65_536  # bytes of a write that is not kept: it takes longer than to wake its reader
@@ -22,7 +25,7 @@ class Sender(Protocol):
     transport: asyncio.Transport
 
 
-class Outbox:
+class Writes:
     """The writes of one turn, in their order. Not thread-safe: it belongs to one event loop.
 
     Who closes a transport, or writes to it directly, must :meth:`flush` first where its sender has something unsent.
@@ -52,5 +55,11 @@ class Outbox:
         self._kept = []
         for sender, data in kept:
             sender.unsent = False
-            if not sender.transport.is_closing():
-                sender.transport.write(data)
+            transport = sender.transport
+            if transport.is_closing():
+                continue
+            try:
+                transport.write(data)
+            except Exception:  # one connection's fault must not take the bytes of the others with it
+                logger.exception("a write failed")
+                transport.abort()
