@@ -20,6 +20,7 @@ from gateway.dataplane.opening import open_exchange
 from gateway.dataplane.receiving import DISCARDED, answer_early, receive
 from gateway.dataplane.settlement import settle
 from gateway.dataplane.upload import is_kept
+from gateway.dataplane.writes import LARGE
 
 if TYPE_CHECKING:
     from gateway.dataplane.endpoints.inference import Endpoint
@@ -162,6 +163,8 @@ def run(wire: GatewayProtocol, exchange: Exchange) -> None:
         fail(exchange, exchange.refusal)
         settle(exchange)
         return
+    if (exchange.declared_length or 0) >= LARGE:
+        wire.writes.flush()  # answers that are ready need not wait for what so large a body takes
     work = ml.handle(exchange) if exchange.spec.decides else pipeline.handle(exchange)
     exchange.flow = flow = Flow(work, wire.loop)
     flow.start(as_task=not exchange.runtime.chain.plain)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dataplane import reading
 from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.dataplane.writes import LARGE, MOST, Writes
 from tests.support.calls import Call, acquire, pool_of, start
@@ -183,3 +184,26 @@ async def test_what_is_no_http_is_answered_behind_the_answers_before_it(tmp_path
         assert (await client.answer()).code == "invalid_http_request"
         async with asyncio.timeout(WAIT):
             assert await client.reader.read() == b""
+
+
+@pytest.mark.parametrize(("size", "kept"), [(100, True), (LARGE, False)])
+async def test_ready_answers_do_not_wait_for_what_a_large_body_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, kept: bool
+) -> None:
+    seen: list[bool] = []
+
+    def handle(exchange: Any) -> Any:
+        seen.append(exchange.wire.unsent)
+        return begin(exchange)
+
+    begin = reading.pipeline.handle
+    monkeypatch.setattr(reading.pipeline, "handle", handle)
+    async with (
+        raw_upstream(serve_completions) as upstream,
+        running_worker(settings_for(provider(upstream.base_url)), tmp_path) as gateway,
+        wire(gateway.address) as client,
+    ):
+        refused = post("/v1/chat/completions", chat(), key="nobody")
+        await client.send(refused + post("/v1/chat/completions", chat(user="x" * size)))
+        assert [(await client.answer()).status for _ in range(2)] == [401, 200]
+    assert seen == [kept]
