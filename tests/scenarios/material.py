@@ -43,6 +43,16 @@ ASK_PERSON = "name=Ada age=36 tags=math"
 ADA = Person(name="Ada", age=36, tags=["math"])
 
 
+async def leave(calling: asyncio.Future[Any]) -> None:
+    """Cancel a call until it has ended. Once may be too little: where a chunk comes in the same turn of the event loop,
+    Python 3.11's ``asyncio.wait_for``, by which LangChain waits for each, forgets the cancellation.
+    """
+    while not calling.done():
+        calling.cancel()
+        await asyncio.wait((calling,), timeout=0.2)
+    assert calling.cancelled(), calling.exception()
+
+
 async def until(seen: asyncio.Event, reading: asyncio.Future[None]) -> None:
     """Wait for ``seen``; where ``reading`` ends before, raise what it ended with."""
     reading.add_done_callback(lambda _: seen.set())

@@ -22,6 +22,7 @@ from tests.scenarios.material import (
     WEATHER,
     Person,
     assert_closed_soon,
+    leave,
     marker,
     until,
 )
@@ -125,9 +126,7 @@ async def test_leaving_in_the_middle_of_a_stream(chat_model: Make, fake: FakeOpe
 
     reading = asyncio.ensure_future(read())
     await until(seen, reading)
-    reading.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await reading
+    await leave(reading)
     left_at = time.monotonic()
     await asyncio.to_thread(assert_closed_soon, fake, said, left_at)
 
@@ -136,8 +135,6 @@ async def test_leaving_before_the_first_token(chat_model: Make, fake: FakeOpenAI
     said = marker()
     waiting = asyncio.ensure_future(chat_model("never").ainvoke(said))
     await asyncio.to_thread(fake.recording.wait_request, said)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
+    await leave(waiting)
     left_at = time.monotonic()
     await asyncio.to_thread(assert_closed_soon, fake, said, left_at)

@@ -15,7 +15,7 @@ from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
 from tests.scenarios.conftest import Endpoint
-from tests.scenarios.material import ADA, ASK_PERSON, ASK_TOOLS, Person, assert_closed_soon, marker, until
+from tests.scenarios.material import ADA, ASK_PERSON, ASK_TOOLS, Person, assert_closed_soon, leave, marker, until
 from tests.support.fake_openai import FakeOpenAI
 from tests.support.fake_openai.endpoints import vector
 
@@ -103,9 +103,7 @@ async def test_leaving_in_the_middle_of_a_stream(provider: OpenAIProvider, fake:
 
     reading = asyncio.ensure_future(read())
     await until(seen, reading)
-    reading.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await reading
+    await leave(reading)
     left_at = time.monotonic()
     await asyncio.to_thread(assert_closed_soon, fake, said, left_at)
 
@@ -114,8 +112,6 @@ async def test_leaving_before_the_first_token(provider: OpenAIProvider, fake: Fa
     said = marker()
     waiting = asyncio.ensure_future(Agent(chat_model(provider, "never")).run(said))
     await asyncio.to_thread(fake.recording.wait_request, said)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
+    await leave(waiting)
     left_at = time.monotonic()
     await asyncio.to_thread(assert_closed_soon, fake, said, left_at)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dataplane import reading
+from gateway.dataplane import pipeline
 from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.dataplane.writes import LARGE, MOST, Writes
 from tests.support.calls import Call, acquire, pool_of, start
@@ -196,8 +196,8 @@ async def test_ready_answers_do_not_wait_for_what_a_large_body_takes(
         seen.append(exchange.wire.unsent)
         return begin(exchange)
 
-    begin = reading.pipeline.handle
-    monkeypatch.setattr(reading.pipeline, "handle", handle)
+    begin = pipeline.handle
+    monkeypatch.setattr(pipeline, "handle", handle)
     async with (
         raw_upstream(serve_completions) as upstream,
         running_worker(settings_for(provider(upstream.base_url)), tmp_path) as gateway,
