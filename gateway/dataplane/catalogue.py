@@ -59,7 +59,8 @@ class Catalogue:
             return
         self._asking = asyncio.create_task(self._ask(self.source, router), name="what is known of models")
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._asking), _PATIENCE)
+            async with asyncio.timeout(_PATIENCE):
+                await asyncio.shield(self._asking)
 
     async def _ask(self, source: DetailSource, router: Router) -> None:
         waiting = [Priced(*pair) for pair in router.targets()]

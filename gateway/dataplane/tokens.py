@@ -60,7 +60,8 @@ class TokenSource:
         first = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._run(first), name=f"tokens of {self._name}")
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(first), FIRST)
+            async with asyncio.timeout(FIRST):
+                await asyncio.shield(first)
 
     def stop(self) -> None:
         """Fetch no more."""

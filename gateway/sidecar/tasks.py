@@ -62,5 +62,6 @@ class Repeated(ABC):
 
     async def _stopped(self) -> bool:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), self._look)
+            async with asyncio.timeout(self._look):
+                await self._stopping.wait()
         return self._stopping.is_set()

@@ -179,7 +179,8 @@ class Run:
     async def _pause(self, seconds: float) -> None:
         if seconds > 0:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._over.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._over.wait()
 
     async def _ask(self, spot: Spot, tries: int, spent: int) -> tuple[Judged, Asked | None]:
         """Ask a line once, when its turn has come, and keep its answer where it is one."""

@@ -137,7 +137,8 @@ class Runner:
             except Exception:
                 logger.exception("batches can't be looked after")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), LOOK)
+                async with asyncio.timeout(LOOK):
+                    await self._woken.wait()
             self._woken.clear()
         if self._runs:
             await asyncio.wait([task for _, task in self._runs.values()])

@@ -62,7 +62,8 @@ class Counter:
     async def close(self, seconds: float) -> None:
         """Wait for what is being counted, at most so many seconds; what is left then is not counted."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._empty.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
         self._closed = True
         self._give_up()
         self._more.set()
@@ -124,7 +125,8 @@ class Counter:
                 return
             self._more.clear()
             try:
-                await asyncio.wait_for(self._more.wait(), IDLE)
+                async with asyncio.timeout(IDLE):
+                    await self._more.wait()
             except TimeoutError:
                 if not self._waiting:
                     return

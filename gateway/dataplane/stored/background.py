@@ -155,7 +155,8 @@ class Running:
     async def _until_idle(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             if self._exchanges:
-                await asyncio.wait_for(self._idle.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._idle.wait()
 
     async def _beat(self) -> None:
         """Say in the store that they run, and give up those that are not wanted any more."""
