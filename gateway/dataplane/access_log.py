@@ -13,15 +13,13 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec
 
 from gateway.contract.usage import UsageEvent
 from gateway.dataplane.access_line import Line
-
-if TYPE_CHECKING:
-    from gateway.dataplane.exchange import Exchange
+from gateway.kernel.errors import GatewayError
 
 FLUSH = 0.2  # seconds
 MAX_BYTES = 4_194_304
@@ -31,6 +29,32 @@ _WAIT = 200  # milliseconds between looks at whether the worker ends
 
 _encoder = msgspec.json.Encoder()
 _COMMA = ord(",")
+
+
+class Caller(Protocol):
+    """Whose credential it was."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def organization(self) -> str: ...
+
+
+class Refused(Protocol):
+    """What is logged of a request that was not admitted."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def endpoint(self) -> str: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def started_ns(self) -> int: ...
+    @property
+    def caller(self) -> Caller | None: ...
+    @property
+    def refusal(self) -> GatewayError | None: ...
 
 
 class AccessLog:
@@ -80,17 +104,17 @@ class AccessLog:
             )
         )
 
-    def refused(self, exchange: Exchange, duration: float) -> None:
+    def refused(self, request: Refused, duration: float) -> None:
         """Log a request that was not admitted; ``duration`` is seconds."""
         if not self.enabled:
             return
-        caller, refusal = exchange.caller, exchange.refusal
+        caller, refusal = request.caller, request.refusal
         self._add(
             Line(
-                exchange.started_ns / 1e9,
-                exchange.id,
-                exchange.endpoint,
-                exchange.status,
+                request.started_ns / 1e9,
+                request.id,
+                request.endpoint,
+                request.status,
                 "refused",
                 round(duration * 1000, 3),
                 None if caller is None else caller.name,

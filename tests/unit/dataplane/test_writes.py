@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dataplane import pipeline
 from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.dataplane.writes import LARGE, MOST, Writes
+from gateway.plugin.api import Plugin, PluginContext, Request
 from tests.support.calls import Call, acquire, pool_of, start
 from tests.support.raw_upstream import WAIT, Peer, raw_upstream, serve_completions
 from tests.support.wire import chat, post, wire
@@ -186,24 +186,28 @@ async def test_what_is_no_http_is_answered_behind_the_answers_before_it(tmp_path
             assert await client.reader.read() == b""
 
 
+class Looks(Plugin):
+    """Notes of each request whether its connection has something unsent when the plugins see it."""
+
+    name = "looks"
+
+    def __init__(self, params: None, context: PluginContext) -> None:
+        self.seen: list[bool] = []
+
+    def on_request(self, request: Request) -> None:
+        exchange: Any = request
+        self.seen.append(exchange.wire.unsent)
+
+
 @pytest.mark.parametrize(("size", "kept"), [(100, True), (LARGE, False)])
-async def test_ready_answers_do_not_wait_for_what_a_large_body_takes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, kept: bool
-) -> None:
-    seen: list[bool] = []
-
-    def handle(exchange: Any) -> Any:
-        seen.append(exchange.wire.unsent)
-        return begin(exchange)
-
-    begin = pipeline.handle
-    monkeypatch.setattr(pipeline, "handle", handle)
+async def test_ready_answers_do_not_wait_for_what_a_large_body_takes(tmp_path: Path, size: int, kept: bool) -> None:
+    looks = Looks(None, PluginContext(data_dir=".", redis_url=None))
     async with (
         raw_upstream(serve_completions) as upstream,
-        running_worker(settings_for(provider(upstream.base_url)), tmp_path) as gateway,
+        running_worker(settings_for(provider(upstream.base_url)), tmp_path, plugins=[(looks, "closed")]) as gateway,
         wire(gateway.address) as client,
     ):
         refused = post("/v1/chat/completions", chat(), key="nobody")
         await client.send(refused + post("/v1/chat/completions", chat(user="x" * size)))
         assert [(await client.answer()).status for _ in range(2)] == [401, 200]
-    assert seen == [kept]
+    assert looks.seen == [kept]
