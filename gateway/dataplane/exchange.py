@@ -365,7 +365,7 @@ class Exchange(Request):
             self.wire.write(head + data)
 
     def write(self, data: bytes) -> None:
-        """Send a piece of the body, at once."""
+        """Send a piece of the body before the turn of the event loop ends."""
         if self.disconnected or not data:
             return
         if self.interpreter is not None and self.is_events:

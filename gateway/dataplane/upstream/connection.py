@@ -141,6 +141,8 @@ class Connection:
         if len(request) == 1:
             self.write(request[0])
         else:
+            if self.unsent:  # the end of an upload that was answered before it
+                pool.writes.flush()
             self.transport.writelines(request)
 
     def send_more(self, data: bytes, first: float) -> None:

@@ -14,7 +14,7 @@ from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.dataplane.writes import LARGE, MOST, Writes
 from gateway.plugin.api import Plugin, PluginContext, Request
 from tests.support.calls import Call, acquire, pool_of, start
-from tests.support.raw_upstream import WAIT, Peer, raw_upstream, serve_completions
+from tests.support.raw_upstream import WAIT, Peer, answer, raw_upstream, serve_completions
 from tests.support.wire import chat, post, wire
 from tests.support.worker import provider, running_worker, settings_for
 
@@ -137,6 +137,28 @@ async def test_a_large_request_leaves_at_once() -> None:
         assert not large.unsent
         for call in calls:
             assert not (await call.done()).reason
+
+
+async def test_a_request_in_pieces_follows_what_is_unsent() -> None:
+    """An upload may be answered before its end has left: the next request of its connection must not overtake that."""
+
+    async def script(peer: Peer) -> None:
+        for body in (b"first", b"second"):
+            assert (await peer.request()).body == body
+            await peer.send(answer(b"{}"))
+
+    async with raw_upstream(script) as upstream, pool_of(upstream.base_url) as pool:
+        connection = await acquire(pool)
+        start(connection, b"fir", length=5)
+        await asyncio.sleep(0)
+        connection.send_more(b"st", WAIT)
+        assert connection.unsent
+        second, loop = Call(), asyncio.get_running_loop()
+        head = b"POST /x HTTP/1.1\r\nhost: test\r\ncontent-length: 6\r\n\r\n"
+        connection.send(second, [head, b"second"], WAIT, WAIT, loop.time() + WAIT)
+        await upstream.until(lambda: len(upstream.requests) == 2)
+        assert [request.body for request in upstream.requests] == [b"first", b"second"]
+        connection.abort()
 
 
 @pytest.mark.parametrize("turns", [0, 1])
