@@ -17,6 +17,7 @@ import pytest
 
 from gateway.contract.usage import Tokens
 from gateway.dataplane import access_log as module
+from gateway.dataplane.access_line import Line
 from gateway.dataplane.access_log import AccessLog
 from gateway.kernel.errors import GatewayError, Kind
 from tests.support.fake_openai import KEY, FakeOpenAI
@@ -119,7 +120,7 @@ async def test_a_failure_says_why(file: Any) -> None:
 
 async def test_every_field_is_documented(file: Any) -> None:
     page = (ROOT / "docs" / "observability.md").read_text().split("## Access log")[1].split("## Other logs")[0]
-    for name in (*module.Line.__struct_fields__, "level", "logger", "pid", "message", "count"):
+    for name in (*Line.__struct_fields__, "level", "logger", "pid", "message", "count"):
         assert f"`{name}`" in page
 
 
