@@ -69,6 +69,7 @@ def test_a_full_queue_says_when_to_come_back(tmp_path: Path) -> None:
 
 
 def test_tokens_are_counted_while_an_answer_is_written(engine: RunningEngine) -> None:
+    assert engine.chat(max_tokens=1).status_code == 200  # while a model is being loaded, counting waits its turn
     connection = engine.raw(LONG)
     engine.until(running, "running")
     assert engine.http.post("/tokenize", json={"model": MODEL, "content": "Hello"}).json()["count"] == 1
