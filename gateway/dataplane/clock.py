@@ -31,7 +31,7 @@ class Clock:
         """A new id."""
         last = self._last = (self._last + 1) % 256
         if not last:
-            # All but the last digits is formatted once for many: that takes ten times as long as joining them.
+            # All but the last digits is formatted once for 256: joining two texts is much quicker than formatting.
             self._block += 1
             self._start = f"{self._prefix}{self._block:08x}"
         return self._start + _LAST_DIGITS[last]

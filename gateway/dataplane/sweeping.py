@@ -25,7 +25,6 @@ def sweep(client: GatewayProtocol, now: float, idle: float, incomplete: float) -
     if not client.transport.is_reading() and has_left(client.transport):
         client.transport.abort()  # the end of the connection is not told to who doesn't read
         return
-    client.flush()
     cycle = client.cycle
     age = now - client.busy_since
     if client.transport.is_closing() and age > idle:
@@ -33,6 +32,7 @@ def sweep(client: GatewayProtocol, now: float, idle: float, incomplete: float) -
         return
     if cycle is None or cycle.response_complete:
         if age > (incomplete if client.reader.in_head else idle):
+            client.flush()
             client.transport.close()
     elif (
         type(cycle) is Exchange

@@ -163,7 +163,7 @@ async def test_a_request_in_pieces_follows_what_is_unsent() -> None:
 
 @pytest.mark.parametrize("turns", [0, 1])
 async def test_a_connection_lost_before_its_request_was_sent_says_so(turns: int) -> None:
-    """So that it may be sent again, whatever it asks for."""
+    """``sent`` is true only where a byte of the request may have left."""
 
     async def script(peer: Peer) -> None:
         await peer.gone()
