@@ -24,6 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from gateway.kernel.errors import GatewayError, Kind
+from gateway.kernel.sqlite import write_ahead
 from gateway.store import migrate
 
 FILE = "gateway.db"
@@ -32,10 +33,7 @@ _PAGES = 600  # KiB of a file that a connection to SQLite keeps for reading; the
 _WRITER_PAGES = 6_000  # KiB; what a large transaction changes is then written once, and not read again by the next
 _PREPARED = 40  # statements that a connection for reading keeps, of up to 50 KB each
 _CHECKPOINT = 4_000  # pages: what is changed again and again goes from the log into the file but once
-_PRAGMAS = (
-    f"busy_timeout = {_BUSY_TIMEOUT}", "journal_mode = WAL", "foreign_keys = ON",
-    f"wal_autocheckpoint = {_CHECKPOINT}",
-)  # fmt: skip
+_PRAGMAS = (f"busy_timeout = {_BUSY_TIMEOUT}", "foreign_keys = ON", f"wal_autocheckpoint = {_CHECKPOINT}")
 _READ_ONLY = "gateway_read_only"
 
 T = TypeVar("T")
@@ -204,6 +202,11 @@ def _opener(url: URL, **options: Any) -> Callable[[], Awaitable[aiosqlite.Connec
 
     def connect() -> sqlite3.Connection:
         file: sqlite3.Connection = sqlite3.connect(database, **options)
+        try:
+            write_ahead(file, _BUSY_TIMEOUT / 1_000)
+        except BaseException:
+            file.close()
+            raise
         return file
 
     async def opened() -> aiosqlite.Connection:

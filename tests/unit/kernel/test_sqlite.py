@@ -51,6 +51,17 @@ def test_one_that_stays_locked_is_told(tmp_path: Path) -> None:
             write_ahead(database, 0.05)
 
 
+def test_what_waiting_does_not_mend_is_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "shared.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE lines (line TEXT)")
+    with (
+        closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database,
+        pytest.raises(sqlite3.OperationalError, match="readonly"),
+    ):
+        write_ahead(database, 3_600.0)
+
+
 TABLES = "BEGIN IMMEDIATE; CREATE TABLE IF NOT EXISTS t (x); PRAGMA user_version = 1; COMMIT;"
 
 

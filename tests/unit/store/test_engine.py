@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from gateway.domain.changes.model import PolicyChange
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.store import engine
-from gateway.store.engine import Store, address_of
+from gateway.store.engine import FILE, Store, address_of
 from tests.support.postgres import PostgresServer, running_postgres
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
@@ -150,6 +150,30 @@ async def test_postgresql_readers_cannot_write(store: Store) -> None:
         session.add(change("a"))
         with pytest.raises(DBAPIError, match="read-only"):
             await session.flush()
+
+
+async def test_a_new_file_may_be_opened_while_another_process_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Watched(sqlite3.Connection):
+        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+            try:
+                return super().execute(*arguments)
+            except sqlite3.OperationalError:
+                refused.set()
+                raise
+
+    refused = threading.Event()
+    store = Store.open(None, str(tmp_path))
+    with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Watched))
+        opening = asyncio.ensure_future(store.migrate())
+        opening.add_done_callback(lambda _: refused.set())
+        assert await asyncio.to_thread(refused.wait, 30)
+        other.execute("COMMIT")
+    await opening
+    await store.close()
 
 
 async def test_a_naive_time_is_refused(store: Store) -> None:
