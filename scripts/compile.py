@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MODULES = (
     "gateway/bus/usage_journal.py",
     "gateway/dataplane/access_log.py",
+    "gateway/dataplane/admission/count.py",
     "gateway/dataplane/admission/limiter.py",
     "gateway/dataplane/admission/registry.py",
     "gateway/dataplane/admitting.py",

@@ -249,7 +249,8 @@ def hold_whole(exchange: Exchange, attempt: Attempt, response: Response | None =
     if rate is not None and exchange.tokens is not None:
         nanos = cost_of(rate, exchange.tokens)
         if nanos is not None:
-            lines += b"x-gateway-cost: %d.%09d\r\n" % (nanos // NANOS_PER_DOLLAR, nanos % NANOS_PER_DOLLAR)
+            decimals = (b"%d" % (NANOS_PER_DOLLAR + nanos % NANOS_PER_DOLLAR))[1:]
+            lines += b"x-gateway-cost: %d.%b\r\n" % (nanos // NANOS_PER_DOLLAR, decimals)
     status, body = (attempt.status or 200, attempt.body()) if response is None else (response.status, response.body)
     exchange.hold(status, lines, begun(exchange.spec.begin, body) if exchange.spec.begin else body)
 

@@ -52,9 +52,7 @@ _RELAYED: Final = frozenset(
         b"content-disposition",
     )
 )
-_HEAD_LINES: Final = (
-    b"content-type: %b\r\n%b%bx-gateway-attempts: %d\r\nserver-timing: gateway;dur=%d.%02d, %bupstream;dur=%d.%02d\r\n"
-)
+_HUNDREDTHS: Final = tuple([b"%02d" % number for number in range(100)])
 
 
 class Mode(Enum):
@@ -262,23 +260,28 @@ class Attempt:
     def head_lines(self) -> bytes:
         """The header lines of the answer: the upstream's content type and what else is relayed, and ours."""
         exchange = self.exchange
-        # In hundredths of a millisecond: whole numbers are formatted several times as fast.
+        # In hundredths of a millisecond: whole numbers are formatted several times as fast, and those without a width
+        # faster still.
         upstream = int((self.head_at - self._sent_at) * 100_000)
         own = int((time.perf_counter() - exchange.started) * 100_000) - upstream
         before = b""
         if self.number > 1 or exchange.waited:
             own = max(0, own - int((exchange.waited + seconds_of(exchange.attempts[: self.number - 1])) * 100_000))
             before = timings(exchange, self.number - 1)
-        return _HEAD_LINES % (
-            self.content_type or b"application/json",
-            self.lines,
-            self.target.header,
-            self.number,
-            own // 100,
-            own % 100,
-            before,
-            upstream // 100,
-            upstream % 100,
+        return (
+            b"content-type: %b\r\n%b%bx-gateway-attempts: %d\r\n"
+            b"server-timing: gateway;dur=%d.%b, %bupstream;dur=%d.%b\r\n"
+            % (
+                self.content_type or b"application/json",
+                self.lines,
+                self.target.header,
+                self.number,
+                own // 100,
+                _HUNDREDTHS[own % 100],
+                before,
+                upstream // 100,
+                _HUNDREDTHS[upstream % 100],
+            )
         )
 
     def give(self, data: bytes) -> None:

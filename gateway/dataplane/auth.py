@@ -1,15 +1,17 @@
 """Credentials: who is calling, and whether the call may go on.
 
 Secrets are known only by their SHA-256. A lookup is one hash and one dict access: what an attacker could time is the
-hash's prefix, which tells nothing about the secret.
+hash's prefix, which tells nothing about the secret. A connection keeps the header that it brought last, see
+:class:`Presented`, while it is open.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import ipaddress
 import time
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.contract.policy import CredentialPolicy
 from gateway.contract.standing import Network, check_place, check_status, unknown
@@ -18,6 +20,8 @@ from gateway.dataplane.admission.registry import Limiter, Registry
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.kernel.secrets import digest_of
 from gateway.settings.model import Plan, Settings
+
+_REMEMBERED: Final = 512  # bytes of a header that a connection keeps
 
 
 class Credential:
@@ -121,6 +125,27 @@ def check_inference(caller: Credential) -> None:
         )
 
 
+class Presented:
+    """The ``Authorization`` header that a connection sent last, and what follows from it alone: its secret and that
+    one's digest. Who calls with it is asked anew with each request.
+    """
+
+    __slots__ = ("_authorization", "digest", "secret")
+
+    def __init__(self) -> None:
+        self._authorization = self.secret = self.digest = b""
+
+    def is_again(self, authorization: bytes) -> bool:
+        """Whether this is what was sent last."""
+        return hmac.compare_digest(authorization, self._authorization)
+
+    def remember(self, authorization: bytes, secret: bytes) -> None:
+        """This was sent, and somebody was behind it."""
+        if len(authorization) <= _REMEMBERED:
+            self._authorization, self.secret = authorization, secret
+            self.digest = hashlib.sha256(secret).digest()
+
+
 class KeyCache(Protocol):
     """The credentials learnt from the sidecar, see :mod:`gateway.dataplane.credentials`."""
 
@@ -142,7 +167,10 @@ class Credentials:
         """The caller behind a secret; None where the sidecar has to be asked. Raises :class:`GatewayError`."""
         if not secret:
             raise missing()
-        digest = hashlib.sha256(secret).digest()
+        return self.behind(hashlib.sha256(secret).digest(), secret)
+
+    def behind(self, digest: bytes, secret: bytes) -> Credential | None:
+        """As :meth:`find`; ``digest`` is the secret's."""
         found = self._by_digest.get(digest)
         if found is None:
             if self._learnt is None:

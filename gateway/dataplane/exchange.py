@@ -315,7 +315,7 @@ class Exchange(Request):
     # the answer
 
     def _common(self) -> bytes:
-        lines = self.wire.clock.date_line + b"x-request-id: " + self.id.encode() + b"\r\n" + self.rate_lines
+        lines = b"%bx-request-id: %b\r\n%b" % (self.wire.clock.date_line, self.id.encode(), self.rate_lines)
         given: Any = self.response_headers  # a plugin may have put anything here
         if given and isinstance(given, dict):
             for name, value in given.items():
@@ -336,10 +336,11 @@ class Exchange(Request):
             self.keep_alive = False
         if self.interpreter is not None:
             body = self.interpreter.whole(self, status, body)
-        head = _status_line(status) + lines + b"content-length: %d\r\n" % len(body) + self._common() + b"\r\n"
+        self._held = b"%b%bcontent-length: %d\r\n%b\r\n%b" % (
+            _status_line(status), lines, len(body), self._common(), body
+        )  # fmt: skip
         self.response_started = True
         self.status = status
-        self._held = head + body
 
     def start(self, status: int, lines: bytes, length: int | None, data: bytes) -> None:
         """Send the head and the first piece of a body that comes in pieces. ``length`` is in bytes, where known."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.dataplane import deadlines
 from gateway.dataplane.admitting import accept
-from gateway.dataplane.auth import secret_in
+from gateway.dataplane.auth import Presented, secret_in
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.upload import Upload
 from gateway.kernel.errors import GatewayError, Kind
@@ -39,14 +39,20 @@ _READ: Final = frozenset(
 _JSON_TYPES: Final = (b"application/json", b"")
 
 
-def open_exchange(wire: GatewayProtocol, spec: Endpoint, headers: list[tuple[bytes, bytes]], http11: bool) -> Exchange:
-    """An exchange for a request whose head has been read; ``refusal`` is set where it must not be served."""
+def open_exchange(
+    wire: GatewayProtocol, spec: Endpoint, headers: list[tuple[bytes, bytes]], http11: bool, presented: Presented
+) -> Exchange:
+    """An exchange for a request whose head has been read; ``refusal`` is set where it must not be served.
+
+    ``presented`` is the connection's.
+    """
     worker = wire.worker
     runtime = worker.runtime
     keep_alive = wire.parser.should_keep_alive() and not worker.leaving
     exchange = Exchange(wire, runtime, spec, headers, worker.clock.request_id(), http11, keep_alive)
     runtime.active += 1
     has_secret = False
+    authorization: bytes | None = None
     for name, value in headers:
         if name in _READ:
             if name == b"content-length":
@@ -61,12 +67,22 @@ def open_exchange(wire: GatewayProtocol, spec: Endpoint, headers: list[tuple[byt
                 _recover(exchange, value)
             elif name == deadlines.HEADER:
                 _want(exchange, value)
+            elif name == b"authorization":
+                if authorization is None:
+                    authorization = value
+                has_secret = True
             else:
                 has_secret = True
         elif name in _FORWARDED:
             exchange.forwarded += b"%b: %b\r\n" % (name, value)
     try:
-        caller = runtime.credentials.find(secret_in(headers) if has_secret else None)
+        if authorization and presented.is_again(authorization):
+            caller = runtime.credentials.behind(presented.digest, presented.secret)
+        else:
+            secret = secret_in(headers) if has_secret else None
+            caller = runtime.credentials.find(secret)
+            if authorization and secret and caller is not None:
+                presented.remember(authorization, secret)
         if caller is not None:
             accept(exchange, caller)
         _check_body_head(exchange, worker)

@@ -12,6 +12,7 @@ import httptools
 
 from gateway.dataplane import pipeline
 from gateway.dataplane.answers import fail
+from gateway.dataplane.auth import Presented
 from gateway.dataplane.endpoints import ml
 from gateway.dataplane.endpoints.inference import BY_PATH
 from gateway.dataplane.exchange import Exchange
@@ -45,10 +46,11 @@ class Reader:
     ``head_fed`` counts the bytes of a head over several reads, ``arrived`` those of the read that is being parsed.
     """
 
-    __slots__ = ("arrived", "head_fed", "headers", "in_head", "url", "wire")
+    __slots__ = ("arrived", "head_fed", "headers", "in_head", "presented", "url", "wire")
 
     def __init__(self, wire: GatewayProtocol) -> None:
         self.wire = wire
+        self.presented = Presented()
         self.url = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.in_head = False
@@ -60,6 +62,28 @@ class Reader:
         parser = httptools.HttpRequestParser(self)
         parser.set_dangerous_leniencies(lenient_data_after_close=True)
         return parser
+
+    def data_received(self, data: bytes) -> None:
+        """See :class:`asyncio.Protocol`."""
+        wire = self.wire
+        if wire.broken:
+            return  # an answer with "connection: close" is out, and the rest of the request is let pass
+        self.arrived = len(data)
+        self.head_fed += self.arrived
+        while data:
+            try:
+                wire.parser.feed_data(data)
+                break
+            except httptools.HttpParserError as error:
+                wire.malformed(head_too_large=isinstance(error.__context__, HeadTooLarge))
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = data[upgrade.args[0] :]
+                if wire.worker.forward.takes(wire, rest):
+                    return
+                data = wire.head_without_upgrade() + rest
+        if self.head_fed > MAX_HEAD_BYTES:
+            wire.malformed(head_too_large=True)
 
     def on_message_begin(self) -> None:
         self.url = b""
@@ -97,7 +121,7 @@ class Reader:
             if spec is None and b"?" in url:
                 spec = BY_PATH.get(url.partition(b"?")[0])
             if spec is not None and method == b"POST":
-                _open(wire, spec, headers, version == "1.1")
+                self._open(spec, headers, version == "1.1")
                 return
         wire.other_request(self.url, headers)
 
@@ -127,17 +151,17 @@ class Reader:
         elif cycle.turn:
             run(wire, cycle)
 
-
-def _open(wire: GatewayProtocol, spec: Endpoint, headers: list[tuple[bytes, bytes]], http11: bool) -> None:
-    """The head of an inference request is here: authenticate before a byte of its body is kept."""
-    previous: Any = wire.cycle
-    wire.cycle = exchange = open_exchange(wire, spec, headers, http11)
-    if (previous is None or previous.response_complete) and not wire.flow.write_paused:
-        start(wire, exchange)
-    else:
-        wire.pipeline.appendleft((exchange, wire.app))  # type: ignore[arg-type]  # _start_asgi_task knows it
-        if len(wire.pipeline) >= MAX_PIPELINED or wire.flow.write_paused:
-            wire.read_more(False)
+    def _open(self, spec: Endpoint, headers: list[tuple[bytes, bytes]], http11: bool) -> None:
+        """The head of an inference request is here: authenticate before a byte of its body is kept."""
+        wire = self.wire
+        previous: Any = wire.cycle
+        wire.cycle = exchange = open_exchange(wire, spec, headers, http11, self.presented)
+        if (previous is None or previous.response_complete) and not wire.flow.write_paused:
+            start(wire, exchange)
+        else:
+            wire.pipeline.appendleft((exchange, wire.app))  # type: ignore[arg-type]  # _start_asgi_task knows it
+            if len(wire.pipeline) >= MAX_PIPELINED or wire.flow.write_paused:
+                wire.read_more(False)
 
 
 def start(wire: GatewayProtocol, exchange: Exchange) -> None:

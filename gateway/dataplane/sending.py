@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 STALE: Final = "stale_connection"
 """The reason of an attempt on a connection that the upstream had closed already: it says nothing of the target."""
-_JSON_BODY: Final = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n"
 
 
 def attempt_once(exchange: Exchange, target: Target) -> Coroutine[Any, Any, Attempt]:
@@ -129,6 +128,10 @@ def request_for(exchange: Exchange, target: Target) -> list[bytes | memoryview]:
         head += b"x-gateway-usage: each\r\n"
     if len(exchange.raw) < bodies.JOINED:
         body = bodies.encode(fields)
-        return [head + exchange.forwarded + _JSON_BODY % len(body) + body]
+        return [_head(head, exchange.forwarded, len(body)) + body]
     pieces = bodies.parts(fields)
-    return [head + exchange.forwarded + _JSON_BODY % sum(map(len, pieces)), *pieces]
+    return [_head(head, exchange.forwarded, sum(map(len, pieces))), *pieces]
+
+
+def _head(head: bytes, forwarded: bytes, size: int) -> bytes:
+    return b"%b%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (head, forwarded, size)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -18,7 +17,7 @@ from gateway.dataplane.answers import error_lines
 from gateway.dataplane.body import invalid
 from gateway.dataplane.envelope import body_of, status_of
 from gateway.dataplane.exchange import Exchange
-from gateway.dataplane.reading import MAX_HEAD_BYTES, MAX_HEADERS, HeadTooLarge, Reader, run, start
+from gateway.dataplane.reading import MAX_HEAD_BYTES, MAX_HEADERS, Reader, run, start
 from gateway.dataplane.settlement import settle
 from gateway.dataplane.sweeping import sweep
 from gateway.kernel.errors import GatewayError, Kind
@@ -26,6 +25,10 @@ from gateway.kernel.errors import GatewayError, Kind
 if TYPE_CHECKING:
     from gateway.dataplane.app import Worker
     from gateway.dataplane.clock import Clock
+
+
+def _ignored(data: bytes) -> None:
+    """Bytes for nobody."""
 
 
 class GatewayProtocol(HttpToolsProtocol):
@@ -47,6 +50,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.reading = True
         self.reader = Reader(self)
         self.parser = self.reader.parser()
+        self.data_received = self.reader.data_received  # type: ignore[method-assign]  # compiled, called as it is
         self.current: Exchange | None = None  # being answered; `cycle` is the last one parsed
         self.broken = False
         self.lookup: asyncio.Task[None] | None = None
@@ -56,30 +60,9 @@ class GatewayProtocol(HttpToolsProtocol):
         self.unsent = False
         self.writes = self.worker.writes
 
-    # bytes in
+    # bytes in: see Reader.data_received
 
-    def data_received(self, data: bytes) -> None:
-        if self.broken:
-            return  # an answer with "connection: close" is out, and the rest of the request is let pass
-        reader = self.reader
-        reader.arrived = len(data)
-        reader.head_fed += reader.arrived
-        while data:
-            try:
-                self.parser.feed_data(data)
-                break
-            except httptools.HttpParserError as error:
-                self._malformed(head_too_large=isinstance(error.__context__, HeadTooLarge))
-                return
-            except httptools.HttpParserUpgrade as upgrade:
-                rest = data[upgrade.args[0] :]
-                if self.worker.forward.takes(self, rest):
-                    return
-                data = self._head_without_upgrade() + rest
-        if reader.head_fed > MAX_HEAD_BYTES:
-            self._malformed(head_too_large=True)
-
-    def _head_without_upgrade(self) -> bytes:
+    def head_without_upgrade(self) -> bytes:
         """The head of a request that offers another protocol, without the offer.
 
         Nobody takes it, so the request is served as it is (RFC 9110 §7.8); but the parser has left its body unread.
@@ -203,7 +186,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     # bytes that are no request
 
-    def _malformed(self, *, head_too_large: bool) -> None:
+    def malformed(self, *, head_too_large: bool) -> None:
         self.broken = True
         if head_too_large:
             message = f"The request's head is too large: at most {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers."
@@ -256,6 +239,7 @@ class GatewayProtocol(HttpToolsProtocol):
         """No more is read as HTTP. What reads it refers back here, and cycles wait long for the collector."""
         self.parser = None  # type: ignore[assignment]
         self.reader = None  # type: ignore[assignment]
+        self.data_received = _ignored  # type: ignore[method-assign]
 
     def _lost(self, exchange: Exchange) -> None:
         exchange.on_disconnect()

@@ -26,6 +26,6 @@ def count(data_dir: Path, policy: LimitPolicy, used: int) -> None:
     books = Books(data_dir / "limits.db", _Silent())
     counter = Counter(policy)
     books.load([counter])
-    counter.used += used
+    counter.count.used += used
     books.touched(counter)
     books.close()

@@ -96,7 +96,7 @@ class RunningWorker:
 
     def used(self, metric: str, key: str = "unit") -> int:
         """What a key's counter of ``metric`` stands at."""
-        return next(c.taken for c in self.runtime.limiters[key].counters if c.metric == metric)
+        return next(c.count.taken for c in self.runtime.limiters[key].counters if c.metric == metric)
 
 
 class CountingHere(Counter):

@@ -78,7 +78,7 @@ class Account:
         if counter is None:
             return
         if self.current:
-            self.spent, self.held = counter.used, counter.reserved
+            self.spent, self.held = counter.count.used, counter.count.reserved
         elif self.window.kind == "s" and int(counter.starts_at) == self.window.resets_at:
             # What was under way counts as spent until it is settled.
             self.spent, self.held = counter.previous, 0
@@ -107,7 +107,7 @@ class Account:
     def _limit(self, limit: int) -> None:
         counter = self.ref()
         assert counter is not None
-        counter.limit = limit
+        counter.count.limit = limit
 
     def slice_for(self, amount: int) -> int:
         """How much to lease where much is free, for a request of ``amount``."""
@@ -121,7 +121,7 @@ class Account:
         counter = self.ref()
         if counter is None or not self.current:
             return
-        counter.free = got.free
+        counter.count.free = got.free
         if got.granted:
             if self.fresh:
                 self.slice = min(MAX_AMOUNT, max(self.slice, 2 * got.granted))
@@ -283,12 +283,12 @@ class Accounts:
         account = self.of(counter)
         if not account.closing:
             account.told = None
-            counter.limit = max(counter.limit, counter.ceiling)
+            counter.count.limit = max(counter.count.limit, counter.ceiling)
 
     def restrain(self) -> None:
         """End what was allowed beyond the leases while the store was away."""
         for account in self.active.values():
             counter = account.ref()
-            if counter is not None and account.current and counter.limit > account.granted:
+            if counter is not None and account.current and counter.count.limit > account.granted:
                 account.look()
-                counter.limit = max(account.granted, account.taken)
+                counter.count.limit = max(account.granted, account.taken)

@@ -140,7 +140,7 @@ class Books:
 
     def touched(self, counter: Counter) -> None:
         """Write this counter down with the next flush."""
-        counter.dirty = True
+        counter.count.dirty = True
         self._dirty.append(counter)
 
     # writing
@@ -180,7 +180,7 @@ class Books:
     def _changed(self) -> tuple[list[_Row], str]:
         dirty, self._dirty = self._dirty, []
         for counter in dirty:
-            counter.dirty = False
+            counter.count.dirty = False
         # In the same turn as the rows: an event is either in both or in neither.
         return [_row(counter) for counter in dirty if counter.window is not None], self._log.mark()
 
@@ -198,7 +198,7 @@ class Books:
     def _again(self, changed: list[Counter], error: sqlite3.Error | None = None) -> None:
         # The old mark stands with the old rows; a later mark must not pass these by.
         for counter in changed:
-            if not counter.dirty:
+            if not counter.count.dirty:
                 self.touched(counter)
         if error is None:
             return
@@ -286,7 +286,7 @@ class Books:
             return
         self._begin_windows()
         for counter in self._succession.absorb(slot, self._living(), behind):
-            if not counter.dirty:
+            if not counter.count.dirty:
                 self.touched(counter)
 
     def _living(self) -> Sequence[Counter]:
@@ -318,7 +318,7 @@ class _Transaction:
 
 
 def _row(counter: Counter) -> _Row:
-    used, previous = min(counter.used, _MOST), min(counter.previous, _MOST)
+    used, previous = min(counter.count.used, _MOST), min(counter.previous, _MOST)
     return counter.key, int(counter.starts_at), used, previous, time.time_ns()
 
 

@@ -6,15 +6,16 @@ import math
 
 from gateway.contract.policy import LimitPolicy
 from gateway.contract.windows import slid, window_bounds
+from gateway.dataplane.admission.count import Count
 from gateway.kernel.errors import LimitDetails
 
 FOREVER = math.inf
 
 
 class Counter:
-    """What is used of one limit. ``used`` is settled, ``reserved`` is held by requests that are not over.
+    """One limit, its current window and what is used of it (``count``).
 
-    ``ceiling`` is the limit itself; ``limit`` is how much of it this process may use now: less than the ceiling where
+    ``ceiling`` is the limit itself; the count's is how much of it this process may use now: less than the ceiling where
     a window slides, or where the limit is shared and a part of it is leased (``leased``). Money is in nano-dollars,
     times are Unix seconds.
     """
@@ -22,22 +23,16 @@ class Counter:
     __slots__ = (
         "__weakref__",
         "ceiling",
-        "dirty",
+        "count",
         "dry_until",
-        "free",
-        "head",
         "key",
         "leased",
-        "limit",
         "metric",
         "policy",
         "previous",
-        "reserved",
         "resets_at",
         "sliding",
         "starts_at",
-        "tail",
-        "used",
         "window",
     )
 
@@ -47,16 +42,11 @@ class Counter:
         self.window = policy.window
         self.sliding = policy.sliding
         self.leased = leased
-        self.used = 0
-        self.reserved = 0
+        self.count = Count(leased)
         self.previous = 0
         self.starts_at = 0.0
         self.resets_at = 0.0 if policy.window is not None else FOREVER
-        self.free = 0  # of a leased limit: what nobody held when it was last heard of
         self.dry_until = 0.0  # of a leased limit: until then there is no use in asking for more
-        self.dirty = False
-        self.head = self.tail = b""
-        self.limit = 0
         self.govern(policy)
 
     def govern(self, policy: LimitPolicy) -> None:
@@ -64,53 +54,48 @@ class Counter:
         self.policy = policy
         self.ceiling = policy.limit
         if not self.leased:
-            self.limit = policy.limit
+            self.count.limit = policy.limit
         self.dry_until = 0.0
         self._describe()
-
-    @property
-    def taken(self) -> int:
-        """What is used or reserved."""
-        return self.used + self.reserved
 
     def roll(self, now: float) -> None:
         """Start the window that holds ``now``."""
         assert self.window is not None
         before = self.resets_at
         self.starts_at, self.resets_at = window_bounds(self.window, now)
-        self.previous = self.used + self.reserved if self.sliding and before == self.starts_at else 0
-        self.used = self.reserved = 0
+        count = self.count
+        self.previous = count.taken if self.sliding and before == self.starts_at else 0
+        count.used = count.reserved = 0
         self.dry_until = 0.0
         if self.leased:
-            self.limit = self.free = 0
+            count.limit = count.free = 0
         self._describe()
 
     def restore(self, starts_at: float, used: int, previous: int) -> None:
         """Take up what was counted before a restart, as far as it reaches into the current window."""
         assert self.window is not None
         if starts_at == self.starts_at:
-            self.used, self.previous = used, previous
+            self.count.used, self.previous = used, previous
         elif self.sliding and window_bounds(self.window, starts_at)[1] == self.starts_at:
             self.previous = used
 
     def slide(self, now: float) -> None:
         """Let the last window's use fade: it counts by the share of it that the last span still covers."""
-        self.limit = self.ceiling - slid(0, self.previous, (self.starts_at, self.resets_at), now)
+        self.count.limit = self.ceiling - slid(0, self.previous, (self.starts_at, self.resets_at), now)
 
     def remaining(self) -> int:
         """What may still be used in this window."""
-        left = self.limit - self.used - self.reserved
-        return max(0, left + self.free if self.leased else left)
+        return max(0, self.count.left)
 
     def _describe(self) -> None:
         if self.metric not in ("requests", "ai_requests"):
             return
         # Cut once a window: only the number between them changes with each request.
-        self.head = b"x-ratelimit-limit: %d\r\nx-ratelimit-remaining: " % self.ceiling
+        self.count.head = b"x-ratelimit-limit: %d\r\nx-ratelimit-remaining: " % self.ceiling
         if self.window is None or self.resets_at == FOREVER:
-            self.tail = b"\r\n"
+            self.count.tail = b"\r\n"
             return
-        self.tail = b"\r\nx-ratelimit-reset: %d\r\nx-ratelimit-period: %b\r\nx-ratelimit-window: %d\r\n" % (
+        self.count.tail = b"\r\nx-ratelimit-reset: %d\r\nx-ratelimit-period: %b\r\nx-ratelimit-window: %d\r\n" % (
             self.resets_at,
             self.window.encode(),
             self.resets_at - self.starts_at,

@@ -91,7 +91,7 @@ class Leases:
 
     def touched(self, counter: Counter) -> None:
         """Tell of this counter's settled use with the next beat."""
-        counter.dirty = True
+        counter.count.dirty = True
         self._turns.touched.append(counter)
 
     # gateway.dataplane.admission.limiter.Lender

@@ -70,12 +70,16 @@ class CounterSet:
         "all",
         "concurrency",
         "cost",
+        "cost_counts",
         "era",
         "leased",
         "next_roll",
+        "request_counts",
         "requests",
         "since",
         "sliding",
+        "slots",
+        "token_counts",
         "tokens",
         "windows",
     )
@@ -87,6 +91,10 @@ class CounterSet:
         self.tokens = tuple(c for c in self.all if c.metric == "tokens")
         self.cost = tuple(c for c in self.all if c.metric == "cost")
         self.concurrency = tuple(c for c in self.all if c.metric == "concurrency")
+        self.request_counts = tuple(c.count for c in self.requests)
+        self.token_counts = tuple(c.count for c in self.tokens)
+        self.cost_counts = tuple(c.count for c in self.cost)
+        self.slots = tuple(c.count for c in self.concurrency)
         self.sliding = tuple(c for c in self.all if c.sliding and not c.leased)
         self.leased = any(c.leased for c in self.all)
         self._mark()
@@ -114,26 +122,26 @@ class CounterSet:
             self.roll(now)
         for counter in self.sliding:
             counter.slide(now)
-        for counter in self.concurrency:
-            if counter.reserved >= counter.limit:
-                raise self._full(counter, 1, tokens, cost, now)
-        for counter in self.requests:
-            if counter.used + counter.reserved >= counter.limit:
-                raise self._full(counter, 1, tokens, cost, now)
-        for counter in self.tokens:
-            if counter.used + counter.reserved + tokens > counter.limit:
-                raise self._full(counter, tokens, tokens, cost, now)
-        for counter in self.cost:
-            if counter.used + counter.reserved + cost > counter.limit:
-                raise self._full(counter, cost, tokens, cost, now)
-        for counter in self.concurrency:
-            counter.reserved += 1
-        for counter in self.requests:
-            counter.reserved += 1
-        for counter in self.tokens:
-            counter.reserved += tokens
-        for counter in self.cost:
-            counter.reserved += cost
+        for place, count in enumerate(self.slots):
+            if count.reserved >= count.limit:
+                raise self._full(self.concurrency[place], 1, tokens, cost, now)
+        for place, count in enumerate(self.request_counts):
+            if count.used + count.reserved >= count.limit:
+                raise self._full(self.requests[place], 1, tokens, cost, now)
+        for place, count in enumerate(self.token_counts):
+            if count.used + count.reserved + tokens > count.limit:
+                raise self._full(self.tokens[place], tokens, tokens, cost, now)
+        for place, count in enumerate(self.cost_counts):
+            if count.used + count.reserved + cost > count.limit:
+                raise self._full(self.cost[place], cost, tokens, cost, now)
+        for count in self.slots:
+            count.reserved += 1
+        for count in self.request_counts:
+            count.reserved += 1
+        for count in self.token_counts:
+            count.reserved += tokens
+        for count in self.cost_counts:
+            count.reserved += cost
         return Grant(self, tokens, cost)
 
     def _full(self, counter: Counter, amount: int, tokens: int, cost: int, now: float) -> Exception:
@@ -146,7 +154,7 @@ class CounterSet:
         short = []
         for counter in self.all:
             if counter.leased:
-                missing = counter.used + counter.reserved + self.amount_of(counter, tokens, cost) - counter.limit
+                missing = counter.count.taken + self.amount_of(counter, tokens, cost) - counter.count.limit
                 if missing > 0:
                     short.append((counter, missing))
         return short
@@ -161,12 +169,10 @@ class CounterSet:
     def rate_lines(self) -> bytes:
         """The rate headers of the request limit with the least left; empty where requests are not limited."""
         tightest, least = None, 0
-        for counter in self.requests:
-            left = counter.limit - counter.used - counter.reserved
-            if counter.leased:
-                left += counter.free
+        for count in self.request_counts:
+            left = count.left
             if tightest is None or left < least:
-                tightest, least = counter, left
+                tightest, least = count, left
         if tightest is None:
             return b""
         return b"%b%d%b" % (tightest.head, least if least > 0 else 0, tightest.tail)
@@ -182,23 +188,23 @@ def settle(grant: Grant, tokens: int, cost: int) -> None:
     if grant.era != era.value:
         _settle_late(grant, 1, tokens, cost)
         return
-    for counter in counters.requests:
-        counter.reserved -= 1
-        counter.used += 1
-        if not counter.dirty:
-            era.touched(counter)
-    for counter in counters.tokens:
-        counter.reserved -= grant.tokens
-        counter.used += tokens
-        if not counter.dirty:
-            era.touched(counter)
-    for counter in counters.cost:
-        counter.reserved -= grant.cost
-        counter.used += cost
-        if not counter.dirty:
-            era.touched(counter)
-    for counter in counters.concurrency:
-        counter.reserved -= 1
+    for place, count in enumerate(counters.request_counts):
+        count.reserved -= 1
+        count.used += 1
+        if not count.dirty:
+            era.touched(counters.requests[place])
+    for place, count in enumerate(counters.token_counts):
+        count.reserved -= grant.tokens
+        count.used += tokens
+        if not count.dirty:
+            era.touched(counters.tokens[place])
+    for place, count in enumerate(counters.cost_counts):
+        count.reserved -= grant.cost
+        count.used += cost
+        if not count.dirty:
+            era.touched(counters.cost[place])
+    for count in counters.slots:
+        count.reserved -= 1
 
 
 def undo(grant: Grant) -> None:
@@ -212,8 +218,9 @@ def _settle_late(grant: Grant, requests: int, tokens: int, cost: int) -> None:
     # A window that is over keeps its count only where it slides into the next; nothing is given to another window.
     counters = grant.counters
     for counter, window in zip(counters.all, grant.windows, strict=True):
+        count = counter.count
         if counter.metric == "concurrency":
-            counter.reserved -= 1
+            count.reserved -= 1
             continue
         if counter.metric == "tokens":
             held, used = grant.tokens, tokens
@@ -222,11 +229,11 @@ def _settle_late(grant: Grant, requests: int, tokens: int, cost: int) -> None:
         else:
             held, used = 1, requests
         if counter.resets_at == window:
-            counter.reserved -= held
-            counter.used += used
+            count.reserved -= held
+            count.used += used
         elif counter.sliding and counter.starts_at == window:
             counter.previous += used - held
         else:
             continue
-        if not counter.dirty:
+        if not count.dirty:
             counters.era.touched(counter)

@@ -67,7 +67,7 @@ class Registry:
 
 
 def _forget(counter: Counter) -> None:
-    counter.dirty = True  # nobody keeps it: once marked, it is asked no more
+    counter.count.dirty = True  # nobody keeps it: once marked, it is asked no more
 
 
 class Shared:

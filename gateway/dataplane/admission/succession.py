@@ -94,7 +94,7 @@ class Succession:
 
     def release(self, living: Iterable[Counter]) -> None:
         """Write what running requests hold of these counters, and that ours are the next one's from now on."""
-        rows = [(self._slot, counter.key, counter.reserved) for counter in living if counter.reserved > 0]
+        rows = [(self._slot, counter.key, counter.count.reserved) for counter in living if counter.count.reserved > 0]
         self._database.execute("DELETE FROM held WHERE slot = ?", (self._slot,))
         self._database.executemany("INSERT INTO held VALUES (?, ?, ?)", rows)
         self._database.execute("UPDATE owners SET released = 1 WHERE slot = ?", (self._slot,))
@@ -112,7 +112,7 @@ class Succession:
             for counter in counters:
                 amount = held.get(counter.key, 0)
                 if amount and not any(known is counter for known, _, _ in holding):
-                    counter.reserved += amount
+                    counter.count.reserved += amount
                     holding.append((counter, counter.resets_at, amount))
 
     def absorb(self, slot: int, living: Sequence[Counter], events: Sequence[UsageEvent]) -> list[Counter]:
@@ -121,7 +121,7 @@ class Succession:
         self._held.pop(slot, None)
         for counter, window, amount in self._holding.pop(slot, ()):
             if counter.resets_at == window:
-                counter.reserved -= amount
+                counter.count.reserved -= amount
             elif counter.sliding and counter.starts_at == window:
                 counter.previous -= amount  # the window that it was held in has become the one before
         of_scope: dict[tuple[str, str], list[UsageEvent]] = {}
@@ -148,6 +148,6 @@ def _count(counter: Counter, events: Iterable[UsageEvent]) -> None:
             continue
         begins, ends = window_bounds(counter.window, event.started_ns / 1e9)
         if begins == counter.starts_at:
-            counter.used += replay.amount_of(counter.metric, event)
+            counter.count.used += replay.amount_of(counter.metric, event)
         elif counter.sliding and ends == counter.starts_at:
             counter.previous += replay.amount_of(counter.metric, event)

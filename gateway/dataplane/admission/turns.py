@@ -176,7 +176,7 @@ class Turns:
     def _sweep(self) -> None:
         touched, self.touched = self.touched, []
         for counter in touched:
-            counter.dirty = False
+            counter.count.dirty = False
             self.accounts.of(counter)
         self.stats.returned += self.accounts.sweep(self._clock())
         self._telling.update(self.accounts.untold())

@@ -52,6 +52,6 @@ def is_tight(counter: Counter, now: float) -> bool:
     """Whether little is left of a limit that comes back soon, at Unix time ``now``."""
     if counter.metric != "concurrency" and counter.window not in _SHORT:
         return False
-    if counter.resets_at <= now or not counter.taken or (counter.leased and not counter.limit):
+    if counter.resets_at <= now or not counter.count.taken or (counter.leased and not counter.count.limit):
         return False
     return counter.remaining() <= counter.ceiling * LEFT

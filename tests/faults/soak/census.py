@@ -60,7 +60,9 @@ def _counted(registry: Any) -> dict[str, Any]:
         **_files(),
         "resident": int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE,
         "objects": len(gc.get_objects()),
-        "reserved": {counter.key: counter.reserved for counter in registry.living()} if registry is not None else None,
+        "reserved": {counter.key: counter.count.reserved for counter in registry.living()}
+        if registry is not None
+        else None,
     }
 
 

@@ -83,7 +83,7 @@ async def test_what_is_held_is_not_asked_for_again(accounts: Accounts) -> None:
     first = await find(learnt, secret)
     assert await find(learnt, secret) is first
     assert len(accounts.asked) == 1
-    assert [counter.limit for counter in first.limiter.counters] == [5]
+    assert [counter.count.limit for counter in first.limiter.counters] == [5]
 
 
 async def test_many_that_want_the_same_ask_once(accounts: Accounts) -> None:
@@ -358,7 +358,7 @@ async def test_an_answer_that_was_overtaken_sets_no_limit_back(accounts: Account
     accounts.resolve = overtaken  # type: ignore[method-assign]
     late = await find(learnt, b"gw_live_old")
     assert late.limiter.counters[0] is held.limiter.counters[0]
-    assert held.limiter.counters[0].limit == 5
+    assert held.limiter.counters[0].count.limit == 5
 
 
 async def test_one_asked_for_anew_leaves_nothing_of_before(accounts: Accounts) -> None:

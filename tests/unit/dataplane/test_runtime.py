@@ -79,7 +79,7 @@ async def test_a_configuration_that_fails_changes_nothing_of_the_one_in_use(tmp_
         await build(tmp_path, settings(1, plugin), old)
     with pytest.raises(PluginError):
         await build(tmp_path, settings(1, PluginUse(name="no such plugin")), old)
-    assert [(counter.limit, counter.taken) for counter in limiter.all] == [(5, 1)]
+    assert [(counter.count.limit, counter.count.taken) for counter in limiter.all] == [(5, 1)]
     limiter.admit(0, 0, 2.0)
 
 

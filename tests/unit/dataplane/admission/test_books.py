@@ -73,7 +73,7 @@ class Gateway:
 
     @property
     def used(self) -> list[int]:
-        return [counter.used for counter in self.limiter.counters]
+        return [counter.count.used for counter in self.limiter.counters]
 
     def kill(self) -> None:
         """What a process leaves that gets no chance to tidy up: its lines are with the kernel, its memory is gone."""
@@ -136,7 +136,7 @@ async def test_a_key_that_was_forgotten_meanwhile_is_remembered(first: Gateway, 
     del first.limiter, first.set
     assert first.registry.living() == []
     again = Limiter(first.registry.counters(POLICIES))
-    assert [counter.used for counter in again.counters] == [1, 42, 5_000, 0, 0]
+    assert [counter.count.used for counter in again.counters] == [1, 42, 5_000, 0, 0]
     first.stop()
 
 
@@ -195,7 +195,7 @@ async def test_a_full_disk_costs_no_count(
 async def test_money_that_was_spent_long_ago_stays_spent(first: Gateway, tmp_path: Path) -> None:
     (long,) = first.registry.counters([LimitPolicy("key", "k1", "requests", 10, "5year")])
     first.books.touched(long)
-    long.used = 7
+    long.count.used = 7
     first.serve()
     first.stop()
     long_ago = time.time_ns() - 500 * 86_400 * 10**9
@@ -205,7 +205,7 @@ async def test_money_that_was_spent_long_ago_stays_spent(first: Gateway, tmp_pat
     second = Gateway(tmp_path)
     assert second.used[2] == 5_000, "credits are counted over a window that never ends"
     (long,) = second.registry.counters([LimitPolicy("key", "k1", "requests", 10, "5year")])
-    assert long.used == 7
+    assert long.count.used == 7
     second.stop()
     with closing(sqlite3.connect(tmp_path / "limits.db")) as database, database:
         rows = database.execute("SELECT updated_ns FROM counters WHERE key LIKE '%|month|%'").fetchall()
@@ -230,7 +230,7 @@ async def test_a_count_that_could_not_be_read_is_read_by_the_next_who_needs_it(
     assert refusal.value.code == "limits_unavailable"
     # The refusal is still held here, and with its frames the counters that were not read.
     again = first.registry.counters(POLICIES)
-    assert [counter.used for counter in again] == [1, 42, 5_000, 0, 0]
+    assert [counter.count.used for counter in again] == [1, 42, 5_000, 0, 0]
     first.stop()
 
 
@@ -242,12 +242,12 @@ async def test_a_new_key_is_served_while_the_disk_is_full(first: Gateway, tmp_pa
     held = first.registry.counters([*many, *policies])
     first.books._database.execute(f"PRAGMA max_page_count={pages + 10_000}")
     for counter in held:
-        assert counter.dirty, "its place is made with the next flush"
+        assert counter.count.dirty, "its place is made with the next flush"
     await first.books.flush()
     first.sink.append(event(credential="k2"), lambda: None)
     first.kill()
     second = Gateway(tmp_path)
-    assert [counter.used for counter in second.registry.counters(policies)] == [1]
+    assert [counter.count.used for counter in second.registry.counters(policies)] == [1]
     second.stop()
 
 
@@ -314,7 +314,7 @@ async def test_a_commit_that_fails_does_not_block_the_next(
 
 async def test_a_count_beyond_what_a_database_holds_is_kept_as_the_most(first: Gateway, tmp_path: Path) -> None:
     first.serve()
-    first.limiter.counters[2].used = 2**70
+    first.limiter.counters[2].count.used = 2**70
     await first.books.flush()
     first.stop()
     second = Gateway(tmp_path)

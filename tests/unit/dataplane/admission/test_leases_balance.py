@@ -379,7 +379,7 @@ class Books(RuleBasedStateMachine):
             assert set(nodes) == names
         for process in self.living:
             assert process.leases.unspent == 0
-            assert all(counter.reserved == 0 for counter in process.counters)
+            assert all(counter.count.reserved == 0 for counter in process.counters)
 
 
 def test_the_books_balance() -> None:

@@ -44,7 +44,7 @@ async def test_a_process_that_stood_still_declares_what_it_spent(cluster: Cluste
     await a.leases.beat()
     await b.leases.beat()
     assert await cluster.row(CREDIT) == {"out": 8_900, "used": 2_900, "held": 6_000}
-    assert a.set.all[0].limit == 2_900
+    assert a.set.all[0].count.limit == 2_900
     await a.refused(cost=1_101)
     await a.admit(cost=1_100)
 
@@ -132,7 +132,7 @@ async def test_cut_off_and_open_each_counts_for_itself_and_tells_later(cluster: 
     await a.leases.beat()
     assert await cluster.row(CREDIT) == {"out": 16_000, "used": 6_000, "held": 10_000}
     assert (await b.refused(cost=1)).code == "insufficient_credits"
-    assert a.set.all[0].limit == 10_000
+    assert a.set.all[0].count.limit == 10_000
 
 
 async def test_without_a_store_from_the_start(server: RedisServer, tmp_path: Any) -> None:

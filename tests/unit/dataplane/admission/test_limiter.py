@@ -38,7 +38,7 @@ def limiter(*counters: tuple[Any, float, str | None]) -> CounterSet:
 
 
 def used(one: CounterSet) -> list[int]:
-    return [counter.taken for counter in one.all]
+    return [counter.count.taken for counter in one.all]
 
 
 def test_all_is_taken_or_nothing() -> None:
@@ -72,7 +72,7 @@ def test_a_refusal_changes_nothing(limits: list[tuple[str, int]]) -> None:
             assert used(one) == before
         else:
             assert used(one) == [count + 1 for count in before]
-            assert all(counter.taken <= counter.limit for counter in one.all)
+            assert all(counter.count.taken <= counter.count.limit for counter in one.all)
 
 
 def test_each_limit_admits_exactly_as_many_as_it_says() -> None:
@@ -133,7 +133,7 @@ def test_refusals_say_what_and_until_when() -> None:
 @pytest.mark.parametrize("dollars", [0.57, 0.29, 1.1, 10.0, 0.000000001])
 def test_a_budget_is_the_nano_dollars_it_says(dollars: float) -> None:
     (counter,) = limiter(("cost", dollars, "month")).all
-    assert counter.limit == round(dollars * 10**9)
+    assert counter.count.limit == round(dollars * 10**9)
 
 
 ACTION = st.tuples(st.sampled_from(["admit", "settle"]), st.integers(0, 60), st.integers(0, 100), st.integers(0, 7))
@@ -183,7 +183,7 @@ def limiters_from(settings: Settings, registry: Registry) -> dict[str, CounterSe
 def test_a_key_has_its_own_limits_its_budget_and_its_plans() -> None:
     settings = settings_with(Limit(metric="tokens", limit=9, window="hour"), budget=Budget(amount=2, period="week"))
     counters = limiters_from(settings, Registry())["one"].all
-    assert [(c.metric, c.limit, c.window, c.policy.source, c.policy.name) for c in counters] == [
+    assert [(c.metric, c.count.limit, c.window, c.policy.source, c.policy.name) for c in counters] == [
         ("tokens", 9, "hour", "limit", ""),
         ("cost", 2 * NANOS_PER_DOLLAR, "week", "budget", ""),
         ("requests", 5, "day", "plan", "team"),
@@ -196,7 +196,7 @@ def test_a_reload_keeps_what_was_used_and_takes_the_new_limit() -> None:
     grant = before["one"].admit(0, 0, time.time())
     after = limiters_from(settings_with(Limit(metric="concurrency", limit=2), plan_limit=1), registry)
     assert used(after["one"]) == [1, 1]
-    assert [counter.limit for counter in after["one"].all] == [2, 1]
+    assert [counter.count.limit for counter in after["one"].all] == [2, 1]
     with pytest.raises(GatewayError, match="plan 'team'"):
         after["one"].admit(0, 0, time.time())
     settle(grant, 0, 0)
@@ -243,20 +243,20 @@ def test_no_order_of_windows_and_reloads_leaves_anything_behind(steps: list[tupl
         elif step == "reload":
             current = limiters_from(settings, registry)
             callers.append(current["one"])
-        held = {(c.metric, c.window): c.taken for c in current["one"].all}
+        held = {(c.metric, c.window): c.count.taken for c in current["one"].all}
         assert all(count >= 0 for count in held.values()), held
         assert held["concurrency", None] == len(running)
         assert held["tokens", "minute"] <= held["tokens", "hour"] <= 100 * len(running)
         assert held["cost", "day"] <= 50 * len(running)
     for grant in running:
         settle(grant, 0, 0)
-    assert all(c.taken == 0 for c in current["one"].all if c.metric != "requests")
+    assert all(c.count.taken == 0 for c in current["one"].all if c.metric != "requests")
 
 
 def test_of_two_limits_that_are_one_the_smaller_holds() -> None:
     limits = (Limit(metric="requests", limit=9, window="hour"), Limit(metric="requests", limit=3, window="hour"))
     one = limiters_from(settings_with(*limits), Registry())["one"]
-    assert [counter.limit for counter in one.all] == [3, 5]
+    assert [counter.count.limit for counter in one.all] == [3, 5]
 
 
 def test_a_clock_that_was_far_ahead_for_a_moment_leaves_no_window_behind() -> None:

@@ -61,11 +61,11 @@ class Worker:
 
     @property
     def used(self) -> list[int]:
-        return [counter.used for counter in self.limiter.counters]
+        return [counter.count.used for counter in self.limiter.counters]
 
     @property
     def reserved(self) -> list[int]:
-        return [counter.reserved for counter in self.limiter.counters]
+        return [counter.count.reserved for counter in self.limiter.counters]
 
     def stop(self) -> None:
         self.sink.close()

@@ -16,7 +16,7 @@ def counter(metric: Metric, window: str | None, limit: int, used: int, *, leased
     made = Counter(LimitPolicy("key", "k", metric, limit, window), leased=leased)
     if window is not None:
         made.roll(NOW)
-    made.used = used
+    made.count.used = used
     return made
 
 
@@ -30,9 +30,9 @@ def test_a_quarter_of_a_short_window_is_left(metric: Metric, window: str) -> Non
 
 def test_a_quarter_of_what_may_be_under_way_is_left() -> None:
     tight = counter("concurrency", None, 4, 0)
-    tight.reserved = 2
+    tight.count.reserved = 2
     assert not is_tight(tight, NOW)
-    tight.reserved = 3
+    tight.count.reserved = 3
     assert is_tight(tight, NOW)
 
 
@@ -49,7 +49,7 @@ def test_quotas_may_be_used_up(window: str) -> None:
 def test_of_a_shared_limit_nothing_is_known_before_some_is_leased() -> None:
     shared = counter("requests", "minute", 100, 1, leased=True)
     assert not is_tight(shared, NOW)
-    shared.limit, shared.free = 10, 80
+    shared.count.limit, shared.count.free = 10, 80
     assert not is_tight(shared, NOW)
-    shared.limit, shared.free = 10, 0
+    shared.count.limit, shared.count.free = 10, 0
     assert is_tight(shared, NOW)

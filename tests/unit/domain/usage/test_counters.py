@@ -106,7 +106,7 @@ async def test_it_reads_what_a_worker_writes(tmp_path: Path) -> None:
     counters = [Counter(policy) for policy in (MINUTE, SLIDING, CREDIT)]
     for number, counter in enumerate(counters, 1):
         counter.roll(NOW)
-        counter.used = 10 * number
+        counter.count.used = 10 * number
         written.touched(counter)
     await written.flush()
     keys = [counter.key for counter in counters]
@@ -128,14 +128,14 @@ def test_it_tells_what_the_data_plane_goes_by(window: str, previous: int, count:
     start, end = window_bounds(window, NOW)
     counter = Counter(policy)
     counter.roll(start - 1)
-    counter.used = previous
+    counter.count.used = previous
     counter.roll(start)
-    counter.used = count
+    counter.count.used = count
     now = start + (end - start) * share
     counter.slide(now)
-    row = (policy.key, int(start), counter.used, counter.previous)
+    row = (policy.key, int(start), counter.count.used, counter.previous)
     from_file = _in_window(policy, row, now)
-    assert counter.ceiling - counter.limit + counter.used == from_file
+    assert counter.ceiling - counter.count.limit + counter.count.used == from_file
 
 
 async def test_with_redis_it_is_read_there() -> None:
