@@ -46,10 +46,11 @@ class Reader:
     ``head_fed`` counts the bytes of a head over several reads, ``arrived`` those of the read that is being parsed.
     """
 
-    __slots__ = ("arrived", "head_fed", "headers", "in_head", "presented", "url", "wire")
+    __slots__ = ("_writes", "arrived", "head_fed", "headers", "in_head", "presented", "url", "wire")
 
     def __init__(self, wire: GatewayProtocol) -> None:
         self.wire = wire
+        self._writes = wire.writes
         self.presented = Presented()
         self.url = b""
         self.headers: list[tuple[bytes, bytes]] = []
@@ -84,6 +85,36 @@ class Reader:
                 data = wire.head_without_upgrade() + rest
         if self.head_fed > MAX_HEAD_BYTES:
             wire.malformed(head_too_large=True)
+
+    def write(self, data: bytes) -> None:
+        """Send before the turn of the event loop ends."""
+        self._writes.write(self.wire, data)
+
+    def answered(self, exchange: Exchange) -> None:
+        """The answer of the current exchange is out: go on with the connection, or close it."""
+        wire = self.wire
+        wire.server_state.total_requests += 1
+        transport = wire.transport
+        if transport.is_closing():
+            return
+        if not exchange.complete:
+            wire.answered_early()
+            return
+        if not exchange.keep_alive:
+            if wire.broken:
+                wire.answered_early()
+            else:
+                wire.flush()
+                transport.close()
+            return
+        wire.busy_since = wire.loop.time()
+        if wire.flow.write_paused:
+            wire.read_more(False)  # a client that does not read its answers gets no more of them made
+            return
+        if not wire.reading:
+            wire.read_more(True)
+        if wire.pipeline and not wire.starting:
+            wire.start_waiting()
 
     def on_message_begin(self) -> None:
         self.url = b""

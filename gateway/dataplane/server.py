@@ -7,7 +7,7 @@ Requests of both kinds may follow each other on one connection, pipelined or not
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from gateway.dataplane.clock import Clock
 
 
-def _ignored(data: bytes) -> None:
-    """Bytes for nobody."""
+_OF_READER: Final = ("answered", "data_received", "write")
+"""What the reader does for its connection as long as that reads HTTP."""
 
 
 class GatewayProtocol(HttpToolsProtocol):
@@ -48,9 +48,12 @@ class GatewayProtocol(HttpToolsProtocol):
         self.clock: Clock = self.worker.clock
         self.access_log = False
         self.reading = True
-        self.reader = Reader(self)
-        self.parser = self.reader.parser()
-        self.data_received = self.reader.data_received  # type: ignore[method-assign]  # compiled, called as it is
+        self.writes = self.worker.writes
+        self.reader = reader = Reader(self)
+        self.parser = reader.parser()
+        # Compiled, each is called as it is, without a frame of Python's.
+        for name in _OF_READER:
+            setattr(self, name, getattr(reader, name))
         self.current: Exchange | None = None  # being answered; `cycle` is the last one parsed
         self.broken = False
         self.lookup: asyncio.Task[None] | None = None
@@ -58,9 +61,13 @@ class GatewayProtocol(HttpToolsProtocol):
         self.busy_since = self.loop.time()
         self.linger_until = 0.0
         self.unsent = False
-        self.writes = self.worker.writes
 
-    # bytes in: see Reader.data_received
+    # bytes in
+
+    def data_received(self, data: bytes) -> None:
+        """See :meth:`gateway.dataplane.reading.Reader.data_received`."""
+        if self.reader is not None:
+            self.reader.data_received(data)
 
     def head_without_upgrade(self) -> bytes:
         """The head of a request that offers another protocol, without the offer.
@@ -112,31 +119,10 @@ class GatewayProtocol(HttpToolsProtocol):
             super()._start_asgi_task(cycle, app)
 
     def answered(self, exchange: Exchange) -> None:
-        """The answer of the current exchange is out: go on with the connection, or close it."""
-        self.server_state.total_requests += 1
-        transport = self.transport
-        if transport.is_closing():
-            return
-        if not exchange.complete:
-            self._answered_early()
-            return
-        if not exchange.keep_alive:
-            if self.broken:
-                self._answered_early()
-            else:
-                self.flush()
-                transport.close()
-            return
-        self.busy_since = self.loop.time()
-        if self.flow.write_paused:
-            self.read_more(False)  # a client that does not read its answers gets no more of them made
-            return
-        if not self.reading:
-            self.read_more(True)
-        if self.pipeline and not self.starting:
-            self._start_waiting()
+        """See :meth:`gateway.dataplane.reading.Reader.answered`."""
+        self.reader.answered(exchange)
 
-    def _start_waiting(self) -> None:
+    def start_waiting(self) -> None:
         """Start the next request; one that is answered at once is followed by another here, not within itself."""
         self.starting = True
         try:
@@ -155,7 +141,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()  # idle connections are closed by the worker's sweep
         self.busy_since = self.loop.time()
 
-    def _answered_early(self) -> None:
+    def answered_early(self) -> None:
         # Closing with unread bytes would reset the connection and take the answer with it (RFC 9112 §9.6): let the
         # client finish or notice, for a while.
         self.broken = True
@@ -215,7 +201,7 @@ class GatewayProtocol(HttpToolsProtocol):
             b"%b%b%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
             % (STATUS_LINE[status], error_lines(error), self.clock.date_line, len(body), body)
         )
-        self._answered_early()
+        self.answered_early()
 
     # the transport
 
@@ -239,7 +225,8 @@ class GatewayProtocol(HttpToolsProtocol):
         """No more is read as HTTP. What reads it refers back here, and cycles wait long for the collector."""
         self.parser = None  # type: ignore[assignment]
         self.reader = None  # type: ignore[assignment]
-        self.data_received = _ignored  # type: ignore[method-assign]
+        for name in _OF_READER:
+            self.__dict__.pop(name, None)
 
     def _lost(self, exchange: Exchange) -> None:
         exchange.on_disconnect()
@@ -270,7 +257,7 @@ class GatewayProtocol(HttpToolsProtocol):
         elif current.keep_alive and not self.broken:
             self.read_more(True)
             if self.pipeline and not self.starting:
-                self._start_waiting()
+                self.start_waiting()
 
     def sweep(self, now: float, idle: float, incomplete: float) -> None:
         """See :func:`gateway.dataplane.sweeping.sweep`."""

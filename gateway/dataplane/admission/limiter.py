@@ -73,6 +73,7 @@ class CounterSet:
         "cost_counts",
         "era",
         "leased",
+        "monthly",
         "next_roll",
         "request_counts",
         "requests",
@@ -92,6 +93,7 @@ class CounterSet:
         self.cost = tuple(c for c in self.all if c.metric == "cost")
         self.concurrency = tuple(c for c in self.all if c.metric == "concurrency")
         self.request_counts = tuple(c.count for c in self.requests)
+        self.monthly = tuple(c.count for c in self.requests if c.window == "month")
         self.token_counts = tuple(c.count for c in self.tokens)
         self.cost_counts = tuple(c.count for c in self.cost)
         self.slots = tuple(c.count for c in self.concurrency)
@@ -165,6 +167,15 @@ class CounterSet:
         if counter.metric == "tokens":
             return tokens
         return cost if counter.metric == "cost" else 1
+
+    def remaining(self) -> int | None:
+        """Requests left of the month; of the limit with the least left where none is by the month; None: no limit."""
+        least: int | None = None
+        for count in self.monthly or self.request_counts:
+            left = count.left
+            if least is None or left < least:
+                least = left
+        return None if least is None else max(0, least)
 
     def rate_lines(self) -> bytes:
         """The rate headers of the request limit with the least left; empty where requests are not limited."""

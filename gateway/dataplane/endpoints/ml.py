@@ -69,8 +69,8 @@ async def handle(exchange: Exchange) -> None:
             answer = BatchAnswer(True, _batch(exchange, decider, raw, events))
         else:
             data = _one(exchange, decider, raw, events)
-            remaining = _remaining(counters)
-            answer = Answer(True, data, Meta(tier_of(exchange), remaining, answering.since(exchange.started)))
+            meta = Meta(tier_of(exchange), counters.remaining(), answering.since(exchange.started))
+            answer = Answer(True, data, meta)
         exchange.outcome = "ok"
         exchange.hold(200, _JSON, _encode(answer))
     except GatewayError as error:
@@ -204,19 +204,6 @@ def _event(exchange: Exchange, id: str, chosen: Chosen) -> UsageEvent:
         user=caller.user,
         decision=chosen.told,
     )
-
-
-def _remaining(counters: CounterSet) -> int | None:
-    """Of the requests of the month; of the limit with the least left where none is by the month; None: no limit."""
-    of_month: int | None = None
-    of_any: int | None = None
-    for counter in counters.requests:
-        left = counter.remaining()
-        if of_any is None or left < of_any:
-            of_any = left
-        if counter.window == "month" and (of_month is None or left < of_month):
-            of_month = left
-    return of_any if of_month is None else of_month
 
 
 def _settle(exchange: Exchange, events: list[UsageEvent]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from msgspec import Raw, Struct
 
 
@@ -21,11 +19,11 @@ class Message(Struct):
 
 
 class OneBody(Struct, forbid_unknown_fields=True, rename="camel"):
-    """The body of a single request. ``constraints`` are read one by one, to name the one that is wrong."""
+    """The body of a single request. ``constraints`` are read apart, one by one, to name the one that is wrong."""
 
     messages: list[Message]
     optimize_for: str | None = None
-    constraints: dict[str, Any] | None = None
+    constraints: Raw = Raw(b"null")
     metadata: dict[str, Raw] | None = None
 
 

@@ -19,8 +19,10 @@ from gateway.routing.candidates import CHARS_PER_TOKEN, Constraints, OptimizeFor
 
 MOST: Final = 100
 """Requests in one batch."""
+KNOWN: Final = 256
+"""Constraints that are kept as they were read; the oldest go first."""
+_LONG: Final = 1_000  # bytes; longer ones are read anew
 _LONGEST: Final = 86_400_000.0
-_FREE: Final = Constraints()
 # What a message's content begins with.
 _TEXT: Final = ord('"')
 _LIST: Final = ord("[")
@@ -51,6 +53,7 @@ class AskedBatch(NamedTuple):
 _one: Final = msgspec.json.Decoder(OneBody)
 _batch: Final = msgspec.json.Decoder(BatchBody)
 _requests: Final = msgspec.json.Decoder(Requests)
+_object: Final = msgspec.json.Decoder(dict[str, Any] | None)
 
 _seconds: Final = number_of(1.0, _LONGEST, "milliseconds from 1 to 86400000")
 
@@ -96,7 +99,7 @@ def read_batch(body: bytes) -> AskedBatch:
     return AskedBatch(requests, goal, how.load_balance, order)
 
 
-def _decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+def _decoded(decoder: msgspec.json.Decoder[T], body: bytes, name: str = "body") -> T:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -106,9 +109,9 @@ def _decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         unknown = re.fullmatch(r"Object (?:contains unknown|missing required) field `(.*)`", message)
         if unknown is not None:
             field = f"{field}.{unknown.group(1)}" if field else unknown.group(1)
-        raise fault(field or "body", message) from None
+        raise fault(field or name, message) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise fault("body", "expected a JSON object") from None
+        raise fault(name, "expected a JSON object") from None
 
 
 def _located(body: bytes, error: GatewayError) -> GatewayError:
@@ -137,11 +140,28 @@ def _checked(asked: OneBody, within: str) -> Asked:
             raise fault(f"{within}messages[{place}].content", "expected a text, or a list of parts")
         size += len(content)
     goal = None if asked.optimize_for is None else goal_of(asked.optimize_for, f"{within}optimizeFor")
-    constraints = _constraints(asked.constraints, within) if asked.constraints else _FREE
-    return Asked(asked_in(asked.messages), size // CHARS_PER_TOKEN, goal, constraints)
+    return Asked(
+        asked_in(asked.messages), size // CHARS_PER_TOKEN, goal, _constraints(bytes(asked.constraints), within)
+    )
 
 
-def _constraints(given: dict[str, Any], within: str) -> Constraints:
+_known: Final[dict[bytes, Constraints]] = {}
+
+
+def _constraints(raw: bytes, within: str) -> Constraints:
+    """Read once: an app asks again and again with the same ones."""
+    found = _known.get(raw)
+    if found is None:
+        found = _read(raw, within)
+        if len(raw) <= _LONG:
+            while len(_known) >= KNOWN:
+                del _known[next(iter(_known))]
+            _known[raw] = found
+    return found
+
+
+def _read(raw: bytes, within: str) -> Constraints:
+    given = _decoded(_object, raw, f"{within}constraints") or {}
     found: dict[str, Any] = {}
     where = f"{within}constraints."
     for spelt, value in given.items():

@@ -72,8 +72,8 @@ NOTHING: Final = Moved(0.0, 0.0, 1.0)
 class Offered:
     """Some targets, ready to be chosen from. Used by one thread."""
 
-    __slots__ = ("_by_size", "_candidates", "_learned", "_looked_at", "_model", "_panel", "_prices", "_rates", "_sizes",
-                 "_versions", "_views", "_where", "targets")  # fmt: skip
+    __slots__ = ("_by_size", "_candidates", "_learned", "_looked_at", "_model", "_oldest", "_panel", "_prices",
+                 "_rates", "_sizes", "_versions", "_viewed", "_views", "_where", "targets")  # fmt: skip
 
     def __init__(self, model: Model, targets: Sequence[Target]) -> None:
         self._model = model
@@ -85,6 +85,8 @@ class Offered:
         self._panel: Panel | None = None
         self._where: list[int] = []
         self._views: dict[tuple[str, str], View] = {}
+        self._viewed: list[tuple[str, str]] = []  # the keys of _views, in a ring
+        self._oldest = 0
         self._reprice(time.monotonic())
 
     def choose(self, asked: Question) -> Chosen:
@@ -126,8 +128,13 @@ class Offered:
             assert panel is not None
             view = panel(prompt)
             if len(prompt) <= LONGEST:
-                while len(self._views) >= MOST:
-                    del self._views[next(iter(self._views))]
+                viewed = self._viewed
+                if len(viewed) < MOST:
+                    viewed.append(key)
+                else:
+                    del self._views[viewed[self._oldest]]
+                    viewed[self._oldest] = key
+                    self._oldest = (self._oldest + 1) % MOST
                 self._views[key] = view
         return view
 
@@ -211,6 +218,8 @@ class Offered:
             different = list(dict.fromkeys(names))
             self._panel = Panel(self._model, different)
             self._views.clear()
+            self._viewed.clear()
+            self._oldest = 0
             self._where = [different.index(name) for name in names]
         self._versions = [-1] * len(self.targets)
         self._candidates = [self._candidate(place) for place in range(len(self.targets))]

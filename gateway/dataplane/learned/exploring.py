@@ -12,18 +12,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 HOPE: Final = 0.7
 """Standard deviations of a logit by which a target in doubt is taken to be better than is expected."""
 _EDGE: Final = 1e-6
 
 
-class Explored(NamedTuple):
-    """The place that is taken, and the probability of each place to be."""
-
-    place: int
-    propensities: list[float]
+Explored: TypeAlias = tuple[int, list[float]]
+"""The place that is taken, and the probability of each place to be."""
 
 
 def hopeful(qualities: Sequence[float], utilities: Sequence[float], doubts: Sequence[float], margin: float) -> int:
@@ -43,22 +40,32 @@ def hopeful(qualities: Sequence[float], utilities: Sequence[float], doubts: Sequ
 
 def drawn(request_id: str) -> float:
     """A number from 0 to below 1: the first 53 of 64 bits of BLAKE2b of the id, as a fraction."""
-    digest = blake2b(request_id.encode(), digest_size=8).digest()
+    return _fraction(_hash(request_id))
+
+
+def _hash(request_id: str) -> bytes:
+    return blake2b(request_id.encode(), digest_size=8).digest()
+
+
+def _fraction(digest: bytes) -> float:
     return float((int.from_bytes(digest) >> 11) / (1 << 53))
 
 
-def explore(qualities: Sequence[float], best: int, share: float, margin: float, request_id: str) -> Explored:
+def explore(qualities: list[float], best: int, share: float, margin: float, request_id: str) -> Explored:
     """Among places with these qualities, of which ``best`` is to be taken otherwise."""
     least = qualities[best] - margin
     eligible = [place for place, quality in enumerate(qualities) if quality >= least] if share > 0.0 else [best]
     propensities = [0.0] * len(qualities)
     if len(eligible) < 2:
         propensities[best] = 1.0
-        return Explored(best, propensities)
+        return best, propensities
     for place in eligible:
         propensities[place] = share / len(eligible)
     propensities[best] += 1.0 - share
-    number = drawn(request_id)
+    digest = _hash(request_id)
+    if digest[0] / 256.0 >= share:
+        return best, propensities  # nearly always: the bits behind the first eight only add to them
+    number = _fraction(digest)
     if number >= share:
-        return Explored(best, propensities)
-    return Explored(eligible[min(int(number / share * len(eligible)), len(eligible) - 1)], propensities)
+        return best, propensities
+    return eligible[min(int(number / share * len(eligible)), len(eligible) - 1)], propensities

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dataplane.learned import asking
 from gateway.dataplane.learned.asking import Asked, AskedBatch, read_batch, read_one
 from gateway.kernel.errors import GatewayError, Kind
+from gateway.routing.candidates import Constraints
 
 HELLO: list[dict[str, Any]] = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello"}]
 
@@ -67,6 +69,35 @@ def test_a_bad_field_is_named(fields: dict[str, Any], named: str) -> None:
     with pytest.raises(GatewayError) as caught:
         read_batch(json.dumps({"requests": [{"messages": HELLO}, {"messages": HELLO, **fields}]}).encode())
     assert _numbered(caught.value.field) == f"requests[1].{named}"
+
+
+@pytest.mark.parametrize(
+    ("written", "named"),
+    [
+        (b'{"maxCost":"\xff"}', "body"),
+        (b'{"maxCost":1', "body"),
+        (b"0", "constraints"),
+        (b'{"excludeProviders":[[]]}', "constraints.excludeProviders"),
+    ],
+)
+def test_bad_constraints_are_refused_each_time(written: bytes, named: str) -> None:
+    for _ in range(2):
+        with pytest.raises(GatewayError) as caught:
+            read_one(b'{"messages":[{"role":"user","content":"Hello"}],"constraints":' + written + b"}")
+        assert caught.value.kind is Kind.INVALID
+        assert caught.value.field in (named, "constraints" if named == "body" else named)
+
+
+def test_constraints_are_read_alike_each_time_and_few_are_kept() -> None:
+    for number in range(2 * asking.KNOWN):
+        for _ in range(2):
+            asked = read_one(one(constraints={"maxCost": number / 100}))
+            assert asked.constraints == Constraints(max_cost=number / 100)
+    assert len(asking._known) == asking.KNOWN
+    asked = read_one(one(constraints={"excludeProviders": ["x" * 2_000]}))
+    assert asked.constraints.exclude_providers == {"x" * 2_000}
+    assert len(asking._known) == asking.KNOWN
+    assert read_one(one(constraints=None)).constraints == read_one(one(constraints={})).constraints == Constraints()
 
 
 def _numbered(field: str | None) -> str:
