@@ -215,10 +215,14 @@ def _opener(url: URL, **options: Any) -> Callable[[], Awaitable[aiosqlite.Connec
         opening: asyncio.Future[aiosqlite.Connection] = asyncio.ensure_future(connection)
         try:
             return await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            # The driver's thread opens the file all the same, and the driver would leave it open.
+        except BaseException:
+            # Of somebody who left the driver's thread opens the file all the same, and would leave it open. And it must
+            # end before the event loop does, which it answers to.
             with suppress(sqlite3.Error):
-                await (await opening).close()
+                await opening
+            ending = connection.stop()
+            if ending is not None:
+                await ending
             raise
 
     return opened

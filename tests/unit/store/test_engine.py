@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiosqlite import core
 from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -174,6 +175,30 @@ async def test_a_new_file_may_be_opened_while_another_process_makes_it(
         other.execute("COMMIT")
     await opening
     await store.close()
+
+
+def test_a_file_that_is_no_database_leaves_no_thread_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / FILE).write_bytes(b"no database at all, but long enough to look like one" * 40)
+    late, failed = threading.Event(), threading.Event()
+
+    def slowly(message: str, what: object) -> None:
+        if "executing" in message and "close_and_stop" in repr(what):
+            late.wait(0.2)
+
+    async def read() -> None:
+        store = Store.open(None, str(tmp_path))
+        try:
+            async with store.reading() as session:
+                await session.execute(text("SELECT 1"))
+        finally:
+            await store.close()
+
+    monkeypatch.setattr(core.LOG, "debug", slowly)
+    monkeypatch.setattr(threading, "excepthook", lambda _: failed.set())
+    for _ in range(2):
+        with pytest.raises(GatewayError, match="file is not a database"):
+            asyncio.run(read())
+    assert not failed.wait(0.5)
 
 
 async def test_a_naive_time_is_refused(store: Store) -> None:
