@@ -61,7 +61,7 @@ class Auto:
             allowed = frozenset()
         found = self._kept.get(allowed)
         if found is None:
-            if not allowed & self._all.keys():
+            if not any(name in self._all for name in allowed):
                 message = f"Your key may use none of the models that '{NAME}' chooses from."
                 raise GatewayError(Kind.FORBIDDEN, "model_not_allowed", message, "model")
             while len(self._kept) >= MOST:
@@ -73,7 +73,7 @@ class Auto:
 
     def listed(self, allowed: frozenset[str]) -> Route | None:
         """The route for such a key where lists of models name it: where there are several models to choose from."""
-        among = self._all.keys() if not allowed or NAME in allowed else allowed & self._all.keys()
+        among = [name for name in self._all if not allowed or NAME in allowed or name in allowed]
         return self.route(allowed) if len(among) > 1 else None
 
     def _built(self, allowed: frozenset[str], learned: Learned, parent: Decider | None) -> Route:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.dataplane import routing as module
-from gateway.dataplane.learned import auto as auto_module
+from gateway.dataplane.learned.auto import MOST
 from gateway.dataplane.routing import Route, Router, router_from
 from gateway.dataplane.upstream.pool import Pool
 from gateway.dataplane.upstream.resolver import Resolver
@@ -73,14 +73,13 @@ async def test_lists_of_models_name_it_where_it_has_a_choice() -> None:
     assert listed(configured) == ["auto", *CHATS[1:]]
 
 
-async def test_so_many_lists_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auto_module, "MOST", 3)
+async def test_so_many_lists_are_kept_and_no_more() -> None:
     found = router(*CHATS)
     whole = found.find("auto", EVERY)
-    for number in range(10):
+    for number in range(MOST + 10):
         found.find("auto", frozenset({"gpt-4o", f"other-{number}"}))
     assert found.auto is not None
-    assert len(found.auto._kept) == 3
+    assert len(found.auto._kept) == MOST
     assert found.find("auto", EVERY) is whole
 
 
