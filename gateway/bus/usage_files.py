@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from gateway.bus.usage import Piece
 from gateway.bus.usage_journal import holds
+from gateway.kernel.files import replace
 from gateway.kernel.ids import new_id
 
 LINES = 1_000
@@ -81,10 +82,7 @@ def positions_of(folder: Path) -> Positions:
 
 def keep_positions(folder: Path, by: Literal["files", "stream"], files: Mapping[str, int]) -> None:
     """Replace what is kept; who reads it meanwhile gets one or the other."""
-    path = folder / _POSITIONS
-    fresh = path.with_suffix(f".{os.getpid()}")
-    fresh.write_bytes(msgspec.json.encode(Positions(by, dict(sorted(files.items())))))
-    fresh.replace(path)
+    replace(folder / _POSITIONS, msgspec.json.encode(Positions(by, dict(sorted(files.items())))))
 
 
 def segments(folder: Path) -> list[Segment]:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import struct
 import zlib
 from dataclasses import fields
@@ -26,6 +25,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from gateway.kernel.files import replace
 from gateway.routing.features import ROWS
 from gateway.routing.model import TIERS, Model
 
@@ -82,12 +82,7 @@ def parse(content: bytes, name: str = "weights") -> Model:
 
 def save(model: Model, path: Path) -> None:
     """Write the file; what stood there before stays whole until the new one is."""
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        scratch.write_bytes(dump(model))
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    replace(path, dump(model))
 
 
 def load(path: Path) -> Model:

@@ -21,6 +21,7 @@ from gateway.contract.policy import LimitPolicy
 from gateway.contract.usage import UsageEvent
 from gateway.contract.windows import window_bounds
 from gateway.dataplane.admission import replay
+from gateway.kernel.files import replace
 
 logger = logging.getLogger("gateway.limits")
 
@@ -111,6 +112,4 @@ class Predecessors:
         return found
 
     def _write(self) -> None:
-        fresh = self._path.with_suffix(".new")
-        fresh.write_bytes(msgspec.json.encode(self._lives))
-        fresh.replace(self._path)
+        replace(self._path, msgspec.json.encode(self._lives))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Final
 import msgspec
 
 from gateway.domain.catalogue.model import Catalogue
+from gateway.kernel.files import replace
 
 NAME: Final = "catalogue.json"
 LARGEST: Final = 67_108_864
@@ -61,20 +61,13 @@ def write(data_dir: str | Path, catalogue: Catalogue) -> None:
     :class:`CatalogueError`.
     """
     path = Path(data_dir) / NAME
-    scratch = path.with_name(f"{NAME}.{os.getpid()}.new")
     body = _encode(catalogue)
     if len(body) > LARGEST:
         raise CatalogueError(f"{path} would be larger than {LARGEST} bytes")
     try:
-        with scratch.open("wb") as file:
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
+        replace(path, body, lasting=True)
     except OSError as error:
         raise CatalogueError(f"{path} can't be written: {error.strerror}") from None
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 class Watched:

@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from gateway.kernel.files import replace
+
 FILE = "issuers.json"
 _log = logging.getLogger(__name__)
 
@@ -44,11 +46,8 @@ class KeptKeys:
         """Keep the key set of an issuer."""
         self._sets[issuer] = KeptSet(read_at, keys)
         body = msgspec.json.encode(self._sets)
-        fresh = self._path.with_suffix(".new")
         try:
-            fresh.write_bytes(self._seal(body) + b"\n" + body)
-            fresh.chmod(0o600)
-            fresh.replace(self._path)
+            replace(self._path, self._seal(body) + b"\n" + body, mode=0o600)
         except OSError as error:
             _log.warning("the keys of issuers cannot be kept for a restart", extra={"error": str(error)})
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from gateway.bus.usage_files import Segment, remove, segments
+from gateway.bus.usage_files import Segment, keep_positions, positions_of, remove, segments
 from gateway.bus.usage_journal import Journal, journal_name, recover, segment_name
 
 LINE = b'{"id":"req_1"}\n'
@@ -45,3 +46,15 @@ def test_a_file_stays_that_has_grown_since_it_was_looked_at(first: Segment, tmp_
     assert not remove(first)
     assert first.path.read_bytes() == 2 * LINE
     assert remove(segments(tmp_path)[0])
+
+
+def test_two_threads_may_keep_how_far_the_ledger_is(tmp_path: Path) -> None:
+    """A round that is cancelled leaves its thread writing, and the end writes too."""
+
+    def keep(number: int) -> None:
+        for at in range(100):
+            keep_positions(tmp_path, "files", {"usage-0-00000001.jsonl": number * 1_000 + at})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(keep, range(4)))
+    assert positions_of(tmp_path).files["usage-0-00000001.jsonl"] % 1_000 == 99
