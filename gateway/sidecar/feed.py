@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 
 from gateway.contract.policy import Change
+from gateway.kernel.tasks import end
 from gateway.sidecar.log import ChangeLog, everything, whole
-from gateway.sidecar.tasks import end
 
 LOOK = 0.5  # seconds
 HEARTBEAT = 1.0  # seconds

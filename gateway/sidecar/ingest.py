@@ -23,9 +23,9 @@ from gateway.bus.usage_files import Segment, keep_positions, node_of, positions_
 from gateway.domain.ledger.ingest import Ingested, Moved, forget, ingest, marks
 from gateway.domain.ledger.pieces import advance
 from gateway.domain.ledger.rating import Rater
+from gateway.kernel.tasks import end
 from gateway.sidecar.histogram import Histogram
 from gateway.sidecar.segments import read
-from gateway.sidecar.tasks import end
 from gateway.store.engine import Store
 
 LOOK = 0.1  # seconds

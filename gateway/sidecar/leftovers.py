@@ -19,7 +19,7 @@ from gateway.bus.usage_drain import Drain
 from gateway.bus.usage_drainer import LOCK, LOOK, Stop, connected
 from gateway.bus.usage_files import positions_of, segments
 from gateway.bus.usage_journal import recover
-from gateway.sidecar.tasks import end
+from gateway.kernel.tasks import end
 
 PAUSE = 10.0  # seconds
 FREE = 3  # looks in a row that found nobody

@@ -19,9 +19,9 @@ from redis.exceptions import RedisError, ResponseError
 from gateway.bus.backoff import Backoff
 from gateway.contract.policy import Change
 from gateway.contract.stream import FIELD, KEPT, STREAM, entry_id, entry_seq
+from gateway.kernel.tasks import end
 from gateway.sidecar.feed import Feed
 from gateway.sidecar.log import everything, whole
-from gateway.sidecar.tasks import end
 
 LOOK = 1.0  # seconds
 PAGE = 500  # entries sent at once

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from gateway.domain.learning import keeping as decisions
 from gateway.domain.ledger.retention import CHUNK, forget_before, horizon
-from gateway.sidecar.tasks import end
+from gateway.kernel.tasks import end
 from gateway.store.engine import Store
 
 EVERY = 3_600.0  # seconds

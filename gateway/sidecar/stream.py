@@ -29,11 +29,11 @@ from gateway.bus.usage import ANSWER_SECONDS, GROUP, HELD, HOLD_LEDGER, LEDGER, 
 from gateway.domain.ledger.ingest import Batch
 from gateway.domain.ledger.pieces import enter, identity
 from gateway.domain.ledger.rating import Rater
+from gateway.kernel.tasks import end
 from gateway.sidecar.histogram import Histogram
 from gateway.sidecar.ingest import IngestState, Meter
 from gateway.sidecar.segments import batch_of
 from gateway.sidecar.stream_state import look
-from gateway.sidecar.tasks import end
 from gateway.store.engine import Store
 
 LINES = 1_000  # lines of a transaction, about

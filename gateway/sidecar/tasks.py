@@ -1,4 +1,4 @@
-"""Tasks for as long as the sidecar runs, and ending them for certain."""
+"""Tasks for as long as the sidecar runs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,9 @@ import logging
 from abc import ABC, abstractmethod
 from typing import Self
 
+from gateway.kernel.tasks import end
+
 _PATIENCE = 2.0  # seconds a transaction has to end when the sidecar stops
-
-
-async def end(task: asyncio.Task[None]) -> None:
-    """Cancel a task until it is over: ``asyncio.wait_for`` of Python 3.11, which libraries use, may swallow one."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait([task], timeout=0.1)
-    if not task.cancelled():
-        task.exception()
 
 
 class Repeated(ABC):

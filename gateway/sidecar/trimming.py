@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from gateway.kernel.memory import STATM, give_back, resident
-from gateway.sidecar.tasks import end
+from gateway.kernel.tasks import end
 
 LOOK = 2.0  # seconds
 GROWN = 1_024  # pages, 4 MB of most machines, since memory was given back last; less is not worth it

@@ -26,16 +26,27 @@ SLOTS = LimitPolicy("key", "k", "concurrency", 4)
 
 
 class Switch(RedisLeases):
-    """A store that can be cut off, and counts its calls."""
+    """A store that can be cut off, and counts its calls. One that is ``deaf`` swallows a cancellation, as
+    ``asyncio.wait_for`` of Python 3.11 does at times.
+    """
 
     cut = False
     deaf = False
+    listening = False
     calls = 0
     fault: Exception | None = None
 
     async def listen(self, heard: Callable[[Notice], None]) -> None:
-        if not self.deaf:
-            await super().listen(heard)
+        self.listening = True
+        try:
+            if not self.deaf:
+                await super().listen(heard)
+                return
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await asyncio.Event().wait()
+        finally:
+            self.listening = False
 
     async def exchange(self, call: Call) -> Reply:
         self.calls += 1

@@ -25,6 +25,7 @@ from gateway.dataplane.known import Known
 from gateway.dataplane.learned.taught import Taught
 from gateway.dataplane.prices import PriceList
 from gateway.kernel.secrets import Seal
+from gateway.kernel.tasks import end
 
 if TYPE_CHECKING:
     from gateway.bus.leases import RedisLeases
@@ -119,11 +120,10 @@ class Admission:
 
     async def stop(self) -> None:
         """Write what is left and let connections go."""
+        await end(*self._tasks)
         for task in self._tasks:
-            task.cancel()
-        for done in await asyncio.gather(*self._tasks, return_exceptions=True):
-            if isinstance(done, Exception):
-                logger.error("upkeep of limits failed", extra={"reason": repr(done)})
+            if not task.cancelled() and (error := task.exception()) is not None:
+                logger.error("upkeep of limits failed", extra={"reason": repr(error)})
         await self.taught.close()
         if self.learnt is not None:
             await self.learnt.close()

@@ -17,6 +17,7 @@ from gateway.contract.leases import Call, Claim, LeaseStore, Notice, StoreUnavai
 from gateway.dataplane.admission.accounts import Account, Accounts
 from gateway.dataplane.admission.counters import Counter
 from gateway.dataplane.admission.recalls import Recalls
+from gateway.kernel.tasks import end
 
 logger = logging.getLogger("gateway.limits")
 
@@ -98,6 +99,7 @@ class Turns:
         self._beats: list[asyncio.Future[None]] = []
         self._since_ms = 0
         self._ended = False
+        self._listening: asyncio.Task[None] | None = None
 
     async def ask(self, needs: Sequence[tuple[Counter, int]], most: int) -> Verdict | None:
         """The store's verdict; None where there is none, or where ``most`` requests wait for theirs."""
@@ -111,7 +113,7 @@ class Turns:
     async def run(self) -> None:
         """Speak with the store until cancelled."""
         loop = asyncio.get_running_loop()
-        listening = asyncio.create_task(self._store.listen(self._heard))
+        self._listening = asyncio.create_task(self._store.listen(self._heard))
         self._due = loop.time()
         try:
             while True:
@@ -124,7 +126,7 @@ class Turns:
                     await self._guarded(sweep)
         finally:
             self._ended = True
-            listening.cancel()
+            self._listening.cancel()
             self._refuse(self._waiters)
 
     async def beat(self) -> None:
@@ -137,6 +139,8 @@ class Turns:
 
     async def close(self) -> None:
         """Give everything back; after :meth:`run` has ended."""
+        if self._listening is not None:
+            await end(self._listening)
         self._sweep()
         for account in self.accounts.active.values():
             account.keep(account.taken)

@@ -15,6 +15,7 @@ from gateway.dataplane.admission.leases import LeaseOptions
 from gateway.dataplane.admission.limiter import settle
 from gateway.kernel.errors import GatewayError, Kind
 from tests.support.cluster import CREDIT, MINUTE, NOW, SLOTS, Cluster
+from tests.support.raw_upstream import WAIT
 
 # exactness
 
@@ -234,3 +235,11 @@ async def test_a_fault_of_ours_leaves_nobody_waiting(cluster: Cluster, caplog: p
     assert (await process.refused(cost=1)).code == "limits_unavailable"
     assert "a turn with the store of limits failed" in caplog.text
     await process.admit(cost=1)
+
+
+async def test_nobody_listens_when_it_has_ended(cluster: Cluster) -> None:
+    process = await cluster.start(MINUTE, deaf=True)
+    assert process.store.listening
+    async with asyncio.timeout(WAIT):
+        await process.stop()
+    assert not process.store.listening

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -59,3 +60,24 @@ async def test_changes_are_heard_again_after_one_that_can_not_be_read(
     assert "upkeep of limits failed" in caplog.text, "told when it happens, not at the end"
     assert learnt.get(digest_of(SECRET), SECRET) is None, "what that change was about is not known"
     await admission.stop()
+
+
+class Stubborn(Source):
+    """Swallows one cancellation, as ``asyncio.wait_for`` of Python 3.11 does at times: the Redis library calls it."""
+
+    async def changes(self) -> AsyncGenerator[Change | None, None]:
+        self.begun.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        while True:
+            yield None
+            await asyncio.sleep(0.01)
+
+
+async def test_it_stops_whatever_swallows_that() -> None:
+    source, registry = Stubborn(), Registry()
+    admission = Admission(registry, None, Learnt(source, registry, Settings()), None, None, None)
+    admission.start(0.0)
+    async with asyncio.timeout(WAIT):
+        await source.begun.wait()
+        await admission.stop()
