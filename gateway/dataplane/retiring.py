@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.dataplane.worker import _Server
 
 IDLE = 5.0  # seconds after which an unused connection is closed
-LINGER = 1.0  # the same in a worker that has to end, where nobody is served anyway
+LINGER = 1.0  # the same in a worker that has to end, where nobody is served any more
 LOOK = 0.05  # seconds
 _INCOMPLETE = 60.0  # seconds a client may take to send one request
 
@@ -42,14 +42,15 @@ async def retire(server: _Server, worker: Worker, release: Callable[[], None], d
     return max(0.0, until - worker.loop.time())
 
 
-async def linger(server: _Server, worker: Worker, drain: float) -> float:
-    """Refuse what comes over open connections until none is idle; gives the seconds left of ``drain``."""
-    began = worker.loop.time()
+async def linger(server: _Server, worker: Worker, drain: float) -> None:
+    """Let what is under way end, for ``drain`` seconds at most, and refuse what comes over open connections.
+
+    An answer that had begun by now can't tell that its connection ends, so that one stays open behind it for a while.
+    """
+    until = worker.loop.time() + drain
     _close_listeners(server)
-    until = began + min(LINGER, drain)
-    while _is_any_idle(server) and worker.loop.time() < until:
+    while _is_any_needed(server, worker.loop.time()) and worker.loop.time() < until:
         await _look(server, LINGER)
-    return max(0.0, began + drain - worker.loop.time())
 
 
 def _close_listeners(server: _Server) -> None:
@@ -69,8 +70,15 @@ async def _look(server: _Server, idle: float) -> None:
     await asyncio.sleep(LOOK)
 
 
-def _is_any_idle(server: _Server) -> bool:
+def _is_any_needed(server: _Server, now: float) -> bool:
     return any(
-        isinstance(connection, GatewayProtocol) and (connection.cycle is None or connection.cycle.response_complete)
+        not isinstance(connection, GatewayProtocol) or not _is_stuck(connection, now)
         for connection in server.server_state.connections
     )
+
+
+def _is_stuck(connection: GatewayProtocol, now: float) -> bool:
+    """Whether its client has begun a request and has not gone on with its head for a while."""
+    between = connection.cycle is None or connection.cycle.response_complete
+    reader = connection.reader
+    return between and reader is not None and reader.in_head and now - connection.busy_since > LINGER

@@ -45,6 +45,7 @@ SWEEP = 1.0
 TAKE = 10.0  # seconds that the worker before this one gets to hand over its counts
 SIDECAR_START = 10.0  # seconds that requests for its paths wait for a sidecar started with this worker
 COUNTING_END = 2.0  # seconds that tokens may still be counted at the end, before they are estimated by their size
+SHUTDOWN = 1  # seconds that answers which were ended get to be read, and admin requests to end
 TRACES_END = 3.0  # seconds a collector gets at the end
 
 
@@ -226,21 +227,14 @@ class _Process:
         left = self.worker.runtime.settings.server.drain
         if self.worker.retiring:
             left = await retire(server, self.worker, self.admission.release, left)
-        left = await linger(server, self.worker, left)
-        config.timeout_graceful_shutdown = int(left) or 1
-        sweeping = asyncio.create_task(self._sweep_while_draining())
-        ends_at = self.worker.loop.time() + self.worker.runtime.settings.server.drain
-        await server.shutdown(sockets=self.options.sockets)
-        sweeping.cancel()
+        ends_at = self.worker.loop.time() + left
+        await linger(server, self.worker, left)
         await self._end_rest()
+        config.timeout_graceful_shutdown = SHUTDOWN
+        await server.shutdown(sockets=self.options.sockets)
+        await self._end_rest()  # a request whose body was complete only now
         await self.worker.running.finish(max(0.0, ends_at - self.worker.loop.time()))
         await batching.runner.finish(max(0.0, ends_at - self.worker.loop.time()))
-
-    async def _sweep_while_draining(self) -> None:
-        # uvicorn ticks no more: connections that linger or have gone quiet must not hold the drain.
-        while True:
-            await asyncio.sleep(SWEEP)
-            self.server.sweep()
 
     async def _end_rest(self) -> None:
         """End the requests that the drain did not wait for; each is told, settled and recorded like any other."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,11 @@ from tests.faults.life.load import Load
 from tests.faults.life.test_rolling import KEY, PATIENCE, configuration, until
 from tests.faults.upstream.provider import faulty_provider
 from tests.support.gateway import RunningGateway, running_gateway
+from tests.support.raw_upstream import Peer, raw_upstream
 
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+DONE = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
+EVENT = b'32\r\ndata: {"choices":[{"delta":{"content":"word"}}]}\n\n\r\n'
 HEADERS = {"authorization": f"Bearer {KEY}"}
 CLIENTS = 6
 
@@ -32,7 +37,7 @@ async def _ask_until_it_ends(gateway: RunningGateway, streamed: bool, begun: asy
                 return answers
             except httpx.ReadError:
                 # Whoever connects anew may be in the kernel's queue when the last process lets go of it.
-                assert answers[-1].headers["connection"] == "close"
+                assert answers[-1].headers.get("connection") == "close", "it was told so before"
                 return answers
             begun.release()
 
@@ -58,9 +63,44 @@ async def test_nobody_is_cut_off(tmp_path: Path) -> None:
                 assert answer.headers["retry-after"] == "1"
             elif answer.headers["content-type"].startswith("text/event-stream"):
                 assert answer.text.endswith("data: [DONE]\n\n")
-        assert answers[-1].headers.get("connection") == "close" or answers[-1].headers["content-type"].startswith(
-            "text/event-stream"
-        ), "only a stream that had begun by then can't tell it"
+        assert answers[-1].headers["connection"] == "close"
+
+
+async def test_a_connection_stays_open_behind_a_stream_that_could_not_tell_its_end(tmp_path: Path) -> None:
+    go_on = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(STREAM_HEAD, EVENT)
+        await go_on.wait()
+        await peer.send(EVENT, DONE)
+        await peer.gone()
+
+    body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "Tell it."}]}
+    async with raw_upstream(script) as upstream:
+        with RunningForEnd(configuration(upstream.base_url, 1), tmp_path) as gateway:
+            async with httpx.AsyncClient(base_url=gateway.root, headers=HEADERS, timeout=PATIENCE) as client:
+                async with client.stream("POST", "/v1/chat/completions", json=body) as answer:
+                    lines = answer.aiter_lines()
+                    await anext(lines)
+                    gateway.process.send_signal(signal.SIGTERM)
+                    await _until_refused(gateway.root)
+                    go_on.set()
+                    assert [line async for line in lines][-2:] == ["data: [DONE]", ""]
+                refused = await client.post("/v1/chat/completions", json=body)
+                assert (refused.status_code, refused.headers["connection"]) == (503, "close")
+            assert await asyncio.to_thread(gateway.process.wait, PATIENCE) == 0
+
+
+async def _until_refused(root: str) -> None:
+    """Wait until nobody listens any more."""
+    address = httpx.URL(root)
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                _, writer = await asyncio.open_connection(address.host, address.port)
+                writer.close()
+                await writer.wait_closed()
 
 
 class RunningForEnd:
