@@ -87,7 +87,7 @@ def conclude(exchange: Exchange, attempt: Attempt) -> Verdict:
                 body.decode()
             exchange.tokens, has_choices = read_answer(body, attempt.target.vendor, exchange.endpoint)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            attempt.error = UpstreamError("protocol", "The upstream's answer is not JSON.", sent=True)
+            attempt.error = UpstreamError("protocol", "The upstream's answer is not JSON.")
             _failed(exchange, attempt, "protocol")
             return Verdict.FAILED
         # A Response that failed comes with 200 too, and may tell what it took.

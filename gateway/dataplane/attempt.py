@@ -315,7 +315,7 @@ class Attempt:
             self.end_with(event)  # no other target would do better
         else:
             self.told = event
-            self.on_fail(UpstreamError("stream_error", "The upstream reported an error within its stream.", sent=True))
+            self.on_fail(UpstreamError("stream_error", "The upstream reported an error within its stream."))
 
     def refuse(self, error: GatewayError) -> None:
         """A plugin refused an event: the client gets the error, as the last event where some have gone out."""
@@ -330,7 +330,7 @@ class Attempt:
     def fail(self, message: str) -> None:
         """The upstream's answer is no good."""
         self._abort_connection()
-        self.on_fail(UpstreamError("protocol", message, sent=True))
+        self.on_fail(UpstreamError("protocol", message))
 
     @property
     def went_stale(self) -> bool:

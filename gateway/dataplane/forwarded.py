@@ -213,7 +213,7 @@ class _Answer:
             async with asyncio.timeout(None if self._room.is_set() else PATIENCE):
                 await self._room.wait()
         except TimeoutError as error:
-            raise UpstreamError("stall_timeout", "The request's body is not being read.", sent=True) from error
+            raise UpstreamError("stall_timeout", "The request's body is not being read.") from error
         if connection.handler is not self:
             return
         connection.write(data)

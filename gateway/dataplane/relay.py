@@ -166,7 +166,7 @@ class EventRelay:
         generates = attempt.exchange.spec.generates
         complete = not generates or events.failed or events.summed or _says_finished(self._last)
         if not complete or events.partial:
-            attempt.end_in(UpstreamError("reset", "The upstream's stream ended before its answer did.", sent=True))
+            attempt.end_in(UpstreamError("reset", "The upstream's stream ended before its answer did."))
         else:
             attempt.end_with(events.end_mark if generates and not events.failed else b"")
 

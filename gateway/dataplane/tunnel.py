@@ -115,7 +115,7 @@ class Tunnel:
             async with asyncio.timeout(_ANSWER):
                 return await self.far.answer
         except TimeoutError:
-            error = UpstreamError("first_token_timeout", "The sidecar did not answer in time.", sent=True)
+            error = UpstreamError("first_token_timeout", "The sidecar did not answer in time.")
             raise failure(error, self.request) from None
         except UpstreamError as error:
             raise failure(error, self.request) from error
@@ -272,7 +272,7 @@ class _Far(_Side):
             self._fail("reset", "The sidecar closed the connection without an answer.")
 
     def _fail(self, reason: Reason, message: str) -> None:
-        self.answer.set_exception(UpstreamError(reason, message, sent=True))
+        self.answer.set_exception(UpstreamError(reason, message))
 
     # httptools callbacks
 

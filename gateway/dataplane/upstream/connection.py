@@ -179,7 +179,7 @@ class Connection:
         handler, self.handler = self.handler, None
         self._close()
         if handler is not None:
-            handler.on_fail(UpstreamError(reason, message, sent=True))
+            handler.on_fail(UpstreamError(reason, message))
 
     def _close(self) -> None:
         self.alive = False
@@ -257,10 +257,10 @@ class Connection:
         if exc is None and not self._in_head and _ends_with_connection(*self._head):
             handler.on_end()  # a body without length or chunks ends with the connection (RFC 9112 §6.3)
         elif self.received:
-            handler.on_fail(UpstreamError("reset", "The upstream closed the connection in mid-answer.", sent=True))
+            handler.on_fail(UpstreamError("reset", "The upstream closed the connection in mid-answer."))
         else:
             message = "The upstream closed the connection without an answer."
-            handler.on_fail(UpstreamError("reset", message, sent=not self.unsent))
+            handler.on_fail(UpstreamError("reset", message))
 
     def pause_writing(self) -> None:
         self.writable = False

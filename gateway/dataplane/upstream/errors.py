@@ -30,15 +30,13 @@ QUEUED: Final[tuple[Reason, ...]] = ("queue_full", "queue_late", "queue_share", 
 class UpstreamError(Exception):
     """A transport-level failure of one attempt.
 
-    ``sent`` tells whether any byte of the request may have reached the upstream: while it is false a retry can't
-    double anything. ``retry_after`` is in seconds, where something is known of when there is room again.
+    ``retry_after`` is in seconds, where something is known of when there is room again.
     """
 
-    def __init__(self, reason: Reason, message: str, *, sent: bool = False, retry_after: float | None = None) -> None:
+    def __init__(self, reason: Reason, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.reason: Reason = reason
         self.message = message
-        self.sent = sent
         self.retry_after = retry_after
 
     @property

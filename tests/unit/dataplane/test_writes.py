@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.dataplane.writes import LARGE, MOST, Writes
 from gateway.plugin.api import Plugin, PluginContext, Request
 from tests.support.calls import Call, acquire, pool_of, start
@@ -159,24 +158,6 @@ async def test_a_request_in_pieces_follows_what_is_unsent() -> None:
         await upstream.until(lambda: len(upstream.requests) == 2)
         assert [request.body for request in upstream.requests] == [b"first", b"second"]
         connection.abort()
-
-
-@pytest.mark.parametrize("turns", [0, 1])
-async def test_a_connection_lost_before_its_request_was_sent_says_so(turns: int) -> None:
-    """``sent`` is true only where a byte of the request may have left."""
-
-    async def script(peer: Peer) -> None:
-        await peer.gone()
-
-    async with raw_upstream(script) as upstream, pool_of(upstream.base_url) as pool:
-        connection = await acquire(pool)
-        call: Call = start(connection)
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        connection.transport.abort()
-        connection.connection_lost(None)
-        assert isinstance(call.error, UpstreamError)
-        assert call.error.sent is bool(turns)
 
 
 async def test_answers_that_are_followed_by_a_close_arrive_before_it(tmp_path: Path) -> None:
