@@ -63,6 +63,7 @@ MODULES = (
     "gateway/dataplane/reading.py",
     "gateway/dataplane/receiving.py",
     "gateway/dataplane/relay.py",
+    "gateway/dataplane/repeating.py",
     "gateway/dataplane/retries.py",
     "gateway/dataplane/routing.py",
     "gateway/dataplane/sending.py",

@@ -15,6 +15,7 @@ from gateway.settings.model import Recovery
 if TYPE_CHECKING:
     from gateway.dataplane.app import Worker
     from gateway.dataplane.endpoints.inference import Endpoint
+    from gateway.dataplane.repeating import Repeated
     from gateway.dataplane.server import GatewayProtocol
 
 # Client headers that mean something to an upstream (OpenAI API reference, "Debugging requests"; W3C Trace Context).
@@ -75,12 +76,35 @@ def open_exchange(
                 has_secret = True
         elif name in _FORWARDED:
             exchange.forwarded += b"%b: %b\r\n" % (name, value)
+    _admit(exchange, worker, presented, authorization, has_secret)
+    return exchange
+
+
+def open_again(wire: GatewayProtocol, head: Repeated, presented: Presented) -> Exchange:
+    """As :func:`open_exchange`, for a request whose head is known."""
+    worker = wire.worker
+    runtime = worker.runtime
+    exchange = Exchange(wire, runtime, head.spec, head.lines(), worker.clock.request_id(), True, not worker.leaving)
+    runtime.active += 1
+    exchange.declared_length = head.length
+    exchange.content_type = head.content_type
+    exchange.forwarded = head.forwarded
+    exchange.wanted = head.wanted
+    exchange.recovery = head.recovery
+    _admit(exchange, worker, presented, head.authorization, head.has_secret)
+    return exchange
+
+
+def _admit(
+    exchange: Exchange, worker: Worker, presented: Presented, authorization: bytes | None, has_secret: bool
+) -> None:
+    credentials = exchange.runtime.credentials
     try:
         if authorization and presented.is_again(authorization):
-            caller = runtime.credentials.behind(presented.digest, presented.secret)
+            caller = credentials.behind(presented.digest, presented.secret)
         else:
-            secret = secret_in(headers) if has_secret else None
-            caller = runtime.credentials.find(secret)
+            secret = secret_in(exchange.raw_headers) if has_secret else None
+            caller = credentials.find(secret)
             if authorization and secret and caller is not None:
                 presented.remember(authorization, secret)
         if caller is not None:
@@ -88,7 +112,6 @@ def open_exchange(
         _check_body_head(exchange, worker)
     except GatewayError as error:
         exchange.refusal = error.with_traceback(None)  # its frames hold the exchange: that would be a cycle
-    return exchange
 
 
 def _check_body_head(exchange: Exchange, worker: Worker) -> None:

@@ -17,8 +17,9 @@ from gateway.dataplane.endpoints import ml
 from gateway.dataplane.endpoints.inference import BY_PATH
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.flow import Flow
-from gateway.dataplane.opening import open_exchange
+from gateway.dataplane.opening import open_again, open_exchange
 from gateway.dataplane.receiving import DISCARDED, answer_early, receive
+from gateway.dataplane.repeating import Repeated
 from gateway.dataplane.settlement import settle
 from gateway.dataplane.upload import is_kept
 from gateway.dataplane.writes import LARGE
@@ -43,20 +44,38 @@ class NotServed(Exception):
 class Reader:
     """The callbacks of one connection's parser (httptools, "Using HttpRequestParser"), over all its requests.
 
-    ``head_fed`` counts the bytes of a head over several reads, ``arrived`` those of the read that is being parsed.
+    ``head_fed`` counts the bytes of a head over several reads, ``arrived`` those of the read that is being parsed,
+    ``heads`` the heads in it. ``left`` is what is still to come of a body that goes past the parser.
     """
 
-    __slots__ = ("_writes", "arrived", "head_fed", "headers", "in_head", "presented", "url", "wire")
+    __slots__ = (
+        "_between",
+        "_writes",
+        "arrived",
+        "head_fed",
+        "headers",
+        "heads",
+        "in_head",
+        "left",
+        "presented",
+        "repeated",
+        "url",
+        "wire",
+    )
 
     def __init__(self, wire: GatewayProtocol) -> None:
         self.wire = wire
         self._writes = wire.writes
         self.presented = Presented()
+        self.repeated = Repeated()
         self.url = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.in_head = False
         self.head_fed = 0
         self.arrived = 0
+        self.heads = 0
+        self.left = 0
+        self._between = True  # the parser has begun nothing, and the connection is kept
 
     def parser(self) -> httptools.HttpRequestParser:
         """A parser that tells this reader; as uvicorn's, it lets bytes behind a last request pass."""
@@ -69,6 +88,42 @@ class Reader:
         wire = self.wire
         if wire.broken:
             return  # an answer with "connection: close" is out, and the rest of the request is let pass
+        repeated = self.repeated
+        if self.left:
+            data = self._go_on(data, 0)
+        while repeated.known and self._between and data and not wire.broken:
+            size = repeated.find(data)
+            if not size:
+                break
+            data = self._again(data, size)
+        if data and not wire.broken:
+            self._parse(data)
+
+    def _again(self, data: bytes, size: int) -> bytes:
+        """A request whose head is known, of so many bytes; gives what follows it in this read."""
+        wire = self.wire
+        wire.expect_100_continue = False
+        wire.busy_since = wire.loop.time()
+        self.left = self.repeated.length
+        self._begin(open_again(wire, self.repeated, self.presented))
+        return self._go_on(data, size)
+
+    def _go_on(self, data: bytes, at: int) -> bytes:
+        """The body of a request whose head was known, or a piece of it, from ``at``; gives what follows it."""
+        wire = self.wire
+        cycle: Any = wire.cycle
+        piece = data[at : at + self.left]
+        self.left -= len(piece)
+        if piece:
+            receive(wire, cycle, piece)
+        if not self.left:
+            self._complete(cycle)
+        return data[at + len(piece) :]
+
+    def _parse(self, data: bytes) -> None:
+        wire = self.wire
+        begins = self._between
+        self.heads = 0
         self.arrived = len(data)
         self.head_fed += self.arrived
         while data:
@@ -85,6 +140,10 @@ class Reader:
                 data = wire.head_without_upgrade() + rest
         if self.head_fed > MAX_HEAD_BYTES:
             wire.malformed(head_too_large=True)
+        elif self.repeated.noted:
+            if begins and self.heads == 1:
+                self.repeated.learn(data)
+            self.repeated.noted = False
 
     def write(self, data: bytes) -> None:
         """Send before the turn of the event loop ends."""
@@ -120,6 +179,8 @@ class Reader:
         self.url = b""
         self.headers = []
         self.in_head = True
+        self._between = False
+        self.heads += 1
         self.head_fed = 0  # of reads that follow: where in this one the head begins isn't known
         wire = self.wire
         wire.expect_100_continue = False
@@ -168,25 +229,35 @@ class Reader:
     def on_message_complete(self) -> None:
         self.head_fed = 0
         wire = self.wire
-        if wire.parser.should_upgrade():
+        parser = wire.parser
+        if parser.should_upgrade():
             return
+        self._between = parser.should_keep_alive()
         cycle = wire.cycle
         if type(cycle) is not Exchange:
             wire.on_message_complete()
-            return
+        else:
+            self._complete(cycle)
+
+    def _complete(self, cycle: Exchange) -> None:
         cycle.complete = True
         if cycle.response_complete:
             return
         if cycle.upload is not None and cycle.flow is not None:
             cycle.upload_ended()
         elif cycle.turn:
-            run(wire, cycle)
+            run(self.wire, cycle)
 
     def _open(self, spec: Endpoint, headers: list[tuple[bytes, bytes]], http11: bool) -> None:
         """The head of an inference request is here: authenticate before a byte of its body is kept."""
+        exchange = open_exchange(self.wire, spec, headers, http11, self.presented)
+        self.repeated.note(exchange, headers)
+        self._begin(exchange)
+
+    def _begin(self, exchange: Exchange) -> None:
         wire = self.wire
         previous: Any = wire.cycle
-        wire.cycle = exchange = open_exchange(wire, spec, headers, http11, self.presented)
+        wire.cycle = exchange
         if (previous is None or previous.response_complete) and not wire.flow.write_paused:
             start(wire, exchange)
         else:
