@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dataplane.endpoints.inference import BY_PATH
+from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.repeating import MOST, TRIES, Repeated
+from gateway.kernel.errors import GatewayError, Kind
 
 KEY = b"authorization: Bearer gw_live_0123"
+REFUSAL = GatewayError(Kind.INVALID, "refused", "Refused.")
 LINES = [b"Host: x", b"Content-Type: application/json", KEY, b"Content-Length: 12", b"User-Agent: one"]
 
 
@@ -27,10 +29,8 @@ def told(data: bytes) -> list[tuple[bytes, bytes]]:
 
 def seen(repeated: Repeated, data: bytes, **fields: Any) -> bool:
     """The parser has read a request with this head; whether it was looked at more closely."""
-    exchange: Any = SimpleNamespace(
-        refusal=None, keep_alive=True, spec=BY_PATH[b"/v1/chat/completions"], content_type=b"application/json",
-        forwarded=b"", wanted=None, recovery=None,
-    )  # fmt: skip
+    nobody: Any = None
+    exchange = Exchange(nobody, nobody, BY_PATH[b"/v1/chat/completions"], told(data), "req_1", True, True)
     for name, value in fields.items():
         setattr(exchange, name, value)
     repeated.note(exchange, told(data))
@@ -93,7 +93,7 @@ def test_without_a_length_nothing_is_known() -> None:
     assert not knowing(*[line for line in LINES if not line.startswith(b"Content-Length")]).known
 
 
-@pytest.mark.parametrize("fields", [{"refusal": object()}, {"keep_alive": False}])
+@pytest.mark.parametrize("fields", [{"refusal": REFUSAL}, {"keep_alive": False}])
 def test_what_was_refused_or_is_the_last_is_not_kept(fields: dict[str, Any]) -> None:
     repeated = Repeated()
     for _ in range(2):
