@@ -26,7 +26,8 @@ class Engine:
     def __init__(self, settings: EngineSettings, binding: Binding | None = None) -> None:
         self.settings = settings
         self.binding = binding or Binding()
-        self.residency = Residency(self.binding, settings)
+        self.residency = Residency(self.binding, settings, self._loaded)
+        self._waking: set[Callable[[], object]] = set()
         self.scheduler = Scheduler(settings.queue, self.residency.sweep, self.residency.abort, self.residency.ready)
 
     def start(self) -> None:
@@ -50,6 +51,29 @@ class Engine:
             known = ", ".join(sorted(self.settings.models)) or "none"
             message = f"The model {name!r} does not exist. Local models: {known}."
             raise GatewayError(Kind.NOT_FOUND, "model_not_found", message, "model")
+
+    async def once_loaded(self, model: str) -> Resident:
+        """The model as soon as it is in memory, for whoever's sake it is loaded; this alone loads none."""
+        loop = asyncio.get_running_loop()
+        loaded = asyncio.Event()
+
+        def wake() -> None:
+            # The loop may be gone when the process shuts down.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(loaded.set)
+
+        self._waking.add(wake)
+        try:
+            while (resident := self.residency.peek(model)) is None:
+                await loaded.wait()
+                loaded.clear()
+        finally:
+            self._waking.discard(wake)
+        return resident
+
+    def _loaded(self) -> None:
+        for wake in tuple(self._waking):
+            wake()
 
     async def stream(
         self, exchange: Exchange, model: str, work: Callable[[Resident, Job], Iterator[Event]]

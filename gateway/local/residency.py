@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gateway.kernel.errors import GatewayError, Kind
@@ -32,10 +32,11 @@ class Resident:
 
 
 class Residency:
-    """The models in memory, within the memory budget."""
+    """The models in memory, within the memory budget. ``loaded`` is called after each load, on the inference thread."""
 
-    def __init__(self, binding: Binding, settings: EngineSettings) -> None:
+    def __init__(self, binding: Binding, settings: EngineSettings, loaded: Callable[[], None]) -> None:
         self._binding = binding
+        self._loaded = loaded
         self._settings = settings
         self._residents: dict[str, Resident] = {}
         self._loading: str | None = None
@@ -86,6 +87,7 @@ class Residency:
                 resident = self._load(spec)
             finally:
                 self._loading = None
+            self._loaded()
         resident.used = time.monotonic()
         return resident
 

@@ -69,13 +69,29 @@ def test_a_full_queue_says_when_to_come_back(tmp_path: Path) -> None:
 
 
 def test_tokens_are_counted_while_an_answer_is_written(engine: RunningEngine) -> None:
-    assert engine.chat(max_tokens=1).status_code == 200  # while a model is being loaded, counting waits its turn
+    assert engine.chat(max_tokens=1).status_code == 200
+    _count_beside_an_answer(engine)
+
+
+def test_tokens_are_counted_beside_the_answer_that_the_model_is_loaded_for(tmp_path: Path) -> None:
+    with running_engine(tmp_path) as engine:
+        _count_beside_an_answer(engine)
+
+
+def _count_beside_an_answer(engine: RunningEngine) -> None:
     connection = engine.raw(LONG)
     engine.until(running, "running")
     assert engine.http.post("/tokenize", json={"model": MODEL, "content": "Hello"}).json()["count"] == 1
     assert running(engine.health())
     connection.close()
     engine.until(idle, "idle")
+
+
+def test_tokens_are_counted_of_a_model_that_nobody_else_wants(tmp_path: Path) -> None:
+    with running_engine(tmp_path) as engine:
+        for _ in range(2):
+            assert engine.http.post("/tokenize", json={"model": MODEL, "content": "Hello"}).json()["count"] == 1
+        engine.until(idle, "idle")
 
 
 def states(health: dict[str, Any]) -> dict[str, str]:
