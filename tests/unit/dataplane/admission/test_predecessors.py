@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from gateway.dataplane.emit import FileSink
 from tests.support.plugins import usage_event
 
 KEY = LimitPolicy("organization", "acme", "requests", 10, "year").key
-START = int(window_bounds("year", time.time())[0])
+NOW = 1_790_000_000  # Unix seconds, in 2026
+START = int(window_bounds("year", NOW)[0])
 
 
 class Store:
@@ -43,7 +43,7 @@ async def test_what_the_log_says_is_told(tmp_path: Path, known: int, spent: int)
     sink = FileSink(tmp_path / "usage", 0, asyncio.get_running_loop())
     path = tmp_path / "node-0.json"
     Predecessors(path, "first", sink)
-    now = time.time_ns()
+    now = NOW * 10**9
     for credential in ("a", "b", "b"):
         sink.append(usage_event(credential=credential, organization="acme", started_ns=now), lambda: None)
     sink.append(usage_event(organization="other", started_ns=now), lambda: None)
@@ -63,7 +63,7 @@ async def test_a_long_log_does_not_hold_the_loop(tmp_path: Path) -> None:
     sink = FileSink(tmp_path / "usage", 0, asyncio.get_running_loop())
     Predecessors(tmp_path / "node-0.json", "first", sink)
     for _ in range(20_000):
-        sink.append(usage_event(organization="acme", started_ns=time.time_ns()), lambda: None)
+        sink.append(usage_event(organization="acme", started_ns=NOW * 10**9), lambda: None)
     sink.flush()
     second = Predecessors(tmp_path / "node-0.json", "second", sink)
     many = {(LimitPolicy("key", f"k{number}", "requests", 1, "year").key, START): 0 for number in range(200)}
