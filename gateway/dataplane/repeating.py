@@ -97,7 +97,7 @@ class Repeated:
         if self._tries < 0:
             self._tries = 0
             return
-        if self._tries >= TRIES or exchange.refusal is not None or not exchange.keep_alive:
+        if self._tries >= TRIES or exchange.refusal is not None or not (exchange.keep_alive and exchange.http11):
             return
         self.known = False
         self.has_secret = False

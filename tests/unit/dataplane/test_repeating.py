@@ -93,8 +93,8 @@ def test_without_a_length_nothing_is_known() -> None:
     assert not knowing(*[line for line in LINES if not line.startswith(b"Content-Length")]).known
 
 
-@pytest.mark.parametrize("fields", [{"refusal": REFUSAL}, {"keep_alive": False}])
-def test_what_was_refused_or_is_the_last_is_not_kept(fields: dict[str, Any]) -> None:
+@pytest.mark.parametrize("fields", [{"refusal": REFUSAL}, {"keep_alive": False}, {"http11": False}])
+def test_what_was_refused_or_is_the_last_or_of_another_version_is_not_kept(fields: dict[str, Any]) -> None:
     repeated = Repeated()
     for _ in range(2):
         seen(repeated, head(*LINES), **fields)

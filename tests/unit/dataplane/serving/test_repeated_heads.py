@@ -301,6 +301,14 @@ async def test_what_upstreams_are_told_of_the_client_is_repeated_too(tmp_path: P
             assert await told(client) == named("a") + "odd"
 
 
+async def test_an_older_client_is_answered_as_such_each_time(tmp_path: Path) -> None:
+    async with served(tmp_path) as (_, client, __):
+        for _ in range(4):
+            await client.send(post(PATH, chat("a"), b"connection: keep-alive", version="1.0"))
+            got = await client.answer()
+            assert (got.status, got.headers["connection"]) == (200, "keep-alive")
+
+
 async def test_each_request_has_what_its_head_says(tmp_path: Path) -> None:
     async with served(tmp_path) as (_, client, connection):
         lengths = []
