@@ -22,7 +22,7 @@ from gateway.dataplane.server import GatewayProtocol
 from gateway.dataplane.upstream.resolver import Resolver
 from gateway.settings.model import Key, Settings
 from tests.support.raw_upstream import LAST_CHUNK, Peer, RawUpstream, answer, chunk, completion, raw_upstream
-from tests.support.wire import Wire, chat, head, post, wire
+from tests.support.wire import FORM_START, Wire, chat, head, post, wire
 from tests.support.worker import KEY, MASTER, RunningWorker, provider, running_worker, settings_for
 
 PATH = "/v1/chat/completions"
@@ -299,6 +299,28 @@ async def test_what_upstreams_are_told_of_the_client_is_repeated_too(tmp_path: P
         for _ in range(4):
             await client.send(said("a", b"user-agent: odd"))
             assert await told(client) == named("a") + "odd"
+
+
+async def test_forms_may_have_a_head_that_is_repeated(tmp_path: Path) -> None:
+    async def sizes(peer: Peer) -> None:
+        while True:
+            request = await peer.request()
+            await peer.send(answer(b'{"text":"%d"}' % request.body.count(b"z")))
+
+    async with (
+        raw_upstream(sizes) as upstream,
+        running_worker(settings_for(provider(upstream.base_url)), tmp_path) as gateway,
+        wire(gateway.address) as client,
+    ):
+        start = FORM_START.replace(b'name="file"', b'name="file"; filename="a.wav"')
+        for size in (1, 20, 300, 90_000, 5):
+            body = start + b"z" * size + b"\r\n--b--\r\n"
+            length = b"content-length: %d" % len(body)
+            sent = head("/v1/audio/transcriptions", length, content_type="multipart/form-data; boundary=b") + body
+            for begin in range(0, len(sent), 30_000):
+                await client.send(sent[begin : begin + 30_000])
+            assert (await client.answer()).json["text"] == str(size)
+        assert len(await gateway.usage(5)) == 5
 
 
 async def test_an_older_client_is_answered_as_such_each_time(tmp_path: Path) -> None:
