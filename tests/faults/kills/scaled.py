@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 import yaml
@@ -91,14 +91,12 @@ class Scaled:
         return True
 
     async def stop(self) -> None:
-        """End it as an operator does."""
-        try:
-            for node in self.nodes:
-                await node.stop()
-            for sidecar in self._sidecars:
-                await sidecar.stop()
-        finally:
-            await asyncio.to_thread(self._stack.close)
+        """End it as an operator does; all of it, also where a part does not end well."""
+        async with AsyncExitStack() as parts:
+            parts.push_async_callback(asyncio.to_thread, self._stack.close)
+            every: list[Tree | Sidecar] = [*self.nodes, *self._sidecars]
+            for part in reversed(every):
+                parts.push_async_callback(part.stop)
 
     def log(self) -> str:
         """What the processes wrote last."""
