@@ -86,6 +86,19 @@ class RunningWorker:
         """The configuration in use."""
         return self.worker.runtime
 
+    async def take_up(self, settings: Settings, base_dir: Path) -> None:
+        """Serve by another configuration from now on, as a worker does that reloads."""
+        old = self.runtime
+        self.worker.runtime = await build_runtime(
+            settings,
+            base_dir=base_dir,
+            master_key=MASTER,
+            local_socket=None,
+            resolver=Resolver(asyncio.get_running_loop()),
+            previous=old,
+        )
+        old.retire()
+
     async def usage(self, count: int = 1) -> list[UsageEvent]:
         """The usage events so far, once there are ``count``."""
         async with asyncio.timeout(WAIT):

@@ -5,35 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 
-import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.dataplane.server import GatewayProtocol
-from tests.support.raw_upstream import WAIT, Peer, RawUpstream, answer, completion, raw_upstream
+from tests.support.naming import named, names
+from tests.support.raw_upstream import WAIT, Peer, RawUpstream, answer, raw_upstream
 from tests.support.wire import FORM_START, Wire, chat, head, post, wire
 from tests.support.worker import RunningWorker, provider, running_worker, settings_for
 
 PATH = "/v1/chat/completions"
 LARGE = "large ".ljust(70_000, "x")
 LARGER = "larger ".ljust(300_000, "y")
-
-
-def named(text: str) -> str:
-    return sha256(text.encode()).hexdigest()
-
-
-async def names(peer: Peer) -> None:
-    """Answers with what the text it was sent comes to."""
-    while True:
-        request = await peer.request()
-        text = orjson.loads(request.body)["messages"][0]["content"]
-        await peer.send(answer(completion(named(text))))
 
 
 @asynccontextmanager

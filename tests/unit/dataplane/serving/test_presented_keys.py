@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,12 +9,10 @@ from pathlib import Path
 import msgspec
 
 from gateway.dataplane.auth import Presented
-from gateway.dataplane.runtime import build_runtime
-from gateway.dataplane.upstream.resolver import Resolver
 from gateway.settings.model import Key, Settings
 from tests.support.raw_upstream import Peer, answer, completion, raw_upstream
 from tests.support.wire import Wire, chat, post, wire
-from tests.support.worker import KEY, MASTER, RunningWorker, provider, running_worker, settings_for
+from tests.support.worker import KEY, RunningWorker, provider, running_worker, settings_for
 
 PATH = "/v1/chat/completions"
 OTHER = "gw_test_other"
@@ -53,16 +50,7 @@ async def test_each_request_is_the_callers_whose_key_it_carries(tmp_path: Path) 
 async def test_a_key_that_was_taken_out_is_refused_on_a_connection_that_had_it(tmp_path: Path) -> None:
     async with served(tmp_path) as (gateway, settings, client):
         assert await status(client) == 200
-        old = gateway.runtime
-        gateway.worker.runtime = await build_runtime(
-            msgspec.structs.replace(settings, keys=settings.keys[1:]),
-            base_dir=tmp_path,
-            master_key=MASTER,
-            local_socket=None,
-            resolver=Resolver(asyncio.get_running_loop()),
-            previous=old,
-        )
-        old.retire()
+        await gateway.take_up(msgspec.structs.replace(settings, keys=settings.keys[1:]), tmp_path)
         assert [await status(client), await status(client, key=OTHER)] == [401, 200]
 
 

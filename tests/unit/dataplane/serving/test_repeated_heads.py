@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.dataplane.receiving import DISCARDED
-from gateway.dataplane.runtime import build_runtime
 from gateway.dataplane.server import GatewayProtocol
-from gateway.dataplane.upstream.resolver import Resolver
 from gateway.settings.model import Key, Settings
-from tests.support.raw_upstream import LAST_CHUNK, Peer, RawUpstream, answer, chunk, completion, raw_upstream
+from tests.support.naming import named, names
+from tests.support.raw_upstream import LAST_CHUNK, Peer, RawUpstream, answer, chunk, raw_upstream
 from tests.support.wire import FORM_START, Wire, chat, head, post, wire
-from tests.support.worker import KEY, MASTER, RunningWorker, provider, running_worker, settings_for
+from tests.support.worker import KEY, RunningWorker, provider, running_worker, settings_for
 
 PATH = "/v1/chat/completions"
 OTHER = "gw_test_other"
@@ -60,18 +58,6 @@ class Watched:
         return getattr(self._parser, name)
 
 
-def named(text: str) -> str:
-    return sha256(text.encode()).hexdigest()
-
-
-async def names(peer: Peer) -> None:
-    """Answers with what the text it was sent comes to, and with the client's user agent."""
-    while True:
-        request = await peer.request()
-        text = orjson.loads(request.body)["messages"][0]["content"]
-        await peer.send(answer(completion(named(text) + request.headers.get("user-agent", ""))))
-
-
 @asynccontextmanager
 async def served(tmp_path: Path) -> AsyncIterator[tuple[Served, Wire, GatewayProtocol]]:
     async with raw_upstream(names) as upstream:
@@ -102,6 +88,13 @@ async def told(client: Wire) -> str:
     await client.rest(got)
     assert got.complete
     return got.json["choices"][0]["message"]["content"] if got.status == 200 else str(got.status)
+
+
+async def make_known(client: Wire) -> None:
+    """Ask until the head of what :func:`said` says is known."""
+    for _ in range(2):
+        await client.send(said("a"))
+        assert await told(client) == named("a")
 
 
 REQUESTS: dict[str, tuple[bytes, str]] = {
@@ -180,16 +173,7 @@ async def test_a_key_that_was_taken_out_is_refused_though_its_head_is_known(tmp_
         for _ in range(3):
             await client.send(said("a"))
             assert await told(client) == named("a")
-        old = at.gateway.runtime
-        at.gateway.worker.runtime = await build_runtime(
-            msgspec.structs.replace(at.config, keys=at.config.keys[1:]),
-            base_dir=tmp_path,
-            master_key=MASTER,
-            local_socket=None,
-            resolver=Resolver(asyncio.get_running_loop()),
-            previous=old,
-        )
-        old.retire()
+        await at.gateway.take_up(msgspec.structs.replace(at.config, keys=at.config.keys[1:]), tmp_path)
         for request, expected in ((said("a"), "401"), (said("a", key=OTHER), named("a"))):
             await client.send(request)
             assert await told(client) == expected
@@ -197,9 +181,7 @@ async def test_a_key_that_was_taken_out_is_refused_though_its_head_is_known(tmp_
 
 async def test_a_body_that_is_too_large_is_refused_though_its_head_is_known(tmp_path: Path) -> None:
     async with served(tmp_path) as (at, client, _):
-        for _ in range(2):
-            await client.send(said("a"))
-            await told(client)
+        await make_known(client)
         before = at.parsed
         too_many = at.gateway.worker.max_body_bytes + DISCARDED
         await client.send(head(PATH, b"content-length: %d" % too_many) + b"{")
@@ -212,9 +194,7 @@ async def test_a_body_that_is_too_large_is_refused_though_its_head_is_known(tmp_
 
 async def test_a_worker_that_ends_says_so_though_the_head_is_known(tmp_path: Path) -> None:
     async with served(tmp_path) as (at, client, _):
-        for _ in range(2):
-            await client.send(said("a"))
-            await told(client)
+        await make_known(client)
         at.gateway.worker.draining = at.gateway.worker.leaving = True
         await client.send(said("a"))
         refused = await client.answer()
@@ -237,9 +217,7 @@ async def test_nothing_is_served_behind_a_last_request(tmp_path: Path, at_once: 
 
 async def test_a_body_that_breaks_off_asks_no_upstream(tmp_path: Path) -> None:
     async with served(tmp_path) as (at, client, connection):
-        for _ in range(2):
-            await client.send(said("a"))
-            await told(client)
+        await make_known(client)
         await client.send(said("a")[:-1])
         client.leave()
         while connection in at.gateway.connections:  # noqa: ASYNC110
@@ -249,9 +227,7 @@ async def test_a_body_that_breaks_off_asks_no_upstream(tmp_path: Path) -> None:
 
 async def test_a_body_may_come_in_many_reads(tmp_path: Path) -> None:
     async with served(tmp_path) as (at, client, connection):
-        for _ in range(2):
-            await client.send(said("a"))
-            await told(client)
+        await make_known(client)
         sent = said(LARGE) + said("b") + said(LARGE)
         before = at.parsed
         for begin in range(0, len(sent), 20_000):
