@@ -1,4 +1,6 @@
-"""Compile the modules that every request passes through with mypyc: ``python scripts/compile.py DIRECTORY``.
+"""Compile the modules that every request passes through: ``python scripts/compile.py DIRECTORY``.
+
+With mypyc those of Python, and what is written in C, which the gateway does without where it is not compiled.
 
 ``DIRECTORY`` gets a copy of ``gateway`` and ``plugins`` with an extension beside each compiled module, which Python
 prefers to the source of the same name, and ``bin/gateway``, which runs it in this Python's environment. Where the two
@@ -9,6 +11,7 @@ so that no extension can stand before an edited source. Needs a C compiler and m
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -89,13 +92,20 @@ MODULES = (
     "gateway/routing/summing.py",
 )
 
+# Each with a module of Python's that takes its place, and is the one that says what is wrong with an input.
+WRITTEN_IN_C = ("gateway/dataplane/members.c",) if platform.machine() in ("x86_64", "AMD64") else ()
+
 # C's own optimisation; -g would make the extensions several times as large.
 _SETUP = """
 from mypyc.build import mypycify
-from setuptools import setup
+from setuptools import Extension, setup
 
 arguments = ["--config-file", "pyproject.toml", *{modules!r}]
 modules = mypycify(arguments, opt_level="3", debug_level="0", group_name="gateway")
+flags = ["-O3", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter"]
+for source in {sources!r}:
+    name = source.removesuffix(".c").replace("/", ".")
+    modules.append(Extension(name, [source], extra_compile_args=flags))
 setup(name="compiled", packages=[], py_modules=[], ext_modules=modules)
 """
 
@@ -109,7 +119,7 @@ def compile_into(directory: Path) -> list[Path]:
         # Only mypy's part: setuptools would read the project's own metadata out of the whole file.
         (copy / "pyproject.toml").write_text(_mypy_settings())
         setup = copy / "setup.py"
-        setup.write_text(_SETUP.format(modules=MODULES))
+        setup.write_text(_SETUP.format(modules=MODULES, sources=WRITTEN_IN_C))
         path = os.pathsep.join(filter(None, (str(copy), os.environ.get("PYTHONPATH"))))
         command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
         subprocess.run(command, cwd=copy, check=True, env={**os.environ, "PYTHONPATH": path})  # noqa: S603
@@ -158,7 +168,7 @@ def main() -> None:
         sys.exit("usage: python scripts/compile.py DIRECTORY")
     directory = Path(sys.argv[1])
     placed = compile_into(directory)
-    print(f"compiled {len(MODULES)} modules into {directory} ({sum(p.stat().st_size for p in placed) // 1000:,} kB)")
+    print(f"compiled {len(MODULES) + len(WRITTEN_IN_C)} modules into {directory} ({sum(p.stat().st_size for p in placed) // 1000:,} kB)")
 
 
 if __name__ == "__main__":
