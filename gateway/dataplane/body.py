@@ -15,6 +15,15 @@ from msgspec import Raw
 from gateway.dataplane.endpoints.inference import Endpoint
 from gateway.kernel.errors import GatewayError, Kind
 
+try:
+    from gateway.dataplane.members import members
+except ImportError:  # run from source, or on another processor
+
+    def members(body: bytes, /) -> tuple[bool, list[tuple[str, int, int]]] | None:
+        """Vouches for nothing."""
+        return None
+
+
 Fields = dict[str, Raw]
 
 MAX_TOKENS: Final = 10_000_000
@@ -22,6 +31,8 @@ MAX_TOKENS: Final = 10_000_000
 MAX_CHOICES: Final = 128
 JOINED: Final = 65_536
 """Bytes of a body below which one joined write is cheaper than a vectored one."""
+LARGE: Final = 8_192
+"""Bytes of a body from which members.c finds its fields sooner than msgspec does."""
 
 _decode_fields: Final = msgspec.json.Decoder(Fields).decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -46,6 +57,14 @@ def decode(raw: bytes) -> Fields:
     if not raw:
         raise invalid("The body is empty: expected a JSON object.", code="invalid_json")
     try:
+        if len(raw) >= LARGE:
+            found = members(raw)
+            if found is not None:
+                is_ascii, places = found
+                if not is_ascii:
+                    raw.decode()
+                whole = memoryview(raw)
+                return {name: Raw(whole[start:end]) for name, start, end in places}
         if not raw.isascii():
             raw.decode()
         return _decode_fields(raw)
