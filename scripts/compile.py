@@ -167,9 +167,8 @@ def main() -> None:
         sys.exit("usage: python scripts/compile.py DIRECTORY")
     directory = Path(sys.argv[1])
     placed = compile_into(directory)
-    print(
-        f"compiled {len(MODULES) + len(WRITTEN_IN_C)} modules into {directory} ({sum(p.stat().st_size for p in placed) // 1000:,} kB)"
-    )
+    size = sum(path.stat().st_size for path in placed) // 1000
+    print(f"compiled {len(MODULES) + len(WRITTEN_IN_C)} modules into {directory} ({size:,} kB)")
 
 
 if __name__ == "__main__":
