@@ -51,6 +51,7 @@ MODULES = (
     "gateway/dataplane/learned/exploring.py",
     "gateway/dataplane/learned/features.py",
     "gateway/dataplane/learned/noting.py",
+    "gateway/dataplane/learned/observed.py",
     "gateway/dataplane/learned/ordering.py",
     "gateway/dataplane/learned/prompts.py",
     "gateway/dataplane/learned/question.py",
@@ -88,6 +89,7 @@ MODULES = (
     "gateway/routing/features.py",
     "gateway/routing/panel.py",
     "gateway/routing/products.py",
+    "gateway/routing/request.py",
 )
 
 # Each with a module of Python's that takes its place, and is the one that says what is wrong with an input.

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.routing.arithmetic import sigmoid
-from gateway.routing.candidates import View
-from gateway.routing.estimates import Quality
+from gateway.routing.estimates import Quality, View
 from gateway.routing.features import CLASSES, KINDS, STEP_OF, VALUES, raw_of
 from gateway.routing.model import TIERS, Model
 from gateway.routing.products import Products
