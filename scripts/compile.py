@@ -51,6 +51,7 @@ MODULES = (
     "gateway/dataplane/learned/exploring.py",
     "gateway/dataplane/learned/features.py",
     "gateway/dataplane/learned/noting.py",
+    "gateway/dataplane/learned/observed.py",
     "gateway/dataplane/learned/ordering.py",
     "gateway/dataplane/learned/prompts.py",
     "gateway/dataplane/learned/question.py",
@@ -88,12 +89,12 @@ MODULES = (
     "gateway/routing/features.py",
     "gateway/routing/panel.py",
     "gateway/routing/products.py",
-    "gateway/routing/scanning.py",
-    "gateway/routing/summing.py",
+    "gateway/routing/request.py",
 )
 
 # Each with a module of Python's that takes its place, and is the one that says what is wrong with an input.
-WRITTEN_IN_C = ("gateway/dataplane/members.c",) if platform.machine() in ("x86_64", "AMD64") else ()
+_FOR_X86 = ("gateway/dataplane/members.c",) if platform.machine() in ("x86_64", "AMD64") else ()
+WRITTEN_IN_C = (*_FOR_X86, "gateway/routing/summing.c")
 
 # C's own optimisation; -g would make the extensions several times as large.
 _SETUP = """
@@ -105,7 +106,7 @@ modules = mypycify(arguments, opt_level="3", debug_level="0", group_name="gatewa
 flags = ["-O3", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter"]
 for source in {sources!r}:
     name = source.removesuffix(".c").replace("/", ".")
-    modules.append(Extension(name, [source], extra_compile_args=flags))
+    modules.append(Extension(name, [source], libraries=["m"], extra_compile_args=flags))
 setup(name="compiled", packages=[], py_modules=[], ext_modules=modules)
 """
 

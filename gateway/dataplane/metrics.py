@@ -189,6 +189,8 @@ class Metrics:
 
 
 def _count(counts: dict[Labels, float], labels: Labels) -> None:
-    if labels not in counts and len(counts) >= MAX_SERIES:
+    found = counts.get(labels)
+    if found is None and len(counts) >= MAX_SERIES:
         labels = ("other",) * len(labels)
-    counts[labels] = counts.get(labels, 0) + 1
+        found = counts.get(labels)
+    counts[labels] = 1 if found is None else found + 1

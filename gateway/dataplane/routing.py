@@ -51,6 +51,7 @@ class Target:
         "adapts",
         "breaker",
         "budget",
+        "capitals",
         "configured",
         "header",
         "heads",
@@ -103,6 +104,7 @@ class Target:
             self.paths = _paths(self.kind, provider, model)
         self.vendor = LOCAL if self.local else vendor_of(provider.name, provider.base_url, provider.kind)
         self.name = f"{provider.name}/{model}"
+        self.capitals = provider.name.upper()
         self.header = b"x-gateway-target: " + quote(self.name, safe=_SAFE).encode() + b"\r\n"
         self.heads: dict[bytes, bytes] = {}
         self.load = Load()

@@ -3,8 +3,7 @@
 ::
 
     features.py   a prompt → numbers of hashed features, in one pass
-    scanning.py   the same without NumPy, where it was compiled
-    panel.py      what is expected of some models: by products.py with NumPy, by summing.py where it was compiled
+    panel.py      what is expected of some models: by products.py with NumPy, by summing.c where it was compiled
     model.py      the learned heads: task, probability of a good answer, length of the answer
     weights.py    the file they are kept in
     candidates.py what is chosen from, and under which constraints

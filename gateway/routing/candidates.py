@@ -5,7 +5,7 @@ Prices are US dollars per million tokens, times are seconds. Nothing of it can h
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
@@ -13,11 +13,12 @@ from gateway.routing.estimates import FIRST_TOKEN as FIRST_TOKEN
 from gateway.routing.estimates import PER_TOKEN as PER_TOKEN
 from gateway.routing.estimates import SPREAD as SPREAD
 from gateway.routing.estimates import Candidate as Candidate
+from gateway.routing.request import Ask as Ask
+from gateway.routing.request import Constraints as Constraints
+from gateway.routing.request import OptimizeFor as OptimizeFor
 
 if TYPE_CHECKING:
-    from gateway.routing.estimates import Estimate, Quality
-
-OptimizeFor = Literal["cost", "speed", "quality", "balanced"]
+    from gateway.routing.estimates import Estimate
 
 UNPRICED: Final = 1e12
 """US dollars per million tokens of a target whose price nobody knows, where a request may cost only so much."""
@@ -32,40 +33,6 @@ WORTH: Final[dict[OptimizeFor, tuple[float, float]]] = {
     "balanced": (0.12, 0.06),
 }
 """By what is optimised: the worth of money and of time, in quality."""
-
-
-class Constraints(Struct, frozen=True, kw_only=True, gc=False):
-    """What a target must meet. ``max_cost`` is US dollars for the request, ``max_response_time`` seconds, which 95 of
-    100 answers are to meet; ``min_quality`` a probability, which the lower bound of the target's is to reach.
-    """
-
-    max_cost: float | None = None
-    min_quality: float | None = None
-    max_response_time: float | None = None
-    preferred_providers: frozenset[str] = frozenset()
-    exclude_providers: frozenset[str] = frozenset()
-
-
-class Ask(Struct, frozen=True, kw_only=True, gc=False):
-    """A request as far as a decision needs it. ``prompt_tokens`` None: a quarter of the characters. ``max_tokens`` is
-    the client's bound of the answer, ``needs`` are capabilities (``tools``, ``vision`` …).
-    """
-
-    prompt: str
-    optimize_for: OptimizeFor = "balanced"
-    constraints: Constraints = Constraints()
-    prompt_tokens: int | None = None
-    cached_tokens: int = 0
-    max_tokens: int | None = None
-    needs: frozenset[str] = frozenset()
-
-
-class View(Struct, frozen=True, gc=False):
-    """What a panel says of one prompt. ``familiar`` is the probability of the likeliest ``task``."""
-
-    task: str
-    familiar: float
-    qualities: list[Quality]
 
 
 class Decision(Struct, frozen=True):

@@ -13,5 +13,5 @@ def confidence(ranked: Sequence[Estimate]) -> float:
     if len(ranked) < 2:
         return 1.0
     first, second = ranked[0], ranked[1]
-    error = math.hypot(first.error, second.error)
-    return 0.5 * (1.0 + math.erf((first.utility - second.utility) / (error * math.sqrt(2.0) + 1e-12)))
+    error = math.sqrt(2.0 * (first.error * first.error + second.error * second.error))
+    return 0.5 * (1.0 + math.erf((first.utility - second.utility) / (error + 1e-12)))

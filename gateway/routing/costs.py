@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.routing.candidates import CHARS_PER_TOKEN, Ask
+from gateway.routing.candidates import CHARS_PER_TOKEN
 from gateway.routing.estimates import Candidate
+from gateway.routing.request import Ask
 
 
 def prompt_tokens(ask: Ask) -> int:

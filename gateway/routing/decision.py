@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final
 
-from gateway.routing.candidates import BOUND, WORTH, Ask, Decision
+from gateway.routing.candidates import BOUND, WORTH, Decision
 from gateway.routing.confidence import confidence
 from gateway.routing.costs import cost_of, prompt_tokens
 from gateway.routing.estimates import Candidate, Estimate, Quality
 from gateway.routing.panel import Panel
 from gateway.routing.refusing import refusal
+from gateway.routing.request import Ask
 
 _BY_UTILITY: Final = attrgetter("utility")
 _FEW: Final = 32

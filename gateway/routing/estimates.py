@@ -114,13 +114,24 @@ class Quality:
         return hash(_told(self))
 
 
+class View:
+    """What a panel says of one prompt. ``familiar`` is the probability of the likeliest ``task``."""
+
+    __slots__ = ("familiar", "qualities", "task")
+
+    def __init__(self, task: str, familiar: float, qualities: list[Quality]) -> None:
+        self.task = task
+        self.familiar = familiar
+        self.qualities = qualities
+
+
 class Estimate:
     """What is expected of one target. ``lower`` is the lower bound of ``quality`` (one-sided, 95 %); ``cost`` in US
-    dollars; ``seconds`` at the median and ``slow`` at the 95th percentile; ``utility`` is what targets are ranked by.
-    ``place`` is where it stood among the candidates.
+    dollars, ``nanos`` the same in whole billionths; ``seconds`` at the median and ``slow`` at the 95th percentile;
+    ``utility`` is what targets are ranked by. ``place`` is where it stood among the candidates.
     """
 
-    __slots__ = ("cost", "error", "lower", "name", "place", "quality", "seconds", "slow", "tokens", "utility")
+    __slots__ = ("cost", "error", "lower", "name", "nanos", "place", "quality", "seconds", "slow", "tokens", "utility")
 
     def __init__(
         self,
@@ -139,6 +150,7 @@ class Estimate:
         self.quality = quality
         self.lower = lower
         self.cost = cost
+        self.nanos = int(cost * 1e9 + 0.5)
         self.seconds = seconds
         self.slow = slow
         self.tokens = tokens

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.routing.arithmetic import EDGE, FOREIGN, STEEPEST
-from gateway.routing.candidates import View
-from gateway.routing.estimates import Quality
+from gateway.routing.estimates import Quality, View
 from gateway.routing.features import HEAD, STRUCTURAL, TAIL, Features
 from gateway.routing.model import COARSER, Model
 

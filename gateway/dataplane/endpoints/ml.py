@@ -30,7 +30,7 @@ from gateway.dataplane.learned.question import Question
 from gateway.dataplane.learned.telling import result_of
 from gateway.dataplane.settlement import settle
 from gateway.kernel.errors import FieldFault, GatewayError, Kind
-from gateway.routing.candidates import Ask, OptimizeFor
+from gateway.routing.request import Ask, OptimizeFor
 from gateway.settings.model import Weighing
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("gateway.learned")
 
 _JSON: Final = b"content-type: application/json\r\n"
+_NO_TOKENS: Final = Tokens()
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -112,7 +113,7 @@ def _one(exchange: Exchange, decider: Decider, raw: bytes, events: list[UsageEve
     chosen = _choose(exchange, decider, read_one(raw), exchange.id, "balanced", decider.weighing, "")
     _count(exchange, chosen)
     events.append(_event(exchange, exchange.id, chosen))
-    return answering.whole(exchange.id, chosen.order, chosen.told)
+    return answering.whole(exchange.id, chosen, exchange.started_ns // 1_000_000_000)
 
 
 def _batch(exchange: Exchange, decider: Decider, raw: bytes, events: list[UsageEvent]) -> Batch:
@@ -131,7 +132,7 @@ def _batch(exchange: Exchange, decider: Decider, raw: bytes, events: list[UsageE
     for chosen in found:
         _count(exchange, chosen)
     events.extend(_event(exchange, id, chosen) for id, chosen in zip(ids, found, strict=True))
-    shown = [answering.decided(id, one.order[0], one.told) for id, one in zip(ids, found, strict=True)]
+    shown = [answering.decided(id, one) for id, one in zip(ids, found, strict=True)]
     batch_id = f"batch_{exchange.id.removeprefix('req_')}"
     return Batch(batch_id, shown, answering.metrics(shown, exchange.started))
 
@@ -146,12 +147,11 @@ def _choose(
     places: list[int] = []
     resting: list[int] = []
     for at, target in enumerate(decider.targets):
-        length = target.offers.context_length
+        length = decider.lengths[at]
         if not length or length >= tokens:
             (places if target.ready_at(now) <= now else resting).append(decider.located[at])
     if not places and not resting:
-        longest = max([target.offers.context_length or 0 for target in decider.targets])
-        raise fault(f"{within}messages", f"about {tokens} tokens; the longest context takes {longest}")
+        raise fault(f"{within}messages", f"about {tokens} tokens; the longest context takes {max(decider.lengths)}")
     ask = Ask(
         prompt=asked.prompt,
         optimize_for=asked.goal or goal,
@@ -182,27 +182,30 @@ def _count(exchange: Exchange, chosen: Chosen) -> None:
 def _event(exchange: Exchange, id: str, chosen: Chosen) -> UsageEvent:
     caller, target = exchange.caller, chosen.order[0]
     assert caller is not None
+    started_ns = exchange.started_ns
+    # In the order of the fields: by name, it takes twice as long.
     return UsageEvent(
-        id=id,
-        endpoint=exchange.spec.name,
-        started_ns=exchange.started_ns,
-        first_token_ns=None,
-        ended_ns=exchange.started_ns + int((time.perf_counter() - exchange.started) * 1e9),
-        credential=caller.id,
-        organization=caller.organization,
-        model=AUTO,
-        provider=target.provider.name,
-        target=target.model,
-        attempts=[],
-        tokens=Tokens(),
-        estimated=False,
-        stream=False,
-        outcome="ok",
-        status=200,
-        cost_nanos=0,
-        tags=exchange.tags,
-        user=caller.user,
-        decision=chosen.told,
+        id,
+        exchange.endpoint,
+        started_ns,
+        None,
+        started_ns + int((time.perf_counter() - exchange.started) * 1e9),
+        caller.id,
+        caller.organization,
+        AUTO,
+        target.provider.name,
+        target.model,
+        [],
+        _NO_TOKENS,
+        False,  # estimated
+        False,  # stream
+        "ok",
+        200,
+        0,
+        exchange.tags,
+        caller.user,
+        None,
+        chosen.told,
     )
 
 

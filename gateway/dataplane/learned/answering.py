@@ -16,69 +16,61 @@ from gateway.contract.envelopes.base import timestamp
 from gateway.dataplane.learned.answered import Alternative, Decided, Metrics, Whole
 
 if TYPE_CHECKING:
-    from gateway.contract.learned_routes import Decision, Estimate
+    from gateway.contract.learned_routes import Decision
+    from gateway.dataplane.learned.question import Chosen
     from gateway.dataplane.routing import Target
+    from gateway.routing.estimates import Estimate
 
 ALTERNATIVES: Final = 3
 _COSTS: Final = ("About the same cost", "Lower cost", "Higher cost", "Cost not known")
-_LATENCIES: Final = (
-    ", about the same latency, quality ",
-    ", lower latency, quality ",
-    ", higher latency, quality ",
-)
+_UNKNOWN: Final = 3
+_LATENCIES: Final = ("about the same", "lower", "higher")
+_COMPARED: Final = tuple([f"{cost}, {latency} latency, quality " for cost in _COSTS for latency in _LATENCIES])
 _HUNDREDTHS: Final = tuple([f"{number / 100:.2f}" for number in range(101)])
 _TENTHS: Final = tuple([f"{number / 10:.1f}" for number in range(1_000)])
 _ALIKE: Final = 0.05  # of cost and latency: a difference nobody would choose by
 
 
-def decided(request_id: str, target: Target, decision: Decision) -> Decided:
+def decided(request_id: str, chosen: Chosen) -> Decided:
     """What is told of one decision of a batch."""
-    best = decision.estimates[0]
-    dollars = _dollars(target, best)
+    first, best, told = chosen.order[0], chosen.ranked[0], chosen.told
     return Decided(
         request_id,
-        _capitals(target.provider.name),
-        target.model,
-        dollars,
+        first.capitals,
+        first.model,
+        _dollars(first, best),
         _whole(best.seconds * 1000.0),
-        _whole(decision.confidence * 1e4) / 1e4,
-        _reasoning(decision, best, dollars),
-        decision.goal,
+        _whole(told.confidence * 1e4) / 1e4,
+        _reasoning(told, first, best),
+        told.goal,
     )
 
 
-def whole(request_id: str, order: list[Target], decision: Decision) -> Whole:
-    """What is told of a single decision."""
-    first = order[0]
-    best = decision.estimates[0]
-    dollars = _dollars(first, best)
+def whole(request_id: str, chosen: Chosen, second: int) -> Whole:
+    """What is told of a single decision that was asked for in this second of Unix time."""
+    first, best, told = chosen.order[0], chosen.ranked[0], chosen.told
+    instead = " instead of " + _of_hundred(best)
+    alternatives = []
+    for place in range(1, min(len(chosen.ranked), ALTERNATIVES + 1)):
+        target, other = chosen.order[place], chosen.ranked[place]
+        is_priced = first.rate is not None and target.rate is not None
+        compared = _compared(best, other, is_priced=is_priced) + _of_hundred(other) + instead
+        alternatives.append(
+            Alternative(
+                target.capitals, target.model, _dollars(target, other), _whole(other.seconds * 1000.0), compared
+            )
+        )
     return Whole(
         request_id,
-        _capitals(first.provider.name),
+        first.capitals,
         first.model,
-        dollars,
+        _dollars(first, best),
         _whole(best.seconds * 1000.0),
-        _whole(decision.confidence * 1e4) / 1e4,
-        _reasoning(decision, best, dollars),
-        decision.goal,
-        [
-            _alternative(target, best, other, is_priced=first.rate is not None)
-            for target, other in zip(
-                order[1 : ALTERNATIVES + 1], decision.estimates[1 : ALTERNATIVES + 1], strict=False
-            )
-        ],
-        _written(int(time.time())),
-    )
-
-
-def _alternative(target: Target, best: Estimate, other: Estimate, *, is_priced: bool) -> Alternative:
-    dollars = _dollars(target, other)
-    return Alternative(
-        _capitals(target.provider.name),
-        target.model,
-        dollars,
-        _whole(other.seconds * 1000.0),
-        _compared(best, other, is_priced=is_priced and dollars is not None),
+        _whole(told.confidence * 1e4) / 1e4,
+        _reasoning(told, first, best),
+        told.goal,
+        alternatives,
+        _written(second),
     )
 
 
@@ -108,12 +100,7 @@ def _written(second: int) -> str:
 
 
 def _dollars(target: Target, estimate: Estimate) -> float | None:
-    return None if target.rate is None else estimate.cost_nanos / 1e9
-
-
-@lru_cache(maxsize=1_024)
-def _capitals(name: str) -> str:
-    return name.upper()
+    return None if target.rate is None else estimate.nanos / 1e9
 
 
 def _whole(number: float) -> int:
@@ -121,19 +108,23 @@ def _whole(number: float) -> int:
     return int(number + 0.5)
 
 
-def _reasoning(decision: Decision, best: Estimate, dollars: float | None) -> str:
-    if decision.fixed:
+def _of_hundred(estimate: Estimate) -> str:
+    return _HUNDREDTHS[int(estimate.quality * 100.0 + 0.5)]
+
+
+def _reasoning(told: Decision, target: Target, best: Estimate) -> str:
+    if told.fixed:
         why = "The best fixed choice so far"
-    elif decision.explored:
+    elif told.explored:
         why = "Taken to learn of it"
     else:
-        why = f"Optimized for {decision.goal}"
+        why = f"Optimized for {told.goal}"
     # Formatting a number takes as long as all the rest.
-    cost = "at a price nobody knows" if dollars is None else "for $" + _written_out(best.cost_nanos)
+    cost = "at a price nobody knows" if target.rate is None else "for $" + _written_out(best.nanos)
     tenths = int(best.seconds * 10.0 + 0.5)
     seconds = _TENTHS[tenths] if tenths < len(_TENTHS) else f"{best.seconds:.1f}"
-    quality = _HUNDREDTHS[int(best.quality * 100.0 + 0.5)]
-    return f"{why}: answers such prompts ({decision.task}) well with a probability of {quality}, {cost} in {seconds} s"
+    quality = _of_hundred(best)
+    return f"{why}: answers such prompts ({told.task}) well with a probability of {quality}, {cost} in {seconds} s"
 
 
 def _written_out(nanos: int) -> str:
@@ -145,14 +136,13 @@ def _written_out(nanos: int) -> str:
 
 
 def _compared(best: Estimate, other: Estimate, *, is_priced: bool) -> str:
-    cost = _than(other.cost_nanos, best.cost_nanos) if is_priced else -1
-    latency = _than(other.seconds, best.seconds)
-    ours, others = _HUNDREDTHS[int(best.quality * 100.0 + 0.5)], _HUNDREDTHS[int(other.quality * 100.0 + 0.5)]
-    return _COSTS[cost] + _LATENCIES[latency] + others + " instead of " + ours
+    cost = _than(float(other.nanos), float(best.nanos)) if is_priced else _UNKNOWN
+    return _COMPARED[cost * 3 + _than(other.seconds, best.seconds)]
 
 
 def _than(value: float, of: float) -> int:
     """0 where they are about the same, 1 where a value is lower than another, 2 where it is higher."""
-    if abs(value - of) <= _ALIKE * max(of, 1e-9):
-        return 0
-    return 1 if value < of else 2
+    near = _ALIKE * (of if of > 1e-9 else 1e-9)
+    if value - of > near:
+        return 2
+    return 1 if of - value > near else 0

@@ -82,7 +82,7 @@ class Decider:
     ``parent`` is one with all targets, where this has some of them. ``offered`` is None until it is ready.
     """
 
-    __slots__ = ("learned", "located", "offered", "parent", "places", "shadow", "targets", "weighing")
+    __slots__ = ("learned", "lengths", "located", "offered", "parent", "places", "shadow", "targets", "weighing")
 
     def __init__(
         self,
@@ -102,6 +102,8 @@ class Decider:
         self.places: dict[Target, int] = {}
         self.located: list[int] = []
         """The places of ``targets``, in their order."""
+        self.lengths = [target.offers.context_length or 0 for target in self.targets]
+        """The tokens that the context of each of ``targets`` takes; 0 where nobody knows."""
 
     def locate(self) -> None:
         """Find the targets among those offered."""

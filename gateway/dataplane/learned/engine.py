@@ -23,11 +23,11 @@ from gateway.dataplane.pricing import Pricing, Schedule
 from gateway.kernel.errors import GatewayError
 from gateway.kernel.rates import NANOS, rate_for
 from gateway.routing import default, weights
-from gateway.routing.candidates import UNPRICED, View
+from gateway.routing.candidates import UNPRICED
 from gateway.routing.confidence import confidence
 from gateway.routing.costs import prompt_tokens
 from gateway.routing.decision import rank
-from gateway.routing.estimates import Candidate, Estimate, Quality
+from gateway.routing.estimates import Candidate, Estimate, Quality, View
 from gateway.routing.model import Model, tier_of
 from gateway.routing.panel import Panel
 
@@ -95,7 +95,8 @@ class Offered:
         if self._sizes:
             candidates = self._of_size(candidates, prompt_tokens(asked.ask))
         view = self._view(asked.organization, asked.ask.prompt)
-        known = [view.qualities[where] for where in self._where]
+        qualities = view.qualities
+        known = [qualities[where] for where in self._where]
         if asked.ask.constraints.max_cost is not None and None in self._prices:
             candidates = [
                 one if price is not None else one.replaced(input_price=UNPRICED, output_price=UNPRICED)
@@ -169,19 +170,19 @@ class Offered:
         if place:
             ranked.insert(0, ranked.pop(place))
             propensities.insert(0, propensities.pop(place))
-        estimates = []
-        order = []
+        targets, estimates, order = self.targets, [], []
         for at, one in enumerate(ranked):
-            order.append(self.targets[places[one.place]])
-            nanos, tokens = int(one.cost * 1e9 + 0.5), int(one.tokens + 0.5)
-            quality, seconds, chance = _short(one.quality), _short(one.seconds), propensities[at]
+            order.append(targets[places[one.place]])
+            one.quality = quality = _short(one.quality)
+            one.seconds = seconds = _short(one.seconds)
+            tokens, chance = int(one.tokens + 0.5), propensities[at]
             by = moved.get(one.name) if moved else None
             if by is None:
-                estimates.append(Told(one.name, quality, nanos, seconds, chance, tokens))
+                estimates.append(Told(one.name, quality, one.nanos, seconds, chance, tokens))
             else:
-                estimates.append(Told(one.name, quality, nanos, seconds, chance, tokens, by.shift, by.length))
+                estimates.append(Told(one.name, quality, one.nanos, seconds, chance, tokens, by.shift, by.length))
         told = Decision(
-            estimates[0].target, task, asked.ask.optimize_for, _short(sure), tuple(estimates), place != usual,
+            ranked[0].name, task, asked.ask.optimize_for, _short(sure), tuple(estimates), place != usual,
             False, fixed is not None and place == best and ranked[0].name == fixed,
         )  # fmt: skip
         return Chosen(order, told, ranked)

@@ -15,7 +15,7 @@ from gateway.dataplane.learned.telling import lines_of, result_of
 from gateway.dataplane.learned.wishes import FIELD, NONE, Wish, spelt, wish_of
 from gateway.dataplane.needs import Needs
 from gateway.kernel.errors import GatewayError
-from gateway.routing.candidates import Ask
+from gateway.routing.request import Ask
 
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange

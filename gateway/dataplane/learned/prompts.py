@@ -51,9 +51,10 @@ def asked_in(messages: list[Message]) -> str:
 
 def text_of(content: Raw) -> str:
     """The text of a message's content: a text, or the text parts of a list."""
+    raw = bytes(content)
     try:
-        if memoryview(content)[0] == _TEXT:
-            return _text(content)
-        return "\n".join([part.text for part in _parts(content) if part.text])
+        if raw[0] == _TEXT:
+            return _text(raw)
+        return "\n".join([part.text for part in _parts(raw) if part.text])
     except msgspec.DecodeError:
         return ""

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from gateway.contract.learned_routes import Decision
     from gateway.dataplane.learned.taught import Lessons
     from gateway.dataplane.routing import Target
-    from gateway.routing.candidates import Ask
     from gateway.routing.estimates import Estimate
+    from gateway.routing.request import Ask
     from gateway.settings.model import Weighing
 
 

@@ -23,7 +23,7 @@ from msgspec import Raw
 
 from gateway.dataplane.body import invalid
 from gateway.kernel.errors import GatewayError
-from gateway.routing.candidates import Constraints, OptimizeFor
+from gateway.routing.request import Constraints, OptimizeFor
 
 PREFIX: Final = b"x-gateway-"
 FIELD: Final = "routing"

@@ -9,15 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.routing.features import COUNTED, HEAD, ROWS, STEPS, STRUCTURAL, TAIL, WORDS, Features, name_of_count, named
-from gateway.routing.scanning import Scanner
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 KNOWN = "How many spikes are on the Statue of Liberty's crown?\nA. five\nB. $7^2$ — größer"
-
-
-def scanned(scanner: Scanner, text: str) -> list[int]:
-    count = scanner(text)
-    return [scanner.found[at] for at in range(count)]
 
 
 @given(ANY_TEXT)
@@ -40,26 +34,6 @@ def test_what_came_before_leaves_no_trace(before: str, text: str) -> None:
     used = Features()
     used(before)
     assert used(text).tolist() == Features()(text).tolist()
-
-
-@given(ANY_TEXT)
-@example("")
-@example(" \n\t")
-@example("\ud800")
-@example("\x00" * 50)
-@example("a" * (HEAD + TAIL + 1))
-@example(KNOWN)
-def test_byte_by_byte_the_same_numbers_are_found(text: str) -> None:
-    every, found = Features()(text).tolist(), scanned(Scanner(), text)
-    assert sorted(found) == sorted(every)
-    assert found[-len(STRUCTURAL) :] == every[-len(STRUCTURAL) :]
-
-
-@given(ANY_TEXT, ANY_TEXT)
-def test_what_was_scanned_before_leaves_no_trace(before: str, text: str) -> None:
-    used = Scanner()
-    used(before)
-    assert scanned(used, text) == scanned(Scanner(), text)
 
 
 @given(ANY_TEXT)
