@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from gateway.kernel.compiling import mypyc_attr
+
 OptimizeFor = Literal["cost", "speed", "quality", "balanced"]
 
 _NOBODY: Final[frozenset[str]] = frozenset()
 
 
+@mypyc_attr(acyclic=True)
 class Constraints:
     """What a target must meet. It never changes. ``max_cost`` is for the request, ``max_response_time`` what 95 of 100
     answers are to meet; ``min_quality`` a probability, which the lower bound of the target's is to reach.
@@ -44,6 +47,7 @@ class Constraints:
 _NONE: Final = Constraints()
 
 
+@mypyc_attr(acyclic=True)
 class Ask:
     """A request as far as a decision needs it. ``prompt_tokens`` None: a quarter of the characters. ``max_tokens`` is
     the client's bound of the answer, ``needs`` are capabilities (``tools``, ``vision`` …).
