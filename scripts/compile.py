@@ -51,7 +51,6 @@ MODULES = (
     "gateway/dataplane/learned/exploring.py",
     "gateway/dataplane/learned/features.py",
     "gateway/dataplane/learned/noting.py",
-    "gateway/dataplane/learned/observed.py",
     "gateway/dataplane/learned/ordering.py",
     "gateway/dataplane/learned/prompts.py",
     "gateway/dataplane/learned/question.py",

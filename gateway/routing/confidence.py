@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from math import erf, sqrt
 
 from gateway.routing.estimates import Estimate
 
@@ -13,5 +13,5 @@ def confidence(ranked: Sequence[Estimate]) -> float:
     if len(ranked) < 2:
         return 1.0
     first, second = ranked[0], ranked[1]
-    error = math.sqrt(2.0 * (first.error * first.error + second.error * second.error))
-    return 0.5 * (1.0 + math.erf((first.utility - second.utility) / (error + 1e-12)))
+    error = sqrt(2.0 * (first.error * first.error + second.error * second.error))
+    return 0.5 * (1.0 + erf((first.utility - second.utility) / (error + 1e-12)))

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final
 
+from gateway.kernel.compiling import mypyc_attr
 from gateway.routing.candidates import BOUND, WORTH, Decision
 from gateway.routing.confidence import confidence
 from gateway.routing.costs import cost_of, prompt_tokens
@@ -80,6 +81,7 @@ def rank(
     return _ranked(met, money / dearest, time / slowest), refused
 
 
+@mypyc_attr(acyclic=True)
 class _Limits:
     """What a target must meet: the tokens a context has to hold, the most of money and time, the least quality, which
     are infinite where unbounded; providers; capabilities.

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from gateway.kernel.compiling import mypyc_attr
+
 FIRST_TOKEN: Final = 0.6
 PER_TOKEN: Final = 0.018
 SPREAD: Final = 2.6
@@ -97,6 +99,7 @@ class Candidate:
         }
 
 
+@mypyc_attr(acyclic=True)
 class Quality:
     """What is expected of a model: the probability of a good answer with its standard error, the answer's tokens."""
 
@@ -114,6 +117,7 @@ class Quality:
         return hash(_told(self))
 
 
+@mypyc_attr(acyclic=True)
 class View:
     """What a panel says of one prompt. ``familiar`` is the probability of the likeliest ``task``."""
 
@@ -125,6 +129,7 @@ class View:
         self.qualities = qualities
 
 
+@mypyc_attr(acyclic=True)
 class Estimate:
     """What is expected of one target. ``lower`` is the lower bound of ``quality`` (one-sided, 95 %); ``cost`` in US
     dollars, ``nanos`` the same in whole billionths; ``seconds`` at the median and ``slow`` at the 95th percentile;

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.routing.summing import Summing
 
 _ROW: Final = 32
-_GROUP: Final = 24
+_GROUP: Final = 12
 """As in summing.c: the bytes of a row, and the columns, that are added up at a time."""
 
 Own = list[tuple[int, int, float]]
@@ -107,7 +107,7 @@ def summing(
     table[:, : len(kept)] = model.table[:, kept].view(np.uint8) ^ 128
     columns = np.concatenate((*known, model.rate[:, experts]), axis=1)[order]
     groups = -(-columns.shape[1] // _GROUP)
-    blend = np.zeros((len(order), groups * _GROUP))
+    blend = np.zeros((len(order), groups * _GROUP), np.float32)
     blend[:, : columns.shape[1]] = columns
     owners = [(name, width + number, home) for name, each in enumerate(own) for number, home, _ in each]
     return made(

@@ -5,13 +5,16 @@ Prices are US dollars, times are seconds.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
+
+from gateway.kernel.compiling import mypyc_attr
 
 OptimizeFor = Literal["cost", "speed", "quality", "balanced"]
 
 _NOBODY: Final[frozenset[str]] = frozenset()
 
 
+@mypyc_attr(acyclic=True)
 class Constraints:
     """What a target must meet. It never changes. ``max_cost`` is for the request, ``max_response_time`` what 95 of 100
     answers are to meet; ``min_quality`` a probability, which the lower bound of the target's is to reach.
@@ -34,16 +37,27 @@ class Constraints:
         self.preferred_providers = preferred_providers
         self.exclude_providers = exclude_providers
 
+    def fields(self) -> dict[str, Any]:
+        """What it was made of."""
+        return {
+            "max_cost": self.max_cost,
+            "min_quality": self.min_quality,
+            "max_response_time": self.max_response_time,
+            "preferred_providers": self.preferred_providers,
+            "exclude_providers": self.exclude_providers,
+        }
+
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Constraints) and _all(self) == _all(other)
+        return isinstance(other, Constraints) and self.fields() == other.fields()
 
     def __hash__(self) -> int:
-        return hash(_all(self))
+        return hash(tuple(self.fields().values()))
 
 
 _NONE: Final = Constraints()
 
 
+@mypyc_attr(acyclic=True)
 class Ask:
     """A request as far as a decision needs it. ``prompt_tokens`` None: a quarter of the characters. ``max_tokens`` is
     the client's bound of the answer, ``needs`` are capabilities (``tools``, ``vision`` …).
@@ -69,7 +83,3 @@ class Ask:
         self.cached_tokens = cached_tokens
         self.max_tokens = max_tokens
         self.needs = needs
-
-
-def _all(one: Constraints) -> tuple[float | None, float | None, float | None, frozenset[str], frozenset[str]]:
-    return one.max_cost, one.min_quality, one.max_response_time, one.preferred_providers, one.exclude_providers

@@ -34,19 +34,20 @@
 #define RAISED 128
 #define MOST 257  /* rows that lanes of 16 bits hold the sum of */
 #define WIDTH 32  /* bytes of a row that are added up at a time */
-#define GROUP 24  /* columns of the blend that are added up at a time */
+#define GROUP 12  /* columns of the blend that are added up at a time */
 #define PARTS 4   /* of a count, so that a byte does not wait for the one before */
 #define SOME 65536 /* of anything that is counted no panel has more */
 #define LINE 64   /* bytes of a line of the processor's caches */
 #define LOW (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__) /* which byte of a lane its lower half is */
 
 typedef uint16_t lanes __attribute__((vector_size(WIDTH)));
+typedef float narrow __attribute__((vector_size(16)));
 typedef double four __attribute__((vector_size(32)));
 
-typedef struct {
-    uint32_t value;
-    uint8_t class, word, mark;
-} meaning;
+typedef uint64_t meaning; /* of a byte: its value, whether it belongs to a word, whether it stands alone, its class */
+#define WORD (1ULL << 32)
+#define MARK (1ULL << 33)
+#define CLASS 34
 
 typedef struct {
     Py_ssize_t name, head, home;
@@ -61,7 +62,7 @@ struct summing {
     uint8_t *table;   /* ROWS rows of "row" bytes */
     double *steps, *intercepts;
     Py_ssize_t *ends; /* of each set where its tasks end */
-    double *blend;    /* of each group of columns, of each task: GROUP numbers */
+    float *blend;     /* of each group of columns, of each task: GROUP numbers */
     expert *own;
     void (*add)(const summing *self, Py_ssize_t begin, Py_ssize_t end, int32_t times);
     void (*mix)(const summing *self);
@@ -94,18 +95,19 @@ static inline Py_ssize_t note(summing *self, Py_ssize_t many, uint32_t number) {
 /* Write the numbers of a prompt's features, each once, those of structural counts last; returns how many. */
 static Py_ssize_t scan(summing *self, const uint8_t *raw, Py_ssize_t size, Py_ssize_t characters) {
     uint32_t parts[PARTS][COUNTS] = {{0}};
-    uint32_t sum = 0, power = 1, inverse = 1, inside = 0;
+    uint32_t sum = 0, power = 1, inverse = 1;
+    uint64_t outside = WORD;
     Py_ssize_t words = 0, many = 0;
     for (Py_ssize_t at = 0; at < size; at++) {
         meaning about = self->meanings[raw[at]];
         self->before[words] = sum;
         self->inverse[words] = inverse;
-        words += about.mark | (about.word & ~inside);
-        inside = about.word;
-        sum += about.value * power; /* nothing where words are parted */
+        words += (about & (outside | MARK)) != 0;
+        outside = ~about & WORD;
+        sum += (uint32_t)about * power; /* nothing where words are parted */
         power *= BASE;
         inverse *= INVERSE;
-        parts[at & (PARTS - 1)][about.class]++;
+        parts[at & (PARTS - 1)][about >> CLASS]++;
     }
     self->before[words] = sum;
     uint32_t last = 0;
@@ -155,15 +157,15 @@ static inline __attribute__((always_inline)) void add(const summing *self, Py_ss
 
 /* Add up the columns of the blend, each task's by how likely it is. */
 static inline __attribute__((always_inline)) void mix(const summing *self) {
-    const double *blend = self->blend;
+    const float *blend = self->blend;
     for (Py_ssize_t group = 0; group < self->groups; group++) {
         four mixed[GROUP / 4] = {{0.0}};
         for (Py_ssize_t task = 0; task < self->tasks; task++, blend += GROUP) {
             double share = self->powers[task];
             for (int at = 0; at < GROUP / 4; at++) {
-                four each;
+                narrow each;
                 memcpy(&each, blend + 4 * at, sizeof each);
-                mixed[at] += share * each;
+                mixed[at] += share * __builtin_convertvector(each, four);
             }
         }
         memcpy(self->mixed + group * GROUP, mixed, sizeof mixed);
@@ -203,15 +205,20 @@ static void score(summing *self, Py_ssize_t many) {
         self->scores[at] = self->sums[at] * root * self->steps[at] + self->intercepts[at];
 }
 
+/* Neither fmin() nor fmax(), which are calls where a NaN would have to be told apart. */
+static inline double within(double number, double least, double most) {
+    return number < least ? least : number > most ? most : number;
+}
+
 /* Write how much the prompt is like each set. */
 static void gate(summing *self) {
     double highest = self->scores[0], total = 0.0;
     for (Py_ssize_t at = 1; at < self->sets; at++)
-        highest = fmax(highest, self->scores[at]);
+        highest = self->scores[at] > highest ? self->scores[at] : highest;
     for (Py_ssize_t at = 0; at < self->sets; at++)
         total += self->gates[at] = exp(self->scores[at] - highest);
     for (Py_ssize_t at = 0; at < self->sets; at++)
-        self->gates[at] = fmax(self->gates[at] / total, 1e-6);
+        self->gates[at] = within(self->gates[at] / total, 1e-6, 1.0);
 }
 
 /* Write how likely each task is, which is the gate's of all of a set together; returns the likeliest. */
@@ -226,7 +233,7 @@ static Py_ssize_t weigh(summing *self) {
             if (scores[task] > scores[top])
                 top = task;
             /* No prompt, however odd, overflows a power or leaves a set without any. */
-            total += powers[task] = exp(fmax(fmin(scores[task], STEEPEST), -STEEPEST));
+            total += powers[task] = exp(within(scores[task], -STEEPEST, STEEPEST));
         }
         double ratio = self->gates[home] / total;
         for (Py_ssize_t at = first; at < task; at++)
@@ -240,11 +247,11 @@ static Py_ssize_t weigh(summing *self) {
 }
 
 static inline double rate_of(double logit) {
-    return 1.0 / (1.0 + exp(-fmax(fmin(logit, STEEPEST), -STEEPEST)));
+    return 1.0 / (1.0 + exp(-within(logit, -STEEPEST, STEEPEST)));
 }
 
 static inline double logit_of(double rate) {
-    rate = fmax(fmin(rate, 1.0 - EDGE), EDGE);
+    rate = within(rate, EDGE, 1.0 - EDGE);
     return log(rate / (1.0 - rate));
 }
 
@@ -327,7 +334,8 @@ static int understand(summing *self, const uint32_t *values, const uint8_t *kind
     for (int byte = 0; byte < 256; byte++) {
         if (kinds[byte] > 2 || classes[byte] >= COUNTS - 2)
             return -1;
-        self->meanings[byte] = (meaning){values[byte], classes[byte], kinds[byte] == 1, kinds[byte] == 2};
+        self->meanings[byte] = values[byte] | (kinds[byte] == 1 ? WORD : kinds[byte] == 2 ? MARK : 0) |
+                               (meaning)classes[byte] << CLASS;
     }
     for (int count = 0; count < SIZES; count++)
         if (self->sizes[count] >= STEPS)
@@ -376,7 +384,7 @@ static int fill(summing *self, Py_buffer *arrays) {
         !(self->steps = copy(&arrays[SCALES], "steps", heads, sizeof(double))) ||
         !(self->intercepts = copy(&arrays[INTERCEPTS], "intercepts", heads, sizeof(double))) ||
         !(self->ends = copy(&arrays[ENDS], "ends", self->sets, sizeof(int64_t))) ||
-        !(self->blend = copy(&arrays[BLEND], "a blend", self->groups * self->tasks * GROUP, sizeof(double))) ||
+        !(self->blend = copy(&arrays[BLEND], "a blend", self->groups * self->tasks * GROUP, sizeof(float))) ||
         !(self->own = space(self->experts, sizeof(expert))) ||
         !(self->sums = space(self->row, sizeof(int32_t))) ||
         !(self->scores = space(heads, sizeof(double))) ||

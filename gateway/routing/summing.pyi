@@ -31,9 +31,10 @@ class Summing:
         each byte, ``sizes`` of each count: as in :mod:`~gateway.routing.features`. ``steps`` and ``intercepts`` are of
         each column; ``ends`` of each set where its tasks end.
 
-        ``blend`` is of each 24 columns, of each task, 24 numbers: of each name what is likely, seen, and the tokens,
-        then of each expert its rate, nought outside of its set. ``owners`` has of each expert the place of its name,
-        its column in the table, its set; ``trusts`` its trust. Raises ``ValueError`` where these do not fit together.
+        ``blend`` is of each 12 columns, of each task, 12 numbers (32 bits): of each name what is likely, seen, and the
+        tokens, then of each expert its rate, nought outside of its set. ``owners`` has of each expert the place of its
+        name, its column in the table, its set; ``trusts`` its trust. Raises ``ValueError`` where these do not fit
+        together.
         """
     def read(self, raw: bytes, characters: int, /) -> list[float]:
         """The place of the likeliest task, how likely it is; then of each name the probability of a good answer, its

@@ -1,24 +1,27 @@
-"""Requests and their messages as they come over the wire, as far as decisions are made by them."""
+"""Requests and their messages as they come over the wire, as far as decisions are made by them.
+
+Nothing of it can hold itself, so the collector of garbage need not know of it (``gc=False``).
+"""
 
 from __future__ import annotations
 
 from msgspec import Raw, Struct
 
 
-class Part(Struct):
+class Part(Struct, gc=False):
     """A part of a message's content; empty for one that is no text."""
 
     text: str = ""
 
 
-class Message(Struct):
+class Message(Struct, gc=False):
     """One message, as far as it is read."""
 
     role: str = ""
     content: Raw = Raw(b"null")
 
 
-class OneBody(Struct, forbid_unknown_fields=True, rename="camel"):
+class OneBody(Struct, gc=False, forbid_unknown_fields=True, rename="camel"):
     """The body of a single request. ``constraints`` are read apart, one by one, to name the one that is wrong."""
 
     messages: list[Message]
@@ -27,7 +30,7 @@ class OneBody(Struct, forbid_unknown_fields=True, rename="camel"):
     metadata: dict[str, Raw] | None = None
 
 
-class Together(Struct, forbid_unknown_fields=True, rename="camel"):
+class Together(Struct, gc=False, forbid_unknown_fields=True, rename="camel"):
     """How the requests of a batch are decided together. ``priority_order`` has places in the batch."""
 
     optimize_for: str | None = None
@@ -35,14 +38,14 @@ class Together(Struct, forbid_unknown_fields=True, rename="camel"):
     priority_order: list[int] | None = None
 
 
-class BatchBody(Struct, forbid_unknown_fields=True, rename="camel"):
+class BatchBody(Struct, gc=False, forbid_unknown_fields=True, rename="camel"):
     """The body of a batch."""
 
     requests: list[OneBody]
     batch_optimization: Together | None = None
 
 
-class Requests(Struct):
+class Requests(Struct, gc=False):
     """A batch whose requests are not read yet."""
 
     requests: list[Raw]

@@ -14,6 +14,7 @@ import msgspec
 from gateway.dataplane.learned.asked import BatchBody, OneBody, Requests, Together
 from gateway.dataplane.learned.prompts import asked_in
 from gateway.dataplane.learned.wishes import cost_of, goal_of, names_of, number_of, quality_of
+from gateway.kernel.compiling import mypyc_attr
 from gateway.kernel.errors import FieldFault, GatewayError, Kind
 from gateway.routing.candidates import CHARS_PER_TOKEN
 from gateway.routing.request import Constraints, OptimizeFor
@@ -33,6 +34,7 @@ _AT: Final = re.compile(r" - at `\$\.?(?P<at>[^`]*)`$")
 T = TypeVar("T")
 
 
+@mypyc_attr(acyclic=True)
 class Asked:
     """One prompt to route. ``goal`` None: not said. ``tokens`` are those of all messages, about."""
 
@@ -136,11 +138,12 @@ def _checked(asked: OneBody, within: str) -> Asked:
         raise fault(f"{within}messages", "expected at least one message")
     size = 0
     for place, message in enumerate(asked.messages):
-        if not message.role:
+        role = message.role
+        if not role:
             raise fault(f"{within}messages[{place}].role", "expected a text such as user")
         content = bytes(message.content)  # a view of a small one takes six times as long
         begins = content[0]
-        if begins != _TEXT and begins != _LIST and (begins != _NULL or message.role == "user"):
+        if begins != _TEXT and begins != _LIST and (begins != _NULL or role == "user"):
             raise fault(f"{within}messages[{place}].content", "expected a text, or a list of parts")
         size += len(content)
     goal = None if asked.optimize_for is None else goal_of(asked.optimize_for, f"{within}optimizeFor")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gateway.kernel.compiling import mypyc_attr
+
 if TYPE_CHECKING:
     from gateway.contract.learned_routes import Decision
     from gateway.dataplane.learned.taught import Lessons
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from gateway.settings.model import Weighing
 
 
+@mypyc_attr(acyclic=True)
 class Chosen:
     """The targets, the one to be tried first before all; what is told of the decision; what was expected of each."""
 
@@ -25,6 +28,7 @@ class Chosen:
         self.ranked = ranked
 
 
+@mypyc_attr(acyclic=True)
 class Question:
     """What is to be decided: for whom (``lessons``), by what (``ask``), among which places of the offered targets.
 

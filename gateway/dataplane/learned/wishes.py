@@ -129,7 +129,7 @@ def wish_of(headers: Sequence[tuple[bytes, bytes]], body: Raw | None) -> Wish:
 
 def spelt(wish: Wish) -> str:
     """A wish as JSON: the same text for the same wish, however it was told."""
-    return _encode(wish).decode()
+    return _encode((wish.goal, wish.constraints.fields())).decode()
 
 
 def _fields(body: Raw) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from gateway.dataplane.learned.wishes import NONE, READERS, Wish, wish_of
+from gateway.dataplane.learned.wishes import NONE, READERS, Wish, spelt, wish_of
 from gateway.kernel.errors import GatewayError, Kind
 from gateway.routing.candidates import Constraints
 
@@ -24,6 +24,14 @@ def test_nothing_is_wanted_of_a_request_that_says_nothing() -> None:
     assert wish_of([(b"x-gateway-timeout", b"3"), (b"accept", b"*/*")], None) is NONE
     assert wish_of([], Raw(b"null")) is NONE
     assert wish_of([], Raw(b"{}")) is NONE
+
+
+def test_the_same_wish_is_spelt_the_same() -> None:
+    wishes = [Wish("speed", Constraints(max_cost=2.0, exclude_providers=frozenset(names))) for names in ("ab", "ba")]
+    assert {spelt(wish) for wish in wishes} == {
+        '["speed",{"exclude_providers":["a","b"],"max_cost":2.0,"max_response_time":null,"min_quality":null,'
+        '"preferred_providers":[]}]'
+    }
 
 
 def test_headers_and_body_say_the_same() -> None:
