@@ -24,10 +24,11 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from gateway.routing import default, weights
-from gateway.routing.candidates import Ask, Candidate, Constraints
+from gateway.routing.candidates import Candidate
 from gateway.routing.decision import decide
 from gateway.routing.model import TIERS
 from gateway.routing.panel import Panel
+from gateway.routing.request import Ask, Constraints
 
 SIZES = {"460 characters": 460, "4,000 characters": 4_000, "60,000 characters": 60_000}
 PROMPTS = 50

@@ -94,6 +94,7 @@ MODULES = (
 # Each with a module of Python's that takes its place, and is the one that says what is wrong with an input.
 _FOR_X86 = ("gateway/dataplane/members.c",) if platform.machine() in ("x86_64", "AMD64") else ()
 WRITTEN_IN_C = (*_FOR_X86, "gateway/routing/summing.c")
+FLAGS = ["-O3", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter"]
 
 # C's own optimisation; -g would make the extensions several times as large.
 _SETUP = """
@@ -102,10 +103,9 @@ from setuptools import Extension, setup
 
 arguments = ["--config-file", "pyproject.toml", *{modules!r}]
 modules = mypycify(arguments, opt_level="3", debug_level="0", group_name="gateway")
-flags = ["-O3", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter"]
 for source in {sources!r}:
     name = source.removesuffix(".c").replace("/", ".")
-    modules.append(Extension(name, [source], libraries=["m"], extra_compile_args=flags))
+    modules.append(Extension(name, [source], libraries=["m"], extra_compile_args={flags!r}))
 setup(name="compiled", packages=[], py_modules=[], ext_modules=modules)
 """
 
@@ -119,7 +119,7 @@ def compile_into(directory: Path) -> list[Path]:
         # Only mypy's part: setuptools would read the project's own metadata out of the whole file.
         (copy / "pyproject.toml").write_text(_mypy_settings())
         setup = copy / "setup.py"
-        setup.write_text(_SETUP.format(modules=MODULES, sources=WRITTEN_IN_C))
+        setup.write_text(_SETUP.format(modules=MODULES, sources=WRITTEN_IN_C, flags=FLAGS))
         path = os.pathsep.join(filter(None, (str(copy), os.environ.get("PYTHONPATH"))))
         command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
         subprocess.run(command, cwd=copy, check=True, env={**os.environ, "PYTHONPATH": path})  # noqa: S603

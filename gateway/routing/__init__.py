@@ -6,7 +6,8 @@
     panel.py      what is expected of some models: by products.py with NumPy, by summing.c where it was compiled
     model.py      the learned heads: task, probability of a good answer, length of the answer
     weights.py    the file they are kept in
-    candidates.py what is chosen from, and under which constraints
+    request.py    what is asked for, and under which constraints
+    candidates.py what is chosen from, and what was decided
     estimates.py  what is expected of models and targets
     decision.py   filter, then score: a pure function
     online*.py    what an organization's feedback teaches, and what a router was worth; the learner needs no NumPy

@@ -13,9 +13,7 @@ from gateway.routing.estimates import FIRST_TOKEN as FIRST_TOKEN
 from gateway.routing.estimates import PER_TOKEN as PER_TOKEN
 from gateway.routing.estimates import SPREAD as SPREAD
 from gateway.routing.estimates import Candidate as Candidate
-from gateway.routing.request import Ask as Ask
-from gateway.routing.request import Constraints as Constraints
-from gateway.routing.request import OptimizeFor as OptimizeFor
+from gateway.routing.request import OptimizeFor
 
 if TYPE_CHECKING:
     from gateway.routing.estimates import Estimate

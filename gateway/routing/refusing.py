@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.kernel.errors import GatewayError, Kind
-from gateway.routing.candidates import BOUND, UNPRICED, Ask
+from gateway.routing.candidates import BOUND, UNPRICED
 from gateway.routing.costs import cost_of, prompt_tokens
 from gateway.routing.estimates import Candidate, Quality
+from gateway.routing.request import Ask
 
 ORDER: Final = (
     "allowed_models", "exclude_providers", "preferred_providers", "capabilities", "context_length", "breaker",

@@ -1,4 +1,4 @@
-"""An upstream that answers with what the text it was sent comes to: whatever the text's size, the answer is short."""
+"""Upstreams that answer with what they were sent comes to: whatever its size, the answer is short."""
 
 from __future__ import annotations
 
@@ -20,3 +20,10 @@ async def names(peer: Peer) -> None:
         request = await peer.request()
         text = orjson.loads(request.body)["messages"][0]["content"]
         await peer.send(answer(completion(named(text) + request.headers.get("user-agent", ""))))
+
+
+async def counts(peer: Peer) -> None:
+    """Answers a form as a transcription of as many as it has of the letter z."""
+    while True:
+        request = await peer.request()
+        await peer.send(answer(b'{"text":"%d"}' % request.body.count(b"z")))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sysconfig
+import runpy
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+
+from setuptools import Distribution, Extension
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,12 +16,14 @@ ROOT = Path(__file__).resolve().parents[2]
 def built(source: str, folder: Path) -> ModuleType:
     """The module of a source, such as ``gateway/dataplane/members.c``."""
     path = ROOT / source
-    extension = folder / f"{path.stem}{sysconfig.get_config_var('EXT_SUFFIX')}"
-    compiler = os.environ.get("CC", "cc")
-    flags = ["-O3", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-shared", "-fPIC"]
-    include = f"-I{sysconfig.get_path('include')}"
-    subprocess.run([compiler, *flags, include, str(path), "-o", str(extension)], check=True)
-    spec = spec_from_file_location(path.stem, extension, loader=ExtensionFileLoader(path.stem, str(extension)))
+    flags = [*runpy.run_path(str(ROOT / "scripts" / "compile.py"))["FLAGS"], "-Werror"]
+    extension = Extension(path.stem, [str(path)], libraries=["m"], extra_compile_args=flags)
+    command = Distribution({"name": path.stem, "ext_modules": [extension]}).get_command_obj("build_ext")
+    command.build_lib = command.build_temp = str(folder)
+    command.ensure_finalized()
+    command.run()
+    (made,) = command.get_outputs()
+    spec = spec_from_file_location(path.stem, made, loader=ExtensionFileLoader(path.stem, made))
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)

@@ -188,23 +188,23 @@ def _event(exchange: Exchange, id: str, chosen: Chosen) -> UsageEvent:
         id,
         exchange.endpoint,
         started_ns,
-        None,
+        None,  # first_token_ns
         started_ns + int((time.perf_counter() - exchange.started) * 1e9),
         caller.id,
         caller.organization,
         AUTO,
         target.provider.name,
         target.model,
-        [],
+        [],  # attempts
         _NO_TOKENS,
         False,  # estimated
         False,  # stream
         "ok",
         200,
-        0,
+        0,  # cost_nanos
         exchange.tags,
         caller.user,
-        None,
+        None,  # fallback
         chosen.told,
     )
 

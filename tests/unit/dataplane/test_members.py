@@ -63,7 +63,8 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 @pytest.fixture(scope="module")
 def members(tmp_path_factory: pytest.TempPathFactory) -> Members:
-    if platform.machine() != "x86_64" or "avx2" not in Path("/proc/cpuinfo").read_text():
+    told = Path("/proc/cpuinfo")  # of Linux
+    if platform.machine() != "x86_64" or (told.exists() and "avx2" not in told.read_text()):
         pytest.skip("this processor has no AVX2, and the gateway no such module on it")
     found: Members = built("gateway/dataplane/members.c", tmp_path_factory.mktemp("built")).members
     return found

@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.kernel.errors import GatewayError, Kind
-from gateway.routing.candidates import BOUND, WORTH, Ask, Candidate, Constraints
+from gateway.routing.candidates import BOUND, WORTH, Candidate
 from gateway.routing.costs import cost_of
 from gateway.routing.decision import decide
 from gateway.routing.model import Model
 from gateway.routing.panel import Panel
+from gateway.routing.request import Ask, Constraints
 
 POEM = "moon heart rose sonnet stanza metaphor autumn"
 SUM = "solve equation x y integer polynomial factor root 12"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.dataplane.learned import asking
 from gateway.dataplane.learned.asking import Asked, AskedBatch, read_batch, read_one
 from gateway.kernel.errors import GatewayError, Kind
-from gateway.routing.candidates import Constraints
+from gateway.routing.request import Constraints
 
 HELLO: list[dict[str, Any]] = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello"}]
 

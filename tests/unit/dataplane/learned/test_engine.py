@@ -18,8 +18,8 @@ from gateway.dataplane.routing import Router, Target, router_from
 from gateway.dataplane.upstream.pool import Pool
 from gateway.dataplane.upstream.resolver import Resolver
 from gateway.kernel.errors import GatewayError
-from gateway.routing.candidates import Ask, Constraints, OptimizeFor
 from gateway.routing.model import Model
+from gateway.routing.request import Ask, Constraints, OptimizeFor
 from gateway.settings.model import Model as ModelSettings
 from gateway.settings.model import Price, Provider, Settings, Weighing
 from gateway.settings.model import Target as TargetSettings

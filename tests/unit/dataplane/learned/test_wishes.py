@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from gateway.dataplane.learned.wishes import NONE, READERS, Wish, spelt, wish_of
 from gateway.kernel.errors import GatewayError, Kind
-from gateway.routing.candidates import Constraints
+from gateway.routing.request import Constraints
 
 
 def body(**fields: Any) -> Raw:

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.dataplane.server import GatewayProtocol
-from tests.support.naming import named, names
-from tests.support.raw_upstream import WAIT, Peer, RawUpstream, answer, raw_upstream
+from tests.support.naming import counts, named, names
+from tests.support.raw_upstream import WAIT, RawUpstream, raw_upstream
 from tests.support.wire import FORM_START, Wire, chat, head, post, wire
 from tests.support.worker import RunningWorker, provider, running_worker, settings_for
 
@@ -102,13 +102,8 @@ async def test_garbage_behind_a_large_body_is_told_as_such(tmp_path: Path) -> No
 
 
 async def test_a_large_form_arrives_whole(tmp_path: Path) -> None:
-    async def sizes(peer: Peer) -> None:
-        while True:
-            request = await peer.request()
-            await peer.send(answer(b'{"text":"%d"}' % request.body.count(b"z")))
-
     async with (
-        raw_upstream(sizes) as upstream,
+        raw_upstream(counts) as upstream,
         running_worker(settings_for(provider(upstream.base_url)), tmp_path) as gateway,
         connected(gateway) as (client, connection),
     ):

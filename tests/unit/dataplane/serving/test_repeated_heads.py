@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from gateway.dataplane.receiving import DISCARDED
 from gateway.dataplane.server import GatewayProtocol
 from gateway.settings.model import Key, Settings
-from tests.support.naming import named, names
-from tests.support.raw_upstream import LAST_CHUNK, Peer, RawUpstream, answer, chunk, raw_upstream
+from tests.support.naming import counts, named, names
+from tests.support.raw_upstream import LAST_CHUNK, RawUpstream, chunk, raw_upstream
 from tests.support.wire import FORM_START, Wire, chat, head, post, wire
 from tests.support.worker import KEY, RunningWorker, provider, running_worker, settings_for
 
@@ -278,13 +278,8 @@ async def test_what_upstreams_are_told_of_the_client_is_repeated_too(tmp_path: P
 
 
 async def test_forms_may_have_a_head_that_is_repeated(tmp_path: Path) -> None:
-    async def sizes(peer: Peer) -> None:
-        while True:
-            request = await peer.request()
-            await peer.send(answer(b'{"text":"%d"}' % request.body.count(b"z")))
-
     async with (
-        raw_upstream(sizes) as upstream,
+        raw_upstream(counts) as upstream,
         running_worker(settings_for(provider(upstream.base_url)), tmp_path) as gateway,
         wire(gateway.address) as client,
     ):
