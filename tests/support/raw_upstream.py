@@ -74,7 +74,9 @@ class Peer:
             yield piece
 
     async def send(self, *pieces: bytes) -> None:
-        """Write, and wait until the buffer has room."""
+        """Write, and wait until the buffer has room. Raises :class:`ConnectionError` where the connection is gone."""
+        if self.writer.is_closing():
+            raise ConnectionResetError  # which uvloop tells by a plain RuntimeError
         self.writer.write(b"".join(pieces))  # asyncio's writelines, since 3.12, fails on a connection that is gone
         await self.writer.drain()
 

@@ -186,17 +186,25 @@ class Connection:
         self.transport.abort()
         self.pool.discard(self)
 
-    def check_deadline(self, now: float) -> None:
-        """Called by the pool's sweep; ``now`` is loop time."""
+    def is_overdue(self, now: float) -> bool:
+        """Whether a deadline is over at ``now``, in loop time, by what was read of the answer so far."""
+        if now >= self.total_at:
+            return True
+        if now < self.deadline:
+            return False
+        if self.deadline_reason == "stall_timeout" and now < self.last_data + self.stall:
+            self.deadline = self.last_data + self.stall  # not moved with every piece: that is dear, and few come here
+            return False
+        return True
+
+    def expire(self, now: float) -> None:
+        """End the exchange for the deadline that is over."""
         if now >= self.total_at:
             self.fail("total_timeout", "The upstream did not finish within the total time allowed.")
-        elif now >= self.deadline:
-            if self.deadline_reason == "stall_timeout" and now < self.last_data + self.stall:
-                self.deadline = self.last_data + self.stall
-            elif self.deadline_reason == "stall_timeout":
-                self.fail("stall_timeout", f"The upstream sent nothing for {self.stall:g} seconds in mid-answer.")
-            else:
-                self.fail("first_token_timeout", "The upstream did not start to answer within the time allowed.")
+        elif self.deadline_reason == "stall_timeout":
+            self.fail("stall_timeout", f"The upstream sent nothing for {self.stall:g} seconds in mid-answer.")
+        else:
+            self.fail("first_token_timeout", "The upstream did not start to answer within the time allowed.")
 
     # asyncio.Protocol
 

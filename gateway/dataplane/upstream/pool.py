@@ -19,6 +19,7 @@ from gateway.settings.model import Provider
 
 SWEEP: Final = 0.05  # seconds between looks at the deadlines: also how late one may be noticed
 _IDLE_SWEEP = 1.0  # seconds between looks when no deadline is running
+_CONFIRM: Final = 0.001  # seconds until one that seems late is looked at again: the least that lets sockets be read
 _PEEK_AFTER: Final = 0.05  # seconds idle after which a connection is looked at before it is used again
 
 
@@ -39,6 +40,7 @@ class Pool:
         self._open = 0
         self._room: Room[Connection | None] = Room(self._limits.queue, self._pass_on)
         self._sweeper: asyncio.TimerHandle | None = None
+        self._late: list[Connection] = []
         self.sweeping = False  # whether the running timer is the fine one
         self.closed = False
 
@@ -186,15 +188,24 @@ class Pool:
 
     def _sweep(self) -> None:
         now = self._loop.time()
-        for connection in tuple(self.active):
-            if now >= connection.deadline or now >= connection.total_at:
-                connection.check_deadline(now)
+        # Timers come before sockets in a turn: after a pause of this process (it computed, was stopped, its machine was
+        # paused) an answer that came in time lies in the kernel. So who seems late is judged once that was read.
+        late, self._late = self._late, []
+        for connection in late:
+            if connection in self.active and connection.is_overdue(now):
+                connection.expire(now)
+        for connection in self.active:
+            if (now >= connection.deadline or now >= connection.total_at) and connection.is_overdue(now):
+                self._late.append(connection)
         oldest = now - self._limits.idle
         while self._idle and (self._idle[0].idle_since < oldest or not self._idle[0].alive):
             self._idle.popleft().abort()
         self._sweeper = None
         self.sweeping = False
-        if self.active or len(self._room):
+        if self._late:
+            self.sweeping = True
+            self._sweeper = self._loop.call_later(_CONFIRM, self._sweep)
+        elif self.active or len(self._room):
             self._watch(SWEEP)
         elif self._idle:
             self._watch(_IDLE_SWEEP)

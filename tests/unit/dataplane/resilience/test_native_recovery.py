@@ -319,5 +319,6 @@ async def test_a_long_answer_goes_on_from_all_of_it(tmp_path: Path) -> None:
         got = await ask(gateway)
         assert got.ended
         before = "".join(f"{number} is a number, " for number in range(1000))
-        assert got.text == before + "done."
+        assert await reasons(gateway) == ["reset", "ok"]
         assert sent(spare.requests[0])["messages"][-1]["content"] == before.rstrip()
+        assert got.text == before + "done."

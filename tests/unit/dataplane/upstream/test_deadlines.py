@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.settings.model import Timeouts
 from tests.support.calls import acquire, exchange, pool_of, start
-from tests.support.raw_upstream import LAST_CHUNK, Peer, Script, chunk, raw_upstream
+from tests.support.raw_upstream import LAST_CHUNK, WAIT, Peer, Script, chunk, raw_upstream
 
 SHORT = 0.2
 EARLY = 0.01
@@ -120,6 +122,72 @@ async def test_a_deadline_on_a_reused_connection_counts_from_its_own_request() -
         assert time.monotonic() - before >= SHORT - 0.01  # the loop's clock has milliseconds
         assert call.reason == "first_token_timeout"
         assert len(upstream.peers) == 1
+
+
+class Elsewhere:
+    """An upstream that goes on while this thread stands still. ``begun`` is said at once, the rest when told to."""
+
+    def __init__(self, listener: socket.socket, begun: bytes) -> None:
+        self.listener = listener
+        self.begun = begun
+        self.asked = threading.Event()
+        self.go_on = threading.Event()
+        self.said = threading.Event()
+
+    def serve(self) -> None:
+        """Serve one request."""
+        with self.listener.accept()[0] as peer:
+            peer.settimeout(WAIT)
+            assert peer.recv(65_536).endswith(b"{}")
+            peer.sendall(self.begun)
+            self.asked.set()
+            self.go_on.wait(WAIT)
+            peer.sendall((STREAM + chunk(b"a") + chunk(b"b") + LAST_CHUNK).removeprefix(self.begun))
+            self.said.set()
+            assert peer.recv(1) == b""
+
+
+@contextmanager
+def pausing(upstream: Elsewhere) -> Iterator[socket.socket]:
+    """Stand still while the upstream says the rest, and beyond ``SHORT``, when the socket is written to: among the
+    events of other sockets, whence the loop comes by its timers before it looks at sockets again.
+    """
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+
+    def pause() -> None:
+        theirs.recv(1)
+        upstream.go_on.set()
+        upstream.said.wait(WAIT)
+        time.sleep(2 * SHORT)
+
+    with ours, theirs:
+        loop.add_reader(theirs, pause)
+        try:
+            yield ours
+        finally:
+            loop.remove_reader(theirs)
+
+
+@pytest.mark.parametrize(
+    ("begun", "deadline"),
+    [(b"", "first"), (STREAM, "first"), (STREAM + chunk(b"a"), "stall"), (STREAM + chunk(b"a"), "total")],
+)
+async def test_an_answer_that_came_in_time_counts_though_the_process_was_paused(begun: bytes, deadline: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        upstream = Elsewhere(listener, begun)
+        serving = threading.Thread(target=upstream.serve)
+        serving.start()
+        async with pool_of(f"http://127.0.0.1:{listener.getsockname()[1]}") as pool:
+            call = start(await acquire(pool), **{deadline: SHORT})
+            assert await asyncio.to_thread(upstream.asked.wait, WAIT)
+            if begun.endswith(chunk(b"a")):
+                await asyncio.wait_for(call.grew.wait(), WAIT)
+            with pausing(upstream) as pause:
+                pause.send(b"!")
+                await call.done()
+            assert (call.reason, call.body) == ("", b"ab")
+        await asyncio.to_thread(serving.join, WAIT)
 
 
 @pytest.fixture
