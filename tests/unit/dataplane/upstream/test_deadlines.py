@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -179,7 +180,8 @@ async def test_an_answer_that_came_in_time_counts_though_the_process_was_paused(
         serving = threading.Thread(target=upstream.serve)
         serving.start()
         async with pool_of(f"http://127.0.0.1:{listener.getsockname()[1]}") as pool:
-            call = start(await acquire(pool), **{deadline: SHORT})
+            deadlines: dict[str, Any] = {deadline: SHORT}
+            call = start(await acquire(pool), **deadlines)
             assert await asyncio.to_thread(upstream.asked.wait, WAIT)
             if begun.endswith(chunk(b"a")):
                 await asyncio.wait_for(call.grew.wait(), WAIT)
