@@ -73,6 +73,7 @@ MODULES = (
     "gateway/dataplane/settlement.py",
     "gateway/dataplane/soundness.py",
     "gateway/dataplane/streaming.py",
+    "gateway/dataplane/target.py",
     "gateway/dataplane/upstream/connection.py",
     "gateway/dataplane/upstream/pool.py",
     "gateway/dataplane/usage.py",

@@ -20,7 +20,8 @@ from gateway.kernel.errors import GatewayError, Kind
 
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
-    from gateway.dataplane.routing import Route, Target
+    from gateway.dataplane.routing import Route
+    from gateway.dataplane.target import Target
 
 
 async def identify(exchange: Exchange) -> None:

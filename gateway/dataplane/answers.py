@@ -28,7 +28,7 @@ from gateway.plugin.api import Answer, Response
 
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
-    from gateway.dataplane.routing import Target
+    from gateway.dataplane.target import Target
 
 logger = logging.getLogger("gateway.upstream")
 

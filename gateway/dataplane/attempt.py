@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
     from gateway.dataplane.load import Load
     from gateway.dataplane.racing import Race
-    from gateway.dataplane.routing import Target
+    from gateway.dataplane.target import Target
 
 MAX_BUFFERED: Final = 67_108_864
 """Bytes of a whole JSON answer; a larger one is a fault of the upstream."""

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from gateway.dataplane.attempt import Attempt
     from gateway.dataplane.exchange import Exchange
     from gateway.dataplane.hedging import Hedging
-    from gateway.dataplane.routing import Route, Target
+    from gateway.dataplane.routing import Route
+    from gateway.dataplane.target import Target
 
 
 async def call_target(exchange: Exchange, target: Target, route: Route, targets: list[Target]) -> Attempt | None:

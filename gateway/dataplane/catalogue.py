@@ -16,8 +16,9 @@ from gateway.bus.policy import PRICED_MOST, DetailSource, PolicyUnavailable
 from gateway.contract.catalogue import UNKNOWN, Details
 from gateway.contract.prices import Priced
 from gateway.dataplane.describing import Told, chosen_among, described
-from gateway.dataplane.routing import Router, Target
+from gateway.dataplane.routing import Router
 from gateway.dataplane.runtime import Runtime
+from gateway.dataplane.target import Target
 from gateway.settings.known_targets import Facts, facts_of, told_of
 
 FRESH: Final = 5.0

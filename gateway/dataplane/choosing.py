@@ -20,7 +20,8 @@ from gateway.dataplane.pricing import worst_case
 
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
-    from gateway.dataplane.routing import Route, Target
+    from gateway.dataplane.routing import Route
+    from gateway.dataplane.target import Target
 
 PREFIX: Final = 4_096
 """Bytes of a prompt that decide where it goes: about the 1,024 tokens from which on providers cache a prompt. Shorter

@@ -32,7 +32,8 @@ from gateway.providers.base import Unsupported
 if TYPE_CHECKING:
     from gateway.dataplane.attempt import Attempt
     from gateway.dataplane.exchange import Exchange
-    from gateway.dataplane.routing import Route, Target
+    from gateway.dataplane.routing import Route
+    from gateway.dataplane.target import Target
 
 ROUNDS: Final = 4
 """Targets that are asked to go on with one stream, at most."""

@@ -17,7 +17,8 @@ from gateway.kernel.rates import NANOS, UNITS
 from gateway.settings.known_targets import Facts
 
 if TYPE_CHECKING:
-    from gateway.dataplane.routing import Route, Target
+    from gateway.dataplane.routing import Route
+    from gateway.dataplane.target import Target
 
 Json = dict[str, Any]
 # OpenRouter's names of prices, and the rates they are.

@@ -32,11 +32,12 @@ if TYPE_CHECKING:
     from gateway.dataplane.flow import Flow
     from gateway.dataplane.learned.ordering import Choice
     from gateway.dataplane.places import Place
-    from gateway.dataplane.routing import Route, Target
+    from gateway.dataplane.routing import Route
     from gateway.dataplane.runtime import Runtime
     from gateway.dataplane.seam import Seam
     from gateway.dataplane.server import GatewayProtocol
     from gateway.dataplane.streaming import EventStream
+    from gateway.dataplane.target import Target
     from gateway.dataplane.tracing import TraceContext
     from gateway.dataplane.upload import Upload
     from gateway.settings.model import Recovery, Timeouts

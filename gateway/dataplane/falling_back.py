@@ -12,7 +12,8 @@ from gateway.dataplane.breaker import CLOSED
 
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
-    from gateway.dataplane.routing import Route, Target
+    from gateway.dataplane.routing import Route
+    from gateway.dataplane.target import Target
 
 _TOLD: Final = frozenset((*b"abcdefghijklmnopqrstuvwxyz", *b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/:@+"))
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from gateway.dataplane.credentials import Learnt
     from gateway.dataplane.emit import FileSink
     from gateway.dataplane.metrics import Metrics
-    from gateway.dataplane.routing import Target
     from gateway.dataplane.runtime import Runtime
+    from gateway.dataplane.target import Target
     from gateway.dataplane.upstream.pool import Pool
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.settings.model import Hedge
 
 if TYPE_CHECKING:
-    from gateway.dataplane.routing import Target
+    from gateway.dataplane.target import Target
 
 MOST_SAVED: Final = 10.0
 """Second calls that may be saved up, and as many times what one costs."""

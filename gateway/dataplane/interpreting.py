@@ -24,7 +24,7 @@ from gateway.protocols.sealed import carries
 if TYPE_CHECKING:
     from gateway.dataplane.body import Fields
     from gateway.dataplane.exchange import Exchange
-    from gateway.dataplane.routing import Target
+    from gateway.dataplane.target import Target
 
 _STATUSES: Final = {kind: status for status, kind in reversed(TABLE.kinds.values())} | {"overloaded_error": 529}
 _OURS: Final = b'data: {"error"'

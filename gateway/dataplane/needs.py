@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.dataplane.exchange import Exchange
-    from gateway.dataplane.routing import Target
+    from gateway.dataplane.target import Target
     from gateway.settings.known_targets import Capabilities
 
 LIKELY: Final = 4

@@ -15,7 +15,7 @@ from gateway.dataplane.waiting import Waiter, was_given
 if TYPE_CHECKING:
     from gateway.dataplane.concurrency import Limit
     from gateway.dataplane.exchange import Exchange
-    from gateway.dataplane.routing import Target
+    from gateway.dataplane.target import Target
 
 
 class Place:

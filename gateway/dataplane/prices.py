@@ -17,7 +17,8 @@ from gateway.bus.connection import START_SECONDS
 from gateway.bus.policy import PRICED_MOST, PolicyUnavailable, PriceSource
 from gateway.contract.prices import Priced, PriceFrom
 from gateway.dataplane.pricing import Pricing, holds, rate_told
-from gateway.dataplane.routing import Router, Target
+from gateway.dataplane.routing import Router
+from gateway.dataplane.target import Target
 from gateway.kernel.currency import ExchangeRates
 
 logger = logging.getLogger("gateway.prices")

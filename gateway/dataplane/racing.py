@@ -23,7 +23,7 @@ from gateway.dataplane.upstream.errors import UpstreamError
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
     from gateway.dataplane.hedging import Hedging
-    from gateway.dataplane.routing import Target
+    from gateway.dataplane.target import Target
 
 LOST = "hedge_lost"
 """The reason recorded of a call that another was quicker than."""

@@ -20,7 +20,7 @@ from gateway.dataplane.vendors import vocabulary_of
 
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
-    from gateway.dataplane.routing import Target
+    from gateway.dataplane.target import Target
 
 PromptFrom = Literal["told", "size", "difference"]
 """How the prompt's tokens are known: a provider told them; by the body's size; as what a later part's provider told,

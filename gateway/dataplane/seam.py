@@ -14,7 +14,7 @@ from gateway.plugin.sse import DONE, data_of, split_events, with_data
 if TYPE_CHECKING:
     from gateway.dataplane.body import Fields
     from gateway.dataplane.recounting import Parts, PromptFrom
-    from gateway.dataplane.routing import Target
+    from gateway.dataplane.target import Target
     from gateway.dataplane.transcript import Said
     from gateway.dataplane.upstream.errors import UpstreamError
 

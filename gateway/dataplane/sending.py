@@ -17,7 +17,7 @@ from gateway.dataplane.upstream.errors import UpstreamError
 if TYPE_CHECKING:
     from gateway.dataplane.concurrency import Limit
     from gateway.dataplane.exchange import Exchange
-    from gateway.dataplane.routing import Target
+    from gateway.dataplane.target import Target
     from gateway.dataplane.upstream.connection import Connection
 
 STALE: Final = "stale_connection"

@@ -25,7 +25,8 @@ from gateway.kernel.errors import GatewayError
 
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
-    from gateway.dataplane.routing import Route, Target
+    from gateway.dataplane.routing import Route
+    from gateway.dataplane.target import Target
     from gateway.dataplane.upstream.connection import Connection, Headers
     from gateway.settings.model import Shadow
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.dataplane.body import Fields
     from gateway.dataplane.endpoints.inference import Endpoint
     from gateway.dataplane.exchange import Exchange
-    from gateway.dataplane.routing import Target
+    from gateway.dataplane.target import Target
     from gateway.dataplane.upstream.connection import Headers
 
 NATIVE: Final = object()

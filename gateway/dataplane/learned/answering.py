@@ -18,7 +18,7 @@ from gateway.dataplane.learned.answered import Alternative, Decided, Metrics, Wh
 if TYPE_CHECKING:
     from gateway.contract.learned_routes import Decision
     from gateway.dataplane.learned.question import Chosen
-    from gateway.dataplane.routing import Target
+    from gateway.dataplane.target import Target
     from gateway.routing.estimates import Estimate
 
 ALTERNATIVES: Final = 3

@@ -14,7 +14,8 @@ from gateway.settings.models import Target as TargetSettings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.dataplane.routing import Route, Target
+    from gateway.dataplane.routing import Route
+    from gateway.dataplane.target import Target
 
 NAME: Final = "auto"
 MOST: Final = 256

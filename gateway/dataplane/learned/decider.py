@@ -12,7 +12,7 @@ from gateway.kernel.errors import GatewayError, Kind
 
 if TYPE_CHECKING:
     from gateway.dataplane.learned.engine import Offered
-    from gateway.dataplane.routing import Target
+    from gateway.dataplane.target import Target
     from gateway.routing.model import Model
     from gateway.settings.model import Weighing
 

@@ -32,7 +32,7 @@ from gateway.routing.model import Model, tier_of
 from gateway.routing.panel import Panel
 
 if TYPE_CHECKING:
-    from gateway.dataplane.routing import Target
+    from gateway.dataplane.target import Target
 
 MOST: Final = 256
 """Prompts that are kept, of at most :data:`LONGEST` characters each: a megabyte; the oldest goes first."""

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from gateway.contract.usage import UsageEvent
     from gateway.dataplane.exchange import Exchange
     from gateway.dataplane.learned.observed import Observed
-    from gateway.dataplane.routing import Target
+    from gateway.dataplane.target import Target
 
 
 def note(exchange: Exchange, event: UsageEvent, target: Target, seen: Observed) -> None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
     from gateway.dataplane.learned.decider import Decider
     from gateway.dataplane.learned.question import Chosen
-    from gateway.dataplane.routing import Route, Target
+    from gateway.dataplane.routing import Route
+    from gateway.dataplane.target import Target
     from gateway.settings.model import Weighing
 
 

@@ -10,7 +10,7 @@ from gateway.kernel.compiling import mypyc_attr
 if TYPE_CHECKING:
     from gateway.contract.learned_routes import Decision
     from gateway.dataplane.learned.taught import Lessons
-    from gateway.dataplane.routing import Target
+    from gateway.dataplane.target import Target
     from gateway.routing.estimates import Estimate
     from gateway.routing.request import Ask
     from gateway.settings.model import Weighing

@@ -26,8 +26,8 @@ from gateway.providers.base import Unsupported
 
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
-    from gateway.dataplane.routing import Target
     from gateway.dataplane.stored.store import Store
+    from gateway.dataplane.target import Target
 
 _PREVIOUS: Final = "previous_response_id"
 MOST_REFERENCES: Final = 1000

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.dataplane.exchange import Exchange
-    from gateway.dataplane.routing import Target
+    from gateway.dataplane.target import Target
 
 _ROUNDS: Final = 4
 """Times that tokens are counted: bytes tell them only nearly."""

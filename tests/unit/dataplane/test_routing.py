@@ -185,18 +185,3 @@ async def test_prices_belong_to_the_providers_model_and_local_models_are_free() 
     assert rates[0] == (1_000_000, 1_000_000, 2_000_000)
     assert rates[1] is None
     assert rates[2] == (0, 0, 0)
-
-
-async def test_the_ready_made_head_of_a_target() -> None:
-    one = router([model("m", "a")], api_key="sk-1", headers={"X-Team": "blue"})
-    target = one.find("m", frozenset()).targets[0]
-    lines = target.head_for(b"/embeddings").decode().split("\r\n")
-    assert lines[0] == "POST /v1/embeddings HTTP/1.1"
-    assert set(lines[1:-1]) == {
-        "host: a.test",
-        "accept-encoding: identity",
-        "authorization: Bearer sk-1",
-        "x-team: blue",
-    }
-    assert lines[-1] == ""
-    assert target.header == b"x-gateway-target: a/x\r\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.dataplane.endpoints.inference import ENDPOINTS
-from gateway.dataplane.routing import Target
+from gateway.dataplane.target import Target
 from gateway.dataplane.upstream.pool import Pool
 from gateway.dataplane.upstream.resolver import Resolver
 from gateway.settings.kinds import names

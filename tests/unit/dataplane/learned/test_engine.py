@@ -14,7 +14,8 @@ from gateway.dataplane.learned.exploring import drawn
 from gateway.dataplane.learned.question import Question
 from gateway.dataplane.learned.taught import Lessons
 from gateway.dataplane.pricing import Rate, rate_of
-from gateway.dataplane.routing import Router, Target, router_from
+from gateway.dataplane.routing import Router, router_from
+from gateway.dataplane.target import Target
 from gateway.dataplane.upstream.pool import Pool
 from gateway.dataplane.upstream.resolver import Resolver
 from gateway.kernel.errors import GatewayError

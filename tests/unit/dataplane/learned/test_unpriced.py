@@ -12,7 +12,7 @@ from gateway.dataplane.learned import answering
 from gateway.dataplane.learned.question import Chosen
 from gateway.dataplane.learned.telling import lines_of
 from gateway.dataplane.pricing import Rate
-from gateway.dataplane.routing import Target
+from gateway.dataplane.target import Target
 from gateway.dataplane.upstream.pool import Pool
 from gateway.dataplane.upstream.resolver import Resolver
 from gateway.routing.estimates import Estimate as Expected

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from gateway.dataplane.routing import Target
+from gateway.dataplane.target import Target
 from gateway.dataplane.upstream.errors import UpstreamError
 from gateway.dataplane.upstream.pool import Pool
 from gateway.settings.model import Provider, Timeouts
