@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from gateway.bus import usage, usage_drain, usage_files
-from gateway.bus.usage import NODES, STREAM, Behind, behind_of, node_key
+from gateway.bus.usage import NODES, STREAM, Behind, Piece, behind_of, node_key
 from gateway.bus.usage_drain import Drain
 from gateway.bus.usage_files import keep_positions, positions_of
 from tests.support.redis_server import RedisServer, running_redis
@@ -163,6 +163,24 @@ def test_what_redis_loses_is_sent_again(folder: Path, redis: Redis, lost: str) -
         enter(redis, ledger)
         drain.round()
     assert set(ledger) == {line(n).strip() for n in range(6)}
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_an_id_never_comes_again(redis: Redis, lost: bool) -> None:
+    pieces = [Piece(begin, begin + 10, line(begin)) for begin in range(0, 2_000, 10)]
+    pipe: Any = redis.pipeline(transaction=False)  # all of it is done within a few milliseconds
+    for piece in pieces:
+        usage.send(pipe, "one", FILE, piece)
+        if lost:
+            pipe.delete(STREAM)
+    ids = pipe.execute()[:: 1 + lost]
+    assert len(set(ids)) == len(pieces)
+    # Who has read what was lost tells of it: what there is now stays.
+    usage.send(redis, "one", FILE, pieces[0])
+    now = in_stream(redis)
+    for id, piece in zip(ids[:-1], pieces, strict=False) if lost else ():
+        usage.entered(redis, id, f"one/{FILE}", piece)
+    assert in_stream(redis) == now
 
 
 def test_another_goes_on_where_one_was_killed(folder: Path, redis: Redis) -> None:
