@@ -17,6 +17,7 @@ and, where Redis lost its memory, that neither is so. Redis 6.2 or later is need
 
 from __future__ import annotations
 
+import itertools
 import re
 import secrets
 from collections.abc import Mapping
@@ -35,20 +36,29 @@ ENTERED = b"+"
 HELD = 30  # seconds that the ledger of a sidecar which is no more keeps others out
 KEPT = 7 * 86_400  # seconds that the hash of a node which is no more is kept
 ANSWER_SECONDS = 3.0
-_RANDOM = 48  # bits; an entry of the same millisecond counts on from there
+_numbers = itertools.count(secrets.randbits(48))  # from a random one in each process
 
 _FIELD = re.compile(rb"([\x20-\x7e]+):(\d{1,18}):(\d{1,18})")
 _ENTRY = re.compile(rb"\d{1,20}-\d{1,20}")
 _encode = msgspec.json.Encoder().encode
 
-# KEYS: the stream, the node's hash. ARGV: the field, seconds, a random number, then names and values of the entry.
+# KEYS: the stream, the node's hash. ARGV: the field, seconds, a number, then names and values of the entry.
 # An id must never come again, also where the stream was lost, or its server's clock went back: whoever still has an
-# entry of before would confirm, and remove, what is another. So its second part begins at random in each millisecond.
+# entry of before would confirm, and remove, what is another. So its second part is a number that nobody else has; where
+# the clock is not beyond the last id, the millisecond after that stands for now, never Redis' own count.
 SEND = """
 local now = redis.call('TIME')
 local wanted = string.format('%s%03d-%s', now[1], math.floor(now[2] / 1000), ARGV[3])
 local id = redis.pcall('XADD', KEYS[1], wanted, unpack(ARGV, 4))
-if type(id) == 'table' then id = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 4)) end
+if type(id) == 'table' then
+  local told = redis.call('XINFO', 'STREAM', KEYS[1])
+  for at = 1, #told, 2 do
+    if told[at] == 'last-generated-id' then
+      wanted = string.format('%.0f-%s', tonumber(string.match(told[at + 1], '^%d+')) + 1, ARGV[3])
+    end
+  end
+  id = redis.call('XADD', KEYS[1], wanted, unpack(ARGV, 4))
+end
 redis.call('HSET', KEYS[2], ARGV[1], id)
 redis.call('EXPIRE', KEYS[2], ARGV[2])
 return id
@@ -170,7 +180,7 @@ def send(pipe: Any, node: str, file: str, piece: Piece) -> None:
     if piece.fault is not None:
         fields += ["f", piece.fault]
     name = field(file, piece.begin, piece.end)
-    pipe.eval(SEND, 2, STREAM, node_key(node), name, KEPT, secrets.randbits(_RANDOM), *fields)
+    pipe.eval(SEND, 2, STREAM, node_key(node), name, KEPT, next(_numbers), *fields)
 
 
 def entered(pipe: Any, entry: str, source: str, piece: Piece) -> None:

@@ -183,6 +183,17 @@ def test_an_id_never_comes_again(redis: Redis, lost: bool) -> None:
     assert in_stream(redis) == now
 
 
+def test_a_clock_that_went_back_repeats_no_id(redis: Redis) -> None:
+    ahead = 4_000_000_000_000  # milliseconds: another server's clock said so before
+    redis.xadd(STREAM, {"d": "x"}, id=f"{ahead}-5")
+    for begin in (0, 10):
+        usage.send(redis, "one", FILE, Piece(begin, begin + 10, line(1)))
+    entries: Any = redis.xrange(STREAM)
+    ids = [id for id, *_ in entries[1:]]
+    assert [int(id.partition(b"-")[0]) - ahead for id in ids] == [1, 2]
+    assert all(int(id.partition(b"-")[2]) > 2 for id in ids), "Redis' own count would come again"
+
+
 def test_another_goes_on_where_one_was_killed(folder: Path, redis: Redis) -> None:
     first = drain_of(folder, redis)
     for number in range(4):
